@@ -1,0 +1,54 @@
+"""coopcore: thousands of tasks of ordinary blocking Python in one thread.
+
+A task is a function on a greenlet; it parks when it must wait, and the hub runs the others. See README.md for a start.
+"""
+
+from __future__ import annotations
+
+import sys as _sys
+
+from ._assemble import get_hub, run
+from ._hub import Hub
+from ._state import current_task
+from ._task import Task
+from ._task import hide_frames as _hide_frames
+from ._timeout import Timeout, with_timeout
+from ._wait import idle, iwait, joinall, kill, killall, sleep, spawn, spawn_later, wait
+from .errors import CoopError, Deadlock, LeftBehindWarning, TaskExit
+from .hookspecs import hookimpl
+
+getcurrent = current_task
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CoopError",
+    "Deadlock",
+    "Hub",
+    "LeftBehindWarning",
+    "Task",
+    "TaskExit",
+    "Timeout",
+    "__version__",
+    "current_task",
+    "get_hub",
+    "getcurrent",
+    "hookimpl",
+    "idle",
+    "iwait",
+    "joinall",
+    "kill",
+    "killall",
+    "run",
+    "sleep",
+    "spawn",
+    "spawn_later",
+    "wait",
+    "with_timeout",
+]
+
+# Frames of the core are plumbing in reports.
+for _name, _module in list(_sys.modules.items()):
+    if _name.startswith("coopcore.") and _module.__file__:
+        _hide_frames(_module.__file__)
+del _name, _module

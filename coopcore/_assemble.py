@@ -1,0 +1,427 @@
+"""Finds plugins, chooses among their offers, and makes hubs of them. The only caller of pluggy.
+
+Discovery runs once in a process, when the first hub is made, never at import. The built-in plugins are found and chosen exactly as a third party's
+are: through the entry points of the group ``coopcore``.
+
+Invariants
+==========
+1. A default is chosen by its name in `DEFAULTS`; installing a distribution never changes it. Anything else must be asked for by name.
+2. Whatever is wrong with a plugin is raised as a `PluginError` that names its distribution and how to turn it off.
+3. A thread has at most one hub that is not closed for each greenlet that made one; the innermost `run` counts.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from importlib import import_module
+from typing import Any, TypeVar
+
+import pluggy
+from greenlet import getcurrent
+
+from . import hookspecs
+from ._hub import Hub
+from ._interrupt import shield_sigint
+from ._report import print_failure, warn
+from ._state import raise_park_in_hub, set_adopter
+from ._task import Task, TaskRecord
+from .errors import (
+    HubError,
+    InterfaceError,
+    LeftBehindWarning,
+    OfferConflictError,
+    PluginError,
+    PluginLoadError,
+    UnknownOfferError,
+)
+from .protocols import INTERFACE_VERSION, Backend, Clock, Offer, Scheduler, TimerQueue, Tracer
+
+T = TypeVar("T")
+
+GROUP = "coopcore"
+DISABLE = "COOP_DISABLE_PLUGINS"
+
+# What is used when nobody asks, the first that loads. The clock, the timer queue and the scheduler of the core itself have no offer.
+DEFAULTS: dict[str, tuple[str, ...]] = {"backend": ("epoll", "selectors")}
+_HOOKS = {
+    "backend": "coop_backends",
+    "network": "coop_networks",
+    "clock": "coop_clocks",
+    "timers": "coop_timers",
+    "scheduler": "coop_schedulers",
+    "primitive": "coop_primitives",
+    "command": "coop_commands",
+}
+_PROTOCOLS: dict[str, Any] = {"backend": Backend, "clock": Clock, "timers": TimerQueue, "scheduler": Scheduler}
+
+
+class Plugins:
+    """The plugins of this process, and what they offer."""
+
+    def __init__(self, manager: pluggy.PluginManager) -> None:
+        self.manager = manager
+        self._origins: dict[str, str] = {}
+        self._offers: dict[str, dict[str, tuple[Offer, str]]] = {}
+
+    # -- discovery ------------------------------------------------------------------------------------------------------
+
+    def discover(self) -> None:
+        """Load every plugin that an installed distribution names, except those that are turned off."""
+        from importlib.metadata import entry_points
+
+        disabled = {name.strip() for name in os.environ.get(DISABLE, "").split(",") if name.strip()}
+        seen: dict[str, tuple[str, str]] = {}
+        for point in entry_points(group=GROUP):
+            dist = point.dist.name if point.dist is not None else "(unknown)"
+            if point.name in disabled or dist in disabled:
+                continue
+            package = point.module.partition(".")[0]
+            for kind, name in (("plugin", point.name), ("import package", package)):
+                owner = seen.setdefault(f"{kind} {name}", (dist, point.value))
+                if owner[0] != dist:
+                    raise OfferConflictError(
+                        f"two distributions, {owner[0]!r} and {dist!r}, both ship the {kind} {name!r}; only one could ever be imported. "
+                        f"Uninstall one of them, or set {DISABLE}={owner[0]} or {DISABLE}={dist}."
+                    )
+            if not self.manager.has_plugin(point.name):
+                try:
+                    plugin = point.load()
+                except Exception as error:
+                    raise PluginLoadError(
+                        f"plugin {point.name!r} of distribution {dist!r} could not be loaded from {point.value!r}: "
+                        f"{type(error).__name__}: {error}. Reinstall or upgrade {dist}, or go on without it: {DISABLE}={point.name}."
+                    ) from error
+                self.add(plugin, point.name, dist)
+        self.check()
+
+    def add(self, plugin: object, name: str, dist: str) -> None:
+        """Register one plugin."""
+        wanted = getattr(plugin, "COOPCORE_INTERFACE", 1)
+        _check_interface(wanted, f"plugin {name!r} of {dist!r}", name)
+        try:
+            self.manager.register(plugin, name)
+        except (pluggy.PluginValidationError, ValueError) as error:
+            raise InterfaceError(
+                f"plugin {name!r} of distribution {dist!r} does not fit the hooks of this coopcore (interface {INTERFACE_VERSION}): {error}. "
+                f"It may be built for a newer one: upgrade coopcore, or turn it off with {DISABLE}={name}."
+            ) from error
+        self._origins[name] = dist
+        self._offers.clear()
+
+    def check(self) -> None:
+        """Refuse misspelt hooks, which pluggy would ignore."""
+        try:
+            self.manager.check_pending()
+        except pluggy.PluginValidationError as error:
+            name = self.manager.get_name(error.plugin) or "?"
+            raise InterfaceError(
+                f"plugin {name!r} of distribution {self._origins.get(name, '?')!r} implements a hook that coopcore does not have: {error}. "
+                f"Check its spelling against coopcore.hookspecs, or turn the plugin off with {DISABLE}={name}."
+            ) from error
+
+    # -- choice ---------------------------------------------------------------------------------------------------------
+
+    def offers(self, kind: str) -> dict[str, Offer]:
+        """Every offer of a kind (``backend``, ``clock``, ``primitive`` ...), by name."""
+        return {name: offer for name, (offer, _) in self._collect(kind).items()}
+
+    def _collect(self, kind: str) -> dict[str, tuple[Offer, str]]:
+        known = self._offers.get(kind)
+        if known is not None:
+            return known
+        found: dict[str, tuple[Offer, str]] = {}
+        for impl in getattr(self.manager.hook, _HOOKS[kind]).get_hookimpls():
+            origin = impl.plugin_name
+            try:
+                offers: Iterable[Any] = impl.function()
+            except Exception as error:
+                raise PluginError(
+                    f"plugin {origin!r} of {self._origins.get(origin, '?')!r} failed in {_HOOKS[kind]}(): "
+                    f"{type(error).__name__}: {error}. Turn it off with {DISABLE}={origin}."
+                ) from error
+            for offer in offers:
+                if not isinstance(offer, Offer):
+                    raise InterfaceError(
+                        f"plugin {origin!r} returned {offer!r} from {_HOOKS[kind]}(), where coopcore.lowlevel.Offer is wanted. Turn it off with {DISABLE}={origin}."
+                    )
+                if offer.name in found:
+                    other = found[offer.name][1]
+                    raise OfferConflictError(
+                        f"plugins {other!r} (of {self._origins.get(other, '?')!r}) and {origin!r} (of {self._origins.get(origin, '?')!r}) both offer a "
+                        f"{kind} named {offer.name!r}. Turn one off: {DISABLE}={other} or {DISABLE}={origin}."
+                    )
+                found[offer.name] = (offer, origin)
+        self._offers[kind] = found
+        return found
+
+    def load(self, kind: str, name: str) -> Any:
+        """Import the target of an offer."""
+        offers = self._collect(kind)
+        if name not in offers:
+            known = ", ".join(sorted(offers)) or "none"
+            raise UnknownOfferError(
+                f"there is no {kind} named {name!r}; on offer are: {known}. Check the spelling, or install the distribution that offers it."
+            )
+        offer, origin = offers[name]
+        _check_interface(offer.interface, f"{kind} {name!r} of plugin {origin!r}", origin)
+        module, _, attribute = offer.target.partition(":")
+        try:
+            target: Any = import_module(module)
+            for part in attribute.split("."):
+                target = getattr(target, part)
+        except Exception as error:
+            raise PluginLoadError(
+                f"{kind} {name!r} of plugin {origin!r} (distribution {self._origins.get(origin, '?')!r}) could not be imported from {offer.target!r}: "
+                f"{type(error).__name__}: {error}. Choose another {kind}, or turn the plugin off with {DISABLE}={origin}."
+            ) from error
+        return target
+
+    def make(self, kind: str, choice: Any) -> Any:
+        """An object for a seam: ``choice`` is an offer's name, a ready object, or None for ``COOP_<KIND>`` or the default. None if that is the core's own."""
+        if choice is None:
+            choice = os.environ.get(f"COOP_{kind.upper()}") or None
+        if choice is None:
+            return self._make_default(kind)
+        if not isinstance(choice, str):
+            return self._checked(kind, choice, "that was passed")
+        return self._checked(kind, self.load(kind, choice)(), f"{choice!r}")
+
+    def _make_default(self, kind: str) -> Any:
+        names = DEFAULTS.get(kind)
+        if names is None:
+            return None
+        offers = self._collect(kind)
+        for name in names:
+            if name in offers and (name != "epoll" or sys.platform == "linux"):
+                return self._checked(kind, self.load(kind, name)(), repr(name))
+        raise UnknownOfferError(
+            f"no default {kind} ({' or '.join(names)}) is on offer; there are: {', '.join(sorted(offers)) or 'none'}. The built-in plugins were turned off by "
+            f"{DISABLE}, or the installation is damaged: reinstall coopcore, or ask for another {kind} by name (COOP_{kind.upper()})."
+        )
+
+    def _checked(self, kind: str, made: Any, which: str) -> Any:
+        protocol = _PROTOCOLS.get(kind)
+        if protocol is not None and not isinstance(made, protocol):
+            missing = sorted(name for name in protocol.__protocol_attrs__ if not hasattr(made, name)) if hasattr(protocol, "__protocol_attrs__") else []
+            raise InterfaceError(
+                f"the {kind} {which} is {made!r}, which lacks {', '.join(missing) or 'part'} of coopcore.protocols.{protocol.__name__}. "
+                f"Its author finds every method there, and a contract to test it in coopcore.testing."
+            )
+        return made
+
+
+def _check_interface(wanted: object, who: str, switch: str) -> None:
+    if not isinstance(wanted, int) or wanted > INTERFACE_VERSION:
+        raise InterfaceError(
+            f"{who} is built for interface {wanted} of coopcore; this coopcore has interface {INTERFACE_VERSION}. "
+            f"Upgrade coopcore, install an older release of the plugin, or turn it off with {DISABLE}={switch}."
+        )
+
+
+_plugins: Plugins | None = None
+_plugins_lock = threading.Lock()
+
+
+def new_plugins() -> Plugins:
+    """A manager without plugins."""
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    return Plugins(manager)
+
+
+def plugins() -> Plugins:
+    """The plugins of this process. Finds them at the first call."""
+    global _plugins
+    if _plugins is None:
+        with _plugins_lock:
+            if _plugins is None:
+                found = new_plugins()
+                found.discover()
+                _plugins = found
+    return _plugins
+
+
+def load_offer(kind: str, name: str) -> Any:
+    """The object behind an offer: ``load_offer("primitive", "Queue")``. Raises `UnknownOfferError` with what there is."""
+    return plugins().load(kind, name)
+
+
+# -- hubs ---------------------------------------------------------------------------------------------------------------
+
+
+def make_hub(
+    backend: str | Backend | None = None,
+    clock: str | Clock | None = None,
+    scheduler: str | Scheduler | None = None,
+    timers: str | TimerQueue | None = None,
+    tracers: Sequence[Tracer] = (),
+    name: str = "",
+) -> Hub:
+    """A hub for the current greenlet, of what is asked for by name or given as an object. The caller enters and closes it."""
+    found = plugins()
+    hook = found.manager.hook
+
+    def on_failure(view: TaskRecord, error: BaseException) -> None:
+        if not hook.coop_task_failed(task=view, error=error):
+            print_failure(view, error)
+
+    hub = Hub(
+        backend=found.make("backend", backend),
+        clock=found.make("clock", clock),
+        timers=found.make("timers", timers),
+        scheduler=found.make("scheduler", scheduler),
+        on_failure=on_failure,
+        name=name,
+    )
+    for more in (tracers, *hook.coop_tracers(hub=hub)):
+        for tracer in more:
+            hub.add_tracer(tracer)
+    restore_sigint = shield_sigint(hub)
+
+    def on_closed() -> None:
+        restore_sigint()
+        hook.coop_stopping(hub=hub)
+
+    hub.on_closed = on_closed
+    hook.coop_started(hub=hub)
+    return hub
+
+
+def _adopt() -> Task[Any]:
+    """The task of a greenlet that has none yet: it is the hub's, a thread's main one, or another library's."""
+    stack = getcurrent()
+    if getattr(stack, "hub", None) is not None:
+        raise_park_in_hub()
+    root = stack
+    while root.parent is not None:
+        root = root.parent
+    main: Task[Any] | None = getattr(root, "task", None)
+    forked = main is not None and main._hub._forked
+    if main is None or forked:
+        if stack is not root and not forked:
+            raise HubError(
+                f"{stack!r} is a greenlet that coopcore did not make, in a thread without a hub. Call coopcore.get_hub() in the thread's main greenlet first."
+            )
+        hub = make_hub()
+        hub.enter()
+        _implicit.hub = _ImplicitHub(hub)
+        return hub.root
+    if stack is root:
+        return main
+    task = Task._for_greenlet(stack, main._hub, f"greenlet-{id(stack):x}")
+    stack.task = task
+    return task
+
+
+set_adopter(_adopt)
+
+
+class _ImplicitHub:
+    """Closes the hub that a thread made by using coopcore, when that thread (or the interpreter) ends."""
+
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
+        if threading.current_thread() is threading.main_thread():
+            atexit.register(self.close)
+
+    def close(self) -> None:
+        hub = self.hub
+        if not hub._closed and getcurrent() is hub.root._greenlet:
+            hub.close(timeout=1.0)
+            hub.leave(None)
+
+
+_implicit = threading.local()
+
+
+def get_hub() -> Hub:
+    """The hub of this thread; makes one if there is none."""
+    stack = getcurrent()
+    hub: Hub | None = getattr(stack, "hub", None)
+    if hub is not None:
+        return hub
+    task: Task[Any] | None = getattr(stack, "task", None)
+    return (_adopt() if task is None else task)._hub
+
+
+def run(
+    main: Callable[..., T],
+    *args: Any,
+    backend: str | Backend | None = None,
+    clock: str | Clock | None = None,
+    scheduler: str | Scheduler | None = None,
+    timers: str | TimerQueue | None = None,
+    tracers: Sequence[Tracer] = (),
+    close_timeout: float = 5.0,
+) -> T:
+    """Make a hub, run ``main(*args)`` as a task on it, take the hub apart, and return what main returned or raise its error.
+
+    Tasks that are still alive when main ends are killed, so that each ``finally`` runs, for at most ``close_timeout`` seconds, and are named in a
+    `LeftBehindWarning`. ``backend`` and the others are the names of offers, or objects. Blocks the thread. Raises `HubError` inside another run.
+    """
+    if not callable(main):
+        raise TypeError(f"run() needs a function, not {main!r}. Pass the function and its arguments apart: run(main, arg).")
+    running = getattr(getcurrent(), "task", None)
+    if running is not None and (running is not running._hub.root or running._hub.tasks()):
+        raise HubError(
+            f"run() was called while {running._hub!r} is at work in this thread, in {running!r}. Call main() directly, spawn it, or call run() in another thread."
+        )
+    hub = make_hub(backend, clock, scheduler, timers, tracers)
+    previous = hub.enter()
+    try:
+        task = Task(main, *args)
+        task.name = getattr(main, "__qualname__", "main")
+        task.start()
+        hub.main = task
+        try:
+            task.join()
+        except BaseException:
+            # Deadlock or an interrupt reached the root: main must not be left half way.
+            hub.main = hub.root
+            task.kill(timeout=close_timeout)
+            raise
+    finally:
+        try:
+            left = hub.close(close_timeout)
+        finally:
+            hub.leave(previous)
+    if left:
+        names = ", ".join(f"{other.name!r} (spawned at {other.spawned_at})" for other in left[:20])
+        warn(
+            f"{main!r} ended and left {len(left)} task(s) behind, which were killed: {names}{' ...' if len(left) > 20 else ''}. "
+            f"Join them before it ends, or kill them if that is what you want.",
+            LeftBehindWarning,
+        )
+    return task.get()
+
+
+def _after_fork_in_child() -> None:
+    """The child of a fork has one greenlet, the one that forked. It gets a fresh hub when it next needs one.
+
+    What the parent's hub held is kept for ever: collected, its parked tasks would run the parent's ``finally`` blocks here.
+    """
+    stack = getcurrent()
+    task: Task[Any] | None = getattr(stack, "task", None)
+    if task is None:
+        return
+    _kept_after_fork.append(task._hub)
+    task._hub.abandon_after_fork(_end_forked_child)
+    del stack.task
+
+
+def _end_forked_child() -> None:
+    """The task that forked has returned, in the child: there is no other stack to go on with, so the process ends here."""
+    task: Task[Any] | None = getattr(getcurrent(), "task", None)
+    if task is not None:
+        task._hub.close(timeout=1.0)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+_kept_after_fork: list[Hub] = []
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,592 @@
+"""The hub: the engine of one thread. Its loop is `Hub._loop`; read that first.
+
+Theory
+======
+Tasks switch to each other directly (see ``_state``). Control comes to the hub's own greenlet for four reasons only:
+
+* nobody is ready: wait for a descriptor, a timer or the inbox;
+* a *pass* is due: the running tasks have spent their budget and 1 ms, and timers and descriptors must be looked at;
+* the hub's own entry in ``ready`` has come up, because callbacks wait (links of tasks that ended, ``call_soon``);
+* an unstarted task was popped and no idle worker is left: a greenlet must be made, and only the hub makes the first switch into it.
+
+The hub never runs code of a user except callbacks, which must not wait.
+
+Fairness: each switch takes one from ``_budget``. When it is spent, `_choose` reads the clock and goes to the hub if 1 ms has passed since the last pass. The
+budget starts at 1 and doubles to 16 while looks come quickly, so that a look costs little when turns are short and happens at every turn when
+they are long. A timer or a descriptor thus waits at most 1 ms and 16 turns for a pass, and then one lap of ``ready``.
+
+Invariants
+==========
+1. One greenlet polls: `_wait` is called by the loop only. Nobody else may block the thread.
+2. ``ready`` holds the hub's own entry at most once.
+3. With nothing ready, no counted timer, nobody at a descriptor and no promise open, `Deadlock` is thrown into the main task, else the root.
+4. Whatever a callback, a tracer or the backend raises is reported or reaches the main task; the loop goes on.
+5. `_tasks` holds each task from its start to its end, exactly.
+6. An uncounted timer, and a descriptor that nobody waits at, don't hold off a deadlock; an open promise does.
+
+This is one file of more than 500 lines of code because descriptors, timers, promises and the loop share the one question "can anything still happen?".
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+import traceback
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from time import monotonic_ns
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from _thread import get_ident
+from greenlet import getcurrent, greenlet
+
+from . import _report
+from ._clock import RealClock
+from ._inbox import Inbox
+from ._state import NANOSECONDS, STARTED, current_task, park, throw_in, unpark, yield_now
+from ._task import Failure, Task, TaskRecord, Worker, work
+from ._timeout import Timeout, check_seconds
+from ._timers import BucketTimers
+from .errors import BusyResourceError, ClosedResourceError, Deadlock, HubClosedError, HubError, InterfaceError, LeftBehindWarning, TaskExit
+from .protocols import ERROR, HANGUP, READABLE, WRITABLE, Backend, Clock, Ready, Scheduler, TimerQueue
+
+if TYPE_CHECKING:
+    from .protocols import Tracer
+
+_LAP = 1_000_000  # ns between passes while tasks are busy
+_MOST_BUDGET = 16
+_PAST = -1  # a deadline that makes Clock.wait look without waiting
+_TRACER_EVENTS = ("task_spawned", "task_started", "task_parked", "task_unparked", "task_exited", "task_failed")
+_IDLE_WORKERS = 512  # each keeps some 20 KB of stack
+
+
+class _HubGreenlet(greenlet):
+    """The greenlet of a hub. Known by its ``hub``; it has no ``task``."""
+
+    __slots__ = ("hub",)
+
+    hub: Hub
+
+
+class _Entry:
+    """What stands for the hub in ``ready`` and where a task or worker asks what to switch to. Looks like a started task."""
+
+    __slots__ = ("_hub", "_phase", "_reason", "switch")
+
+    def __init__(self, hub: Hub, switch: Callable[[], object]) -> None:
+        self._hub = hub
+        self._phase = STARTED
+        self._reason = None
+        self.switch = switch
+
+
+class FdWait:
+    """One direction of one descriptor, and the task that waits for it, if any. The reason of that task's park."""
+
+    __slots__ = ("direction", "fd", "task")
+
+    def __init__(self, fd: int, direction: int) -> None:
+        self.fd = fd
+        self.direction = direction
+        self.task: Task[Any] | None = None
+
+    def describe_wait(self) -> str:
+        return f"descriptor {self.fd} to be {'readable' if self.direction == READABLE else 'writable'}"
+
+
+class Promise:
+    """Something outside the hub that may still make a task ready: a thread's job, a child process, a signal handler.
+
+    While one is open there is no deadlock, and no clock jumps. Close it exactly when that is over; closing twice is harmless. As a
+    context manager it is closed at the end. Made with `Hub.promise`.
+    """
+
+    __slots__ = ("_hub", "what")
+
+    def __init__(self, hub: Hub, what: str) -> None:
+        self._hub: Hub | None = hub
+        self.what = what
+        hub._promises[id(self)] = self
+
+    def close(self) -> None:
+        hub, self._hub = self._hub, None
+        if hub is not None:
+            del hub._promises[id(self)]
+
+    def __enter__(self) -> Promise:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+
+class Hub:
+    """Runs the tasks of one thread. Usually made for you: by the first `spawn` or `sleep` of a thread, or by `run`.
+
+    Built from plain objects, each of which implements the protocol of its name in `coopcore.protocols`. Only ``backend`` is required. The hub
+    closes the backend when it is closed. ``on_failure(view, error)`` is told of each failed task whose error nobody received.
+    """
+
+    def __init__(
+        self,
+        *,
+        backend: Backend,
+        clock: Clock | None = None,
+        timers: TimerQueue | None = None,
+        scheduler: Scheduler | None = None,
+        tracers: Sequence[Tracer] = (),
+        on_failure: Callable[[TaskRecord, BaseException], object] | None = None,
+        name: str = "",
+    ) -> None:
+        self.name = name or f"hub-of-{get_ident()}"
+        self.backend = backend
+        self.clock: Clock = RealClock() if clock is None else clock
+        self.timers: TimerQueue = BucketTimers() if timers is None else timers
+        ready: Scheduler = deque() if scheduler is None else scheduler
+        self._thread = get_ident()
+        self._closed = False
+        self._stopping = False
+        self._forked = False
+        # What the hot path uses, bound once.
+        self._ready = ready
+        self._append = ready.append
+        self._append_yielded = getattr(ready, "append_yielded", ready.append)
+        self._popleft = ready.popleft
+        self._now = self.clock.now
+        self._pressure = self.clock.pressure
+        self._add_timer = self.timers.add
+        self._disarm_timer = self.timers.cancel
+        self._edge = backend.edge_triggered
+        # Fairness.
+        self._budget = 1
+        self._allowance = 1
+        self._last_pass = self._pressure()
+        self._pass_due = False
+        # Who exists.
+        self._tasks: dict[int, Task[Any]] = {}
+        self._idle: list[Worker] = []
+        self._idle_limit = _IDLE_WORKERS
+        self._failures: weakref.WeakSet[Failure] = weakref.WeakSet()
+        self._on_failure = on_failure or _report.print_failure
+        self._tracers: tuple[Tracer, ...] = ()
+        # What may still happen.
+        self._inbox = Inbox(backend)
+        self._waits: dict[tuple[int, int] | int, FdWait] = {}
+        self._fd_waiting = 0
+        self._uncounted = 0
+        self._promises: dict[int, Promise] = {}
+        # Requests to the loop, in slots and never as switch values.
+        self._to_begin: Task[Any] | None = None
+        self._next: Any = None
+        self._callbacks: list[tuple[Callable[..., object], tuple[Any, ...]]] = []
+        self._callbacks_due = False
+        self._greenlet = _HubGreenlet(self._loop)
+        self._greenlet.hub = self
+        self._switch = self._greenlet.switch
+        self._pass_entry = _Entry(self, self._switch)
+        self._callback_entry = _Entry(self, self._take_callback_turn)
+        here = getcurrent()
+        self.root = Task._for_greenlet(here, self, "main" if here.parent is None else "root")
+        """The task that stands for the greenlet that made the hub."""
+        self.main: Task[Any] = self.root
+        """Who gets `Deadlock`, and the KeyboardInterrupt and SystemExit of other tasks."""
+        self.on_closed: Callable[[], object] | None = None
+        for tracer in tracers:
+            self.add_tracer(tracer)
+
+    # -- the loop -------------------------------------------------------------------------------------------------------
+
+    def _loop(self) -> None:
+        while not self._stopping:
+            if self._to_begin is not None:
+                self._begin_in_new_worker()
+            elif self._next is not None:
+                entry, self._next = self._next, None
+                entry.switch()
+            else:
+                if self._callbacks_due:
+                    self._run_callbacks()
+                if self._pass_due or not self._ready:
+                    self._pass()
+                if self._ready:
+                    self._popleft().switch()
+
+    def _pass(self) -> None:
+        """Take what came through the inbox, wait for something, tell whoever waits at a descriptor, fire what is due."""
+        self._pass_due = False
+        try:
+            for fn, args in self._inbox.take():
+                self.call_safely(fn, *args)
+            for fd, events in self._wait():
+                self._report_fd(fd, events)
+            if self.timers:
+                for entry in self.timers.pop_due(self._now()):
+                    entry._fire()
+        except BaseException as error:
+            self._broken(error)
+        self._last_pass = self._pressure()
+        self._budget = 0 if self._tracers else self._allowance
+
+    def _wait(self) -> Sequence[Ready]:
+        """The one place where the thread may sleep."""
+        inbox = self._inbox
+        inbox.asleep = True
+        try:
+            if self._ready or inbox:
+                deadline: int | None = _PAST
+            else:
+                deadline = self.timers.next_deadline()
+                if not (self._fd_waiting or self._promises or len(self.timers) > self._uncounted):
+                    self._deadlock()
+                    return ()
+            return self.clock.wait(self.backend, deadline, bool(self._promises))
+        finally:
+            inbox.asleep = False
+
+    def _deadlock(self) -> None:
+        stuck = self.main if self.main._reason is not None else self.root
+        throw_in(stuck, Deadlock(_report.deadlock(self)))
+
+    def _broken(self, error: BaseException) -> None:
+        """The backend, the clock or a timer raised, or a signal handler did in the middle of a pass: the main task must know."""
+        if isinstance(error, Exception) and not isinstance(error, HubError):
+            failed = HubError(
+                f"the hub could not go on: {type(error).__name__}: {error}. This came from backend {self.backend!r}, "
+                f"clock {self.clock!r} or timer queue {self.timers!r}; the traceback above says which."
+            )
+            failed.__cause__ = error
+            error = failed
+        self.interrupt_main(error)
+
+    def _begin_in_new_worker(self) -> None:
+        task, self._to_begin = self._to_begin, None
+        assert task is not None
+        worker = Worker(work, self._greenlet)
+        worker.task = task
+        task._greenlet = worker
+        task.switch = switch = worker.switch
+        del task, worker
+        switch()
+
+    # -- what tasks switch to -------------------------------------------------------------------------------------------
+
+    def _choose(self) -> Any:
+        """What runs next, when the budget is spent or nobody is ready: the head of ``ready``, or the hub if a pass is due."""
+        if self._ready:
+            if self._pressure() - self._last_pass < _LAP:
+                if not self._tracers:
+                    self._allowance = self._budget = min(self._allowance * 2, _MOST_BUDGET)
+                return self._popleft()
+            self._allowance = 1
+        self._pass_due = True
+        return self._pass_entry
+
+    def _choose_for(self, task: Task[Any]) -> Any:
+        """`_choose`, on behalf of a task that parks or yields."""
+        if self._closed:
+            self._raise_closed("wait")
+        if self._tracers and task._reason is not None:
+            self._trace("task_parked", task)
+        return self._choose()
+
+    def _forget_worker(self, worker: Worker) -> None:
+        """Something was thrown into an idle worker: it ends, and must not be given a task."""
+        if worker in self._idle:
+            self._idle.remove(worker)
+
+    # -- callbacks ------------------------------------------------------------------------------------------------------
+
+    def call_soon(self, fn: Callable[..., object], *args: Any) -> None:
+        """Call ``fn(*args)`` on the hub, after what is ready now. It must not wait. Only from the hub's own thread."""
+        if not self._callbacks:
+            self._ready.append(self._callback_entry)
+        self._callbacks.append((fn, args))
+
+    def call_soon_threadsafe(self, fn: Callable[..., object], *args: Any) -> None:
+        """Call ``fn(*args)`` on the hub, in its next pass. From any thread, and from a signal handler. It must not wait.
+
+        Raises `HubClosedError` if the hub was closed.
+        """
+        if not self._inbox.put(fn, args):
+            self._raise_closed("call_soon_threadsafe()")
+
+    def call_safely(self, fn: Callable[..., object], *args: Any) -> None:
+        """Call it now. What it raises is reported; KeyboardInterrupt and SystemExit go to the main task."""
+        try:
+            fn(*args)
+        except (KeyboardInterrupt, SystemExit) as error:
+            self.interrupt_main(error)
+        except BaseException:
+            print(f"coopcore: a callback on {self.name} raised; it was {fn!r} with {args!r}", file=sys.stderr)
+            traceback.print_exc()
+
+    def _take_callback_turn(self) -> None:
+        self._callbacks_due = True
+        self._switch()
+
+    def _run_callbacks(self) -> None:
+        self._callbacks_due = False
+        callbacks, self._callbacks = self._callbacks, []
+        for fn, args in callbacks:
+            self.call_safely(fn, *args)
+
+    # -- timers ---------------------------------------------------------------------------------------------------------
+
+    def _arm(self, entry: Any, seconds: Any, counted: bool = True) -> Any:
+        """Set a timer whose ``entry._fire()`` is called after ``seconds``. None for no timer: infinity, or a Timeout that fires by itself."""
+        if seconds.__class__ is not int and seconds.__class__ is not float:
+            if isinstance(seconds, Timeout):
+                Timeout.start_new(seconds)
+                return None
+        if (span := check_seconds(seconds, "a timeout")) is None:
+            return None
+        if not counted:
+            self._uncounted += 1
+        return self._add_timer(self._now() + int(span * NANOSECONDS) if span > 0 else self._now(), entry)
+
+    def _disarm(self, timer: Any, counted: bool = True) -> None:
+        if not counted:
+            self._uncounted -= 1
+        self._disarm_timer(timer)
+
+    # -- descriptors ----------------------------------------------------------------------------------------------------
+
+    def wait_fd(self, fd: int, direction: int, timeout: float | None = None, *, edge: bool = False) -> bool:
+        """Park the current task until ``fd`` may be readable or writable. The engine of `wait_readable` and `wait_writable`.
+
+        ``edge=True`` is for callers who have just tried the operation and got EAGAIN: an edge-triggered backend then needs no
+        system call. Without it the wait has level semantics on every backend. The wake may be spurious.
+        """
+        task = current_task()
+        wait = self._waits.get(fd if direction == READABLE else (fd, direction))
+        if wait is None:
+            wait = self._waits[fd if direction == READABLE else (fd, direction)] = FdWait(fd, direction)
+        elif wait.task is not None:
+            raise BusyResourceError(
+                f"{task!r} wants to wait for {wait.describe_wait()}, but {wait.task!r} does already. Two tasks that read one descriptor would get "
+                f"pieces of each other's data. Let one task read and pass the data on through a Queue, or guard it with a lock."
+            )
+        wait.task = task
+        self._fd_waiting += 1
+        woken: object = False
+        try:
+            try:
+                if self._edge and not edge:
+                    self.backend.unwatch(fd)
+                self.backend.watch(fd, self._interest(fd))
+            except PermissionError:
+                # Regular files cannot be polled; POSIX calls them always ready.
+                woken = True
+                yield_now()
+                return True
+            woken = park(wait, timeout)
+            return bool(woken)
+        finally:
+            if wait.task is task:
+                wait.task = None
+            self._fd_waiting -= 1
+            if not woken and not self._edge:
+                self._narrow(fd)
+
+    def _interest(self, fd: int) -> int:
+        reader = self._waits.get(fd)
+        writer = self._waits.get((fd, WRITABLE))
+        return (READABLE if reader is not None and reader.task is not None else 0) | (
+            WRITABLE if writer is not None and writer.task is not None else 0
+        )
+
+    def _narrow(self, fd: int) -> None:
+        """A wait at a level-triggered backend ended by itself: only what others still wait for remains watched."""
+        interest = self._interest(fd)
+        self.backend.unwatch(fd)
+        if interest:
+            self.backend.watch(fd, interest)
+
+    def _report_fd(self, fd: int, events: int) -> None:
+        if events & (ERROR | HANGUP):
+            events |= READABLE | WRITABLE
+        for bit, key in ((READABLE, fd), (WRITABLE, (fd, WRITABLE))):
+            wait = self._waits.get(key)
+            if events & bit and wait is not None and wait.task is not None:
+                task, wait.task = wait.task, None
+                unpark(task)
+        if not self._edge and (interest := self._interest(fd)):
+            self.backend.watch(fd, interest)
+
+    def forget_fd(self, fd: int) -> None:
+        """The number ``fd`` names a new descriptor now, or is about to: drop what is known of the old one. Wakes nobody."""
+        self.backend.unwatch(fd)
+
+    def notify_closing(self, fd: int) -> None:
+        """Call just before closing ``fd``: whoever waits at it gets `ClosedResourceError`, and its number can be used anew."""
+        self.backend.unwatch(fd)
+        for key in (fd, (fd, WRITABLE)):
+            wait = self._waits.pop(key, None)
+            if wait is not None and wait.task is not None:
+                throw_in(
+                    wait.task,
+                    ClosedResourceError(errno.EBADF, f"descriptor {fd} was closed by {_who()} while {wait.task.name!r} waited for it"),
+                )
+
+    # -- what may still happen ------------------------------------------------------------------------------------------
+
+    def promise(self, what: str) -> Promise:
+        """Declare that something outside, named ``what``, may yet make a task ready; `Promise.close` it when that is over."""
+        return Promise(self, what)
+
+    def find_task(self, ident: int | None) -> Task[Any] | None:
+        """The live task with this ``ident``, or None."""
+        if ident == self.root.ident:
+            return self.root
+        return None if ident is None else self._tasks.get(ident)
+
+    def tasks(self) -> list[Task[Any]]:
+        """Every task that was started and has not ended, oldest first; the root is not among them."""
+        return list(self._tasks.values())
+
+    def describe(self) -> str:
+        """All tasks with their state, what they wait for and their stacks, for a human."""
+        return _report.run_info(self)
+
+    # -- failures and interrupts ----------------------------------------------------------------------------------------
+
+    def interrupt_main(self, error: BaseException) -> None:
+        """Raise ``error`` in the main task at its wait, or its next one; in the root if the main task has ended."""
+        throw_in(self.root if self.main.dead else self.main, error)
+
+    def failure_lost(self, view: TaskRecord, error: BaseException) -> None:
+        """The last reference to a failed task is gone and nobody received its error. From any thread."""
+        if not self._inbox.put(self._on_failure, (view, error)):
+            self._on_failure(view, error)
+
+    def unreceived_failures(self) -> list[Failure]:
+        """The errors of tasks that ended, are still referred to, and that nobody has received yet."""
+        return [failure for failure in list(self._failures) if not failure.received]
+
+    # -- tracers --------------------------------------------------------------------------------------------------------
+
+    def add_tracer(self, tracer: Tracer) -> None:
+        """Tell ``tracer`` of everything from now on. It cannot be undone; without any tracer, tracing costs nothing."""
+        missing = sorted(name for name in _TRACER_EVENTS if not callable(getattr(tracer, name, None)))
+        if missing:
+            raise InterfaceError(
+                f"{tracer!r} is not a tracer: it lacks {', '.join(missing)}. Each method of coopcore.protocols.Tracer is called; leave the body empty for what is not of interest."
+            )
+        self._tracers = (*self._tracers, tracer)
+        self._append = self._traced_append
+        self._budget = 0
+
+    def _traced_append(self, task: Any) -> None:
+        self._ready.append(task)
+        if task._phase == STARTED:
+            self._trace("task_unparked", task)
+
+    def _trace(self, event: str, *args: Any) -> None:
+        for tracer in self._tracers:
+            try:
+                getattr(tracer, event)(*args)
+            except Exception:
+                self._tracers = tuple(other for other in self._tracers if other is not tracer)
+                print(f"coopcore: tracer {tracer!r} raised in {event} and was removed from {self.name}", file=sys.stderr)
+                traceback.print_exc()
+
+    # -- entering and leaving -------------------------------------------------------------------------------------------
+
+    def enter(self) -> object:
+        """Make this the hub of the greenlet that made it. Returns what `leave` needs. Hubs of one greenlet nest."""
+        stack = self.root._greenlet
+        previous = getattr(stack, "task", None)
+        stack.task = self.root  # type: ignore[union-attr]  # greenlets take attributes; the root always has one
+        return previous
+
+    def leave(self, previous: object) -> None:
+        """Undo `enter`."""
+        stack = self.root._greenlet
+        if previous is None:
+            del stack.task  # type: ignore[union-attr]  # as above
+        else:
+            stack.task = previous  # type: ignore[union-attr]  # as above
+
+    def close(self, timeout: float = 5.0) -> list[Task[Any]]:
+        """Kill every task, let each ``finally`` run, at most for ``timeout`` seconds, and release everything.
+
+        Only from the greenlet that made the hub. Returns the tasks that were still alive when it was called. Those that did not end in time are
+        named in a `LeftBehindWarning` and abandoned. Idempotent.
+        """
+        if self._closed:
+            return []
+        if getcurrent() is not self.root._greenlet:
+            raise HubError(f"{self.name} can only be closed by the greenlet that made it ({self.root.name!r}), not from {_who()}.")
+        left = self.tasks()
+        stragglers = self._kill_all(timeout)
+        for failure in self.unreceived_failures():
+            failure.report()
+        for fn, args in self._inbox.take():
+            self.call_safely(fn, *args)
+        self._closed = True
+        self._inbox.close()
+        if self.on_closed is not None:
+            self.on_closed()
+        self._stopping = True
+        for worker in self._idle[:]:
+            worker.throw()
+        self._switch()
+        self.backend.close()
+        if stragglers:
+            _abandoned.append((self, stragglers))
+            names = ", ".join(f"{task.name!r} ({task.state}, spawned at {task.spawned_at})" for task in stragglers)
+            _report.warn(
+                f"{len(stragglers)} task(s) did not end within {timeout} s of being killed and were abandoned: {names}. A task must let TaskExit pass.",
+                LeftBehindWarning,
+            )
+        return left
+
+    def _kill_all(self, timeout: float) -> list[Task[Any]]:
+        """Kill tasks, and those that they start meanwhile, until none is left or the time is over. Returns those that are left."""
+        self.main = self.root
+        killed: set[int] = set()
+        deadline = monotonic_ns() + int(timeout * NANOSECONDS)
+        while self._tasks and (left := deadline - monotonic_ns()) > 0:
+            for task in self.tasks():
+                if task.ident not in killed:
+                    killed.add(task.ident)
+                    throw_in(task, TaskExit("the hub is being closed"))
+            first = next(iter(self._tasks.values()), None)
+            if first is not None:
+                try:
+                    first._await_end(min(left / NANOSECONDS, 0.1))
+                except Deadlock:
+                    break
+        return self.tasks()
+
+    def abandon_after_fork(self, end_child: Callable[[], object]) -> None:
+        """This is the child's copy of a hub: nothing of it may run. ``end_child`` is called when the task that forked returns."""
+        self._closed = self._forked = True
+        self._inbox.close()
+        self._ready = deque()
+        self._append = self._append_yielded = self._ready.append
+        self._tasks = dict.fromkeys(self._tasks)  # type: ignore[arg-type]  # only its keys are looked at from here on
+        self._pass_entry.switch = end_child
+        self._budget = 0
+        self.backend.close()
+
+    def _raise_closed(self, what: str) -> None:
+        raise HubClosedError(
+            f"{what}: {self.name} was closed. Its run() has ended, or its thread is going; whatever outlives the hub must not use it. "
+            f"Join such tasks before run() returns."
+        )
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else f"{len(self._tasks)} tasks, {len(self._ready)} ready"
+        return f"<Hub {self.name!r} {state}>"
+
+
+# Tasks that would not end. Collected, they would run their handlers at a random moment of another task.
+_abandoned: list[tuple[Hub, Iterable[Task[Any]]]] = []
+
+
+def _who() -> str:
+    task = getattr(getcurrent(), "task", None)
+    return "a callback on the hub" if task is None else repr(task)

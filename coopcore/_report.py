@@ -1,0 +1,141 @@
+"""Words for humans: deadlock reports, the list of all tasks, tracebacks of failed tasks. Nothing here changes any state.
+
+"Stands at" is the innermost frame of a task that is not plumbing (see `_task.hide_frames`).
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+import warnings
+from collections.abc import Iterable
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from ._task import HIDDEN_FILES, Task
+
+if TYPE_CHECKING:
+    from ._hub import Hub
+    from ._task import TaskRecord
+
+_MANY = 100  # tasks listed in full
+
+
+def stands_at(task: Task[Any]) -> str:
+    """Where a suspended task waits: ``file:line in function``."""
+    frame = innermost_frame(task)
+    if frame is None:
+        return "(no Python frame)"
+    return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_qualname}"
+
+
+def innermost_frame(task: Task[Any]) -> FrameType | None:
+    """The innermost frame of a suspended task that is not plumbing, else its innermost one."""
+    top = frame = task.frame
+    while frame is not None:
+        if frame.f_code.co_filename not in HIDDEN_FILES:
+            return frame
+        frame = frame.f_back
+    return top
+
+
+def owners(task: Task[Any]) -> list[Task[Any]]:
+    """Which tasks could end this task's wait, as far as what it waits for knows."""
+    ask = getattr(task._reason, "wait_owners", None)
+    return [] if ask is None else [owner for owner in ask() if isinstance(owner, Task)]
+
+
+def find_cycle(tasks: Iterable[Task[Any]]) -> list[Task[Any]]:
+    """Tasks of which each waits for the next one and the last for the first; empty if there is no such ring."""
+    done: set[Task[Any]] = set()
+    for start in tasks:
+        path: list[Task[Any]] = []
+        # Depth first along "waits for an owner"; meeting the path again is a ring.
+        stack = [(start, iter(owners(start)))] if start not in done else []
+        if stack:
+            path.append(start)
+        while stack:
+            following = next(stack[-1][1], None)
+            if following is None:
+                done.add(path.pop())
+                stack.pop()
+            elif following in path:
+                return path[path.index(following) :]
+            elif following not in done:
+                path.append(following)
+                stack.append((following, iter(owners(following))))
+    return []
+
+
+def deadlock(hub: Hub) -> str:
+    """The message of `Deadlock`."""
+    parked = [task for task in (hub.root, *hub.tasks()) if task._reason is not None]
+    lines = [
+        f"nothing can ever run again on {hub.name}: no task is ready, no timer is set, no task waits at a descriptor, and no thread, "
+        f"child process or signal handler is awaited. {len(parked)} task{' is' if len(parked) == 1 else 's are'} parked:"
+    ]
+    for task in parked[:_MANY]:
+        lines += _wait_lines(task)
+    if len(parked) > _MANY:
+        lines.append(f"  ... and {len(parked) - _MANY} more")
+    cycle = find_cycle(parked)
+    if cycle:
+        lines.append("They wait for each other in a cycle:")
+        for task, following in zip(cycle, cycle[1:] + cycle[:1], strict=True):
+            lines.append(f"  {task.name} waits for {task.waiting_on}, which is up to {following.name}")
+        lines.append("Next step: let every task take these in one order, or wait with a timeout.")
+    else:
+        lines.append(
+            "Likely cause: what they wait for was to be put, set, released or ended by a task that has ended, or was never spawned. "
+            "Next step: look for who should wake the first of them; a timeout= on its wait turns this into an error there."
+        )
+    return "\n".join(lines)
+
+
+def _wait_lines(task: Task[Any]) -> list[str]:
+    held_by = ", ".join(owner.name for owner in owners(task) if owner is not task._reason)
+    lines = [f"  {task.name} waits for {task.waiting_on}{f', held by {held_by}' if held_by else ''}", f"    at {stands_at(task)}"]
+    if task._spawn_code is not None:
+        parent = task.parent
+        lines.append(f"    spawned at {task.spawned_at}{f' by {parent.name}' if parent is not None else ''}")
+    return lines
+
+
+def run_info(hub: Hub) -> str:
+    """Every task of a hub, with its stack."""
+    everyone = [hub.root, *hub.tasks()]
+    lines = [f"{hub!r}"]
+    for task in everyone[:_MANY]:
+        waiting = task.waiting_on
+        lines.append(f"{task.name} ({task.state}{', waits for ' + waiting if waiting else ''})")
+        if task._spawn_code is not None:
+            lines.append(f"  spawned at {task.spawned_at}")
+        if task.frame is not None:
+            lines += [line.rstrip() for line in stack_of(task)]
+    if len(everyone) > _MANY:
+        lines.append(f"... and {len(everyone) - _MANY} more tasks")
+    lines += [f"open promise: {promise.what}" for promise in hub._promises.values()]
+    return "\n".join(lines)
+
+
+def stack_of(task: Task[Any]) -> list[str]:
+    """The stack of a suspended task, outermost first, without plumbing, as ``traceback.format_stack`` has it."""
+    summary = traceback.extract_stack(task.frame)
+    shown = [entry for entry in summary if entry.filename not in HIDDEN_FILES]
+    return traceback.format_list(shown or list(summary))
+
+
+def print_failure(view: TaskRecord, error: BaseException) -> None:
+    """Print the traceback of a failed task whose error nobody received."""
+    text = "".join(traceback.format_exception(error))
+    print(f"Task {view.name!r}, spawned at {view.spawned_at}, failed, and nobody joined it:\n{text}", end="", file=sys.stderr)
+
+
+def warn(message: str, category: type[Warning]) -> None:
+    """A warning attributed to the first caller that is not plumbing."""
+    level = 1
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and frame.f_code.co_filename in HIDDEN_FILES:
+        frame = frame.f_back
+        level += 1
+    warnings.warn(message, category, stacklevel=level)

@@ -1,0 +1,227 @@
+"""Park, unpark, throw: the whole life of a task's wait. Everything that changes the state of a task lives here or in ``_task``.
+
+Theory
+======
+A *task* is a function on a greenlet. ``ready`` is a FIFO of tasks. Whoever must wait takes the first entry out of ``ready`` and
+switches straight into it; there is no trip through a loop. The hub's greenlet is entered only when nobody is ready, when
+the budget of switches is spent, or when a greenlet must be made.
+
+    NEW --start--> in ready --begins--> RUNNING --yield--> READY (one entry in ready)
+                                          |  ^
+                                     park |  | unpark / throw / timer: the entry goes to the end of ready
+                                          v  |
+                                        PARKED (no entry; ``_reason`` is set)         RUNNING --returns--> DONE
+
+``task._reason`` is the state: it is not None exactly while the task is parked. Whoever sets it to None has won the task, and
+must, in the same breath, set ``_outcome`` and append the task to ``ready``. There are three such winners: `unpark`, `throw_in`
+and a timer. Python runs none of our code between those three statements, so exactly one wins.
+
+What travels to the parked task is the ``_outcome``: the value given to `unpark`, False from a timer, or a `Thrown`. Nothing ever
+travels as a switch value, since such a value surfaces wherever the receiver happens to stand.
+
+Invariants
+==========
+1. A parked task has no entry in ``ready``; a runnable one has exactly one; a running or finished one has none.
+2. A wake is final: after `unpark` returned True, `park` returns that value, whatever was thrown in between. What was thrown waits
+   in ``_pending`` and is raised by the next park (or at the end of the present yield, which hands over nothing).
+3. `unpark` returns False, and changes nothing, for a task that is not parked: the caller still holds the item or permit.
+4. A timer wakes only a task that is still parked, and only with the park that set it.
+5. Something thrown is raised by its receiver, on the receiver's own stack, once.
+6. A pending exception with a source that closes (a `Timeout` that is left) is withdrawn.
+7. A task that spends its budget and 1 ms lets the hub look at timers and descriptors before another task runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
+
+from _thread import get_ident
+from greenlet import getcurrent
+
+from .errors import ParkInHubError, WrongThreadError
+
+if TYPE_CHECKING:
+    from ._hub import Hub
+    from ._task import Task
+
+NANOSECONDS = 1_000_000_000
+
+# Phases of a task. SCHEDULED is NEW with an entry in ready; the finer states are derived (see Task.state).
+NEW, SCHEDULED, STARTED, DONE = range(4)
+
+
+class Thrown:
+    """An exception on its way to a parked task; the wrapper tells it from a value that is an exception."""
+
+    __slots__ = ("error", "source")
+
+    def __init__(self, error: BaseException, source: object = None) -> None:
+        self.error = error
+        self.source = source
+
+
+class _Sleep:
+    __slots__ = ()
+
+    def describe_wait(self) -> str:
+        return "sleep"
+
+
+SLEEP = _Sleep()
+
+_adopt: Callable[[], Task[Any]]
+
+
+def set_adopter(adopt: Callable[[], Task[Any]]) -> None:
+    """Install what makes a task (and a hub) for a greenlet that has none. The assembly does so when it is imported."""
+    global _adopt
+    _adopt = adopt
+
+
+def current_task() -> Task[Any]:
+    """The task that is running. Makes this thread's hub if there is none.
+
+    Raises `ParkInHubError` in a callback that runs on the hub itself, where no task runs.
+    """
+    try:
+        return cast("Task[Any]", getcurrent().task)
+    except AttributeError:
+        return _adopt()
+
+
+def on_hub() -> bool:
+    """True in a callback that runs on the hub itself, where nothing may wait."""
+    return getattr(getcurrent(), "hub", None) is not None
+
+
+def park(reason: object, timeout: float | None = None) -> Any:
+    """Wait until another task calls `unpark` with this task. Returns what it was given: True unless said otherwise.
+
+    ``reason`` is any object that says what is waited for (see `protocols.Reason`); it must not be None. ``timeout`` is in seconds,
+    or a `Timeout` object; after it, returns False. Raises what is thrown in: kills, and timeouts of enclosing blocks.
+    The caller undoes its own registration when the result is False or an exception, if it is still there: a waker may
+    have passed it over.
+    """
+    try:
+        task = getcurrent().task
+    except AttributeError:
+        task = _adopt()
+    if task._pending is not None:
+        raise_pending(task)
+    if reason is None:
+        raise TypeError("park() needs a reason: an object that says what is waited for, not None")
+    hub = task._hub
+    timer = None if timeout is None else hub._arm(task, timeout)
+    task._reason = reason
+    hub._budget = budget = hub._budget - 1
+    if budget > 0 and hub._ready:
+        hub._popleft().switch()
+    else:
+        hub._choose_for(task).switch()
+    outcome = task._outcome
+    task._outcome = None
+    if timer is not None and outcome is not False:
+        hub._disarm(timer)
+    if outcome.__class__ is Thrown:
+        _raise(outcome)
+    return outcome
+
+
+def yield_now() -> None:
+    """Let the other ready tasks run once. Goes to the end of ``ready``. Raises what was thrown in meanwhile."""
+    try:
+        task = getcurrent().task
+    except AttributeError:
+        task = _adopt()
+    hub = task._hub
+    hub._append_yielded(task)
+    hub._budget = budget = hub._budget - 1
+    if budget > 0:
+        hub._popleft().switch()
+    else:
+        hub._choose_for(task).switch()
+    if task._pending is not None:
+        raise_pending(task)
+
+
+def unpark(task: Task[Any], value: Any = True) -> bool:
+    """Make a parked task runnable, at the end of the ready queue; its `park` returns ``value``.
+
+    Returns False, and does nothing, if it is not parked: then somebody else has woken it, and the caller tries the next
+    waiter. Never blocks. Only from the thread of the task's hub (else `WrongThreadError`).
+    """
+    if task._reason is None:
+        return False
+    hub = task._hub
+    if hub._thread != get_ident():
+        raise_wrong_thread(hub, "unpark()")
+    task._reason = None
+    task._outcome = value
+    hub._append(task)
+    return True
+
+
+def throw_in(task: Task[Any], error: BaseException, source: object = None) -> None:
+    """Raise ``error`` in a task at its wait, or, if it does not wait now, at its next one. Quiet if it has ended.
+
+    A task that was never started ends at once. ``source`` identifies the thrower for `withdraw`. Never blocks.
+    """
+    hub = task._hub
+    if hub._thread != get_ident():
+        raise_wrong_thread(hub, "throwing into a task")
+    phase = task._phase
+    if phase == DONE:
+        return
+    if phase != STARTED:
+        task._never_start(error)
+    elif task._reason is not None:
+        task._reason = None
+        task._outcome = Thrown(error, source)
+        hub._append(task)
+    elif task._pending is None:
+        task._pending = [Thrown(error, source)]
+    else:
+        task._pending.append(Thrown(error, source))
+
+
+def withdraw(task: Task[Any], source: object) -> None:
+    """Take back what ``source`` has thrown and ``task`` has not raised yet."""
+    pending = task._pending
+    if pending is not None:
+        task._pending = [thrown for thrown in pending if thrown.source is not source] or None
+
+
+def raise_pending(task: Task[Any]) -> None:
+    pending = task._pending
+    assert pending is not None
+    thrown = pending.pop(0)
+    if not pending:
+        task._pending = None
+    _raise(thrown)
+
+
+def _raise(thrown: Thrown) -> None:
+    try:
+        raise thrown.error
+    finally:
+        # The traceback refers to this frame; without this the frame would refer back to the error, a cycle per timeout.
+        del thrown
+
+
+def raise_wrong_thread(hub: Hub, what: str) -> None:
+    import threading
+
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    raise WrongThreadError(
+        f"{what} was called from thread {threading.current_thread().name!r}, but the object belongs to the hub of thread "
+        f"{names.get(hub._thread, hub._thread)!r}. Each thread has its own hub, and only its own thread may touch its tasks. "
+        f"Use hub.call_soon_threadsafe(fn, *args) to run something there."
+    )
+
+
+def raise_park_in_hub() -> None:
+    raise ParkInHubError(
+        "this code runs in a callback on the hub itself (a rawlink, a timer or call_soon), where nothing may wait: the hub is what "
+        "wakes the others. Spawn a task that does the waiting, or use link() instead of rawlink()."
+    )

@@ -1,0 +1,667 @@
+"""Task: a unit of work, and the worker greenlets that run tasks.
+
+Theory
+======
+A task *has* a greenlet while it runs; it is not one. Making and destroying a greenlet costs more than everything else in a short
+task's life, since its first frame maps a fresh chunk of stack, so a finished task leaves its greenlet (a `Worker`) to the next. A
+worker that finishes a task looks at the head of ``ready``: an unstarted task there it runs in place, without any switch; otherwise it
+goes to the idle pool and switches on. The current task is ``getcurrent().task``, so a switch records nothing.
+
+Only the hub's greenlet makes the first switch into a new worker. A greenlet inherits the recursion depth of the one that first switched to
+it; tasks that start tasks would otherwise use up the recursion limit, though no stack is deep.
+
+The entry of a task in ``ready`` is the task itself, and its ``switch`` slot is what makes it go on: the bound ``switch`` of its greenlet, or
+`Task._begin` while it is new. ``switch`` is always called bare.
+
+Invariants
+==========
+1. A task's function is called at most once, and never after `Task.kill` returned for an unstarted task.
+2. A task ends exactly once; its value or error never changes after.
+3. Links are delivered in the order in which they were made, each once, after everything that was in ``ready`` when the task ended. One that
+   raises is reported, and the next one runs.
+4. An idle worker holds no task, no value and no exception. The pool of idle workers is bounded.
+5. A worker thrown out of its idleness leaves the pool; it never takes a task with it.
+6. A failed task whose error nobody received is reported exactly once: when its last reference goes, or when its hub is closed.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextvars import Context, copy_context
+from itertools import count
+from types import CodeType, FrameType, TracebackType
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+
+from _thread import get_ident
+from greenlet import GreenletExit, getcurrent, greenlet
+
+from ._state import (
+    DONE,
+    NEW,
+    SCHEDULED,
+    STARTED,
+    Thrown,
+    current_task,
+    on_hub,
+    park,
+    raise_wrong_thread,
+    throw_in,
+    unpark,
+)
+from ._timeout import Timeout
+from .errors import JoinSelfError, TaskExit
+
+if TYPE_CHECKING:
+    from ._hub import Hub
+
+T = TypeVar("T")
+
+_next_ident = count(1).__next__
+_PHASE_NAMES = ("new", "ready", "running", "done")
+
+# Files whose frames are plumbing: "spawned at" and "stands at" skip them. Each module of ours, and any plugin, adds itself.
+HIDDEN_FILES: set[str] = {__file__}
+
+
+def hide_frames(filename: str) -> None:
+    """Leave frames of this file (pass ``__file__``) out of "spawned at" and of where a task stands in reports."""
+    HIDDEN_FILES.add(filename)
+
+
+def _place(code: CodeType, instruction: int) -> str:
+    line = code.co_firstlineno
+    for start, end, number in code.co_lines():
+        if start <= instruction < end and number is not None:
+            line = number
+            break
+    return f"{code.co_filename}:{line} in {code.co_qualname}"
+
+
+class Failure:
+    """The error of a task, and whether anybody has received it. Reports itself when it goes unreceived."""
+
+    __slots__ = ("__weakref__", "_hub", "error", "received", "traceback", "view")
+
+    def __init__(self, task: Task[Any], error: BaseException, received: bool) -> None:
+        self.error = error
+        self.traceback = error.__traceback__
+        self.received = received
+        self.view = TaskRecord(task)
+        self._hub = task._hub
+
+    def __del__(self) -> None:
+        self.report()
+
+    def report(self) -> None:
+        """Tell the hub, unless the error was received. Once. From any thread: a collection can happen anywhere."""
+        if not self.received:
+            self.received = True
+            self._hub.failure_lost(self.view, self.error)
+
+
+class TaskRecord:
+    """What is known of a task that has ended and may no longer exist. A `protocols.TaskView`."""
+
+    __slots__ = ("ident", "name", "parent_ident", "spawned_at", "state", "waiting_on")
+
+    def __init__(self, task: Task[Any]) -> None:
+        self.ident = task.ident
+        self.name = task.name
+        self.state = "done"
+        self.parent_ident = task.parent_ident
+        self.spawned_at = task.spawned_at
+        self.waiting_on = task.waiting_on
+
+    def __repr__(self) -> str:
+        return f"<TaskRecord {self.name!r} {self.state}>"
+
+
+class _Link:
+    """A `Task.link`: runs its callback in a task of its own. Equal to the callback it was made from, for `unlink`."""
+
+    __slots__ = ("callback", "on_error", "on_value")
+
+    def __init__(self, callback: Callable[[Any], object], on_value: bool, on_error: bool) -> None:
+        self.callback = callback
+        self.on_value = on_value
+        self.on_error = on_error
+
+    def __call__(self, task: Task[Any]) -> None:
+        failed = task._failure is not None
+        if self.on_error if failed else self.on_value:
+            if failed:
+                task._received()
+            Task(self.callback, task)._start_on(task._hub)
+
+
+class Task(Generic[T]):
+    """A function that runs concurrently with others in its thread. Make one with `spawn`, or as ``Task(fn, *args)`` and `start`.
+
+    Subclasses may override ``_run(*args, **kwargs)``; ``Task()`` of such a class needs no function. As a context manager a task is joined at
+    the end of the block, and killed if the block raised.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_args",
+        "_context",
+        "_failure",
+        "_fn",
+        "_greenlet",
+        "_hub",
+        "_joined",
+        "_kwargs",
+        "_links",
+        "_name",
+        "_outcome",
+        "_pending",
+        "_phase",
+        "_reason",
+        "_spawn_code",
+        "_spawn_instruction",
+        "_start_timer",
+        "_value",
+        "ident",
+        "parent_ident",
+        "switch",
+    )
+
+    ident: int
+    """A number that is never used again in this process."""
+    parent_ident: int | None
+    """The `ident` of the task that made this one."""
+    switch: Callable[[], object]
+
+    def __init__(self, fn: Callable[..., T] | None = None, *args: Any, **kwargs: Any) -> None:
+        if fn is None:
+            fn = self._run
+        elif not callable(fn):
+            raise TypeError(
+                f"a task needs a function to call, not {fn!r} of type {type(fn).__name__}. "
+                f"Pass the function and its arguments apart: spawn(fn, arg), not spawn(fn(arg))."
+            )
+        parent = current_or_hub_task()
+        self._hub = parent._hub
+        self.ident = _next_ident()
+        self.parent_ident = parent.ident
+        self._fn: Callable[..., T] | None = fn
+        self._args: tuple[Any, ...] = args
+        self._kwargs = kwargs
+        self._context: Context | None = copy_context()
+        self._phase = NEW
+        self._reason: object = None
+        self._outcome: Any = None
+        self._pending: list[Thrown] | None = None
+        self._links: Any = None
+        self._failure: Failure | None = None
+        self._joined = False
+        self._value: Any = None
+        self._name: str | None = None
+        self._greenlet: greenlet | None = None
+        self._start_timer: Any = None
+        frame = sys._getframe(1)
+        code = frame.f_code
+        while code.co_filename in HIDDEN_FILES and frame.f_back is not None:
+            frame = frame.f_back
+            code = frame.f_code
+        self._spawn_code: CodeType | None = code
+        self._spawn_instruction = frame.f_lasti
+        self.switch = self._begin
+
+    @classmethod
+    def _for_greenlet(cls, stack: greenlet, hub: Hub, name: str) -> Task[Any]:
+        """A task for a greenlet that exists and runs now: the main one of a thread, or another library's."""
+        task = cls.__new__(cls)
+        task._hub = hub
+        task.ident = _next_ident()
+        task.parent_ident = None
+        task._fn = task._context = task._reason = task._outcome = task._pending = None
+        task._links = task._failure = task._value = task._spawn_code = task._start_timer = None
+        task._args = ()
+        task._kwargs = {}
+        task._joined = False
+        task._spawn_instruction = 0
+        task._phase = STARTED
+        task._name = name
+        task._greenlet = stack
+        task.switch = stack.switch
+        return task
+
+    def _run(self, *args: Any, **kwargs: Any) -> T:
+        raise TypeError(f"{type(self).__name__}() needs a function to call, or a _run method in a subclass")
+
+    # -- starting -------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Make it runnable: it begins after what is ready now. Does nothing if it was started, or killed, before."""
+        self._start_on(self._hub)
+
+    def _start_on(self, hub: Hub) -> None:
+        if self._phase == NEW:
+            if hub._thread != get_ident():
+                raise_wrong_thread(hub, "starting a task")
+            if hub._closed:
+                hub._raise_closed("start a task")
+            self._phase = SCHEDULED
+            hub._tasks[self.ident] = self
+            if hub._tracers:
+                hub._trace("task_spawned", self)
+            hub._append(self)
+
+    def start_later(self, seconds: float) -> None:
+        """Make it runnable after ``seconds``. A kill before that means that it never runs."""
+        if self._phase == NEW and self._start_timer is None:
+            self._hub._tasks[self.ident] = self
+            self._start_timer = self._hub._arm(self, seconds)
+
+    def _fire(self) -> None:
+        """A timer that was set for this task is due: a timed park, or `start_later`."""
+        if self._reason is not None:
+            self._reason = None
+            self._outcome = False
+            self._hub._append(self)
+        elif self._phase == NEW:
+            self._start_timer = None
+            self._start_on(self._hub)
+
+    def _begin(self) -> None:
+        """The ``switch`` of an unstarted task: give it a worker, and go."""
+        hub = self._hub
+        if hub._idle:
+            worker = hub._idle.pop()
+            worker.task = self
+            self._greenlet = worker
+            self.switch = switch = worker.switch
+            switch()
+        else:
+            hub._to_begin = self
+            hub._switch()
+
+    # -- ending ---------------------------------------------------------------------------------------------------------
+
+    def _finish(self, value: Any, failure: Failure | None) -> None:
+        self._phase = DONE
+        self._value = value
+        self._failure = failure
+        self._name = self.name
+        self._fn = self._context = self._greenlet = self._pending = None
+        self._args = ()
+        self._kwargs = {}
+        hub = self._hub
+        self.switch = hub._switch
+        del hub._tasks[self.ident]
+        links = self._links
+        if links is not None:
+            if links.__class__ is Task and links._reason is self:
+                self._links = None
+                unpark(links)
+            else:
+                hub.call_soon(self._deliver)
+        if hub._tracers:
+            if failure is None:
+                hub._trace("task_exited", self)
+            else:
+                hub._trace("task_failed", self, failure.error)
+
+    def _never_start(self, error: BaseException) -> None:
+        """End it unstarted. If it has an entry in ready, that becomes a turn of the hub."""
+        hub = self._hub
+        if self._start_timer is not None:
+            hub._disarm(self._start_timer)
+            self._start_timer = None
+        hub._tasks.setdefault(self.ident, self)
+        if isinstance(error, GreenletExit):
+            self._finish(error, None)
+        else:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        hub = self._hub
+        failure = Failure(self, error, self._joined)
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):
+            failure.received = True
+            hub.interrupt_main(error)
+        elif not failure.received:
+            hub._failures.add(failure)
+        self._finish(None, failure)
+
+    def _deliver(self) -> None:
+        """Tell everybody who is linked. Runs on the hub."""
+        links, self._links = self._links, None
+        if links is None:
+            return
+        for link in links if links.__class__ is list else (links,):
+            if isinstance(link, Task):
+                if link._reason is self:
+                    unpark(link)
+            else:
+                self._hub.call_safely(link, self)
+
+    # -- waiting for it -------------------------------------------------------------------------------------------------
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait until it has ended. Returns True, or False after ``timeout`` seconds. Does not raise its error.
+
+        Whoever joins a task is taken to look after its error: it is not reported.
+        """
+        self._received()
+        return self._phase == DONE or self._await_end(timeout)
+
+    def _await_end(self, timeout: float | None) -> bool:
+        me = current_task()
+        if me is self:
+            raise JoinSelfError(
+                f"{self!r} tried to join itself, and would have waited for ever. If it wants to end, return; "
+                f"if it wants to wait for others, join those: [t for t in tasks if t is not current_task()]."
+            )
+        if me._hub is not self._hub:
+            raise_wrong_thread(self._hub, "Task.join()")
+        self._add_link(me)
+        try:
+            woken = park(self, timeout)
+        except BaseException:
+            self._drop_link(me)
+            raise
+        if not woken:
+            self._drop_link(me)
+        return bool(woken)
+
+    def get(self, block: bool = True, timeout: float | None = None) -> T:
+        """The value that its function returned; raises the error with which it failed.
+
+        Waits for its end. Raises `Timeout` after ``timeout`` seconds, or at once with ``block=False`` if it has not ended. For a task that
+        was killed, returns the `TaskExit`.
+        """
+        if self._phase != DONE and not (block and self.join(timeout)):
+            raise Timeout(timeout if block else 0, f"{self!r} has not ended")
+        self._received()
+        if self._failure is not None:
+            raise self._failure.error.with_traceback(self._failure.traceback)
+        return cast(T, self._value)
+
+    def kill(
+        self, exception: type[BaseException] | BaseException | tuple[Any, ...] = TaskExit, block: bool = True, timeout: float | None = None
+    ) -> None:
+        """End it: throw ``exception`` (a class, an instance or an exc_info triple) at its wait, once, and wait for its end.
+
+        A task that was never started never runs. With ``block=False``, or after ``timeout`` seconds, returns without waiting further; on the
+        hub it never waits. A task that kills itself raises at once. Never raises the error of the killed task.
+        """
+        if self._phase == DONE:
+            return
+        error = as_exception(exception)
+        if self._greenlet is getcurrent():
+            raise error
+        throw_in(self, error)
+        if block and self._phase != DONE and not on_hub():
+            self._await_end(timeout)
+
+    def __enter__(self) -> Task[T]:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        try:
+            if kind is None:
+                self.join()
+        finally:
+            self.kill()
+
+    # -- links ----------------------------------------------------------------------------------------------------------
+
+    def rawlink(self, callback: Callable[[Task[T]], object]) -> None:
+        """Call ``callback(task)`` on the hub when it has ended; in the hub's next turn if it has already. It must not wait."""
+        if not callable(callback):
+            raise TypeError(f"a link must be callable with one argument, the task; got {callback!r}")
+        if self._phase == DONE and self._links is None:
+            self._hub.call_soon(self._deliver)
+        self._add_link(callback)
+
+    def link(self, callback: Callable[[Task[T]], object]) -> None:
+        """Call ``callback(task)`` in a task of its own when this one has ended, however it ended."""
+        self._link(callback, True, True)
+
+    def link_value(self, callback: Callable[[Task[T]], object]) -> None:
+        """As `link`, only if it ends with a value."""
+        self._link(callback, True, False)
+
+    def link_exception(self, callback: Callable[[Task[T]], object]) -> None:
+        """As `link`, only if it fails."""
+        self._link(callback, False, True)
+
+    def _link(self, callback: Callable[[Task[T]], object], on_value: bool, on_error: bool) -> None:
+        if not callable(callback):
+            raise TypeError(f"a link must be callable with one argument, the task; got {callback!r}")
+        self.rawlink(_Link(callback, on_value, on_error))
+
+    def unlink(self, callback: Callable[[Task[T]], object]) -> None:
+        """Undo the first `rawlink` or `link` of this callback. Quiet if there is none, or it was called."""
+        links = self._links
+        for link in links if links.__class__ is list else (links,):
+            if link == callback or (link.__class__ is _Link and link.callback == callback):
+                self._drop_link(link)
+                return
+
+    def unlink_all(self) -> None:
+        """Undo every link, but not the joins of other tasks."""
+        links = self._links
+        joiners = [link for link in (links if links.__class__ is list else (links,)) if isinstance(link, Task)]
+        self._links = joiners or None
+
+    def has_links(self) -> bool:
+        """True if anybody is linked or joins."""
+        return bool(self._links)
+
+    def _add_link(self, link: Any) -> None:
+        links = self._links
+        if links is None:
+            self._links = link
+        elif links.__class__ is list:
+            links.append(link)
+        else:
+            self._links = [links, link]
+
+    def _drop_link(self, link: Any) -> None:
+        links = self._links
+        if links is link:
+            self._links = None
+        elif links.__class__ is list and link in links:
+            links.remove(link)
+
+    # -- what is known of it --------------------------------------------------------------------------------------------
+
+    def _received(self) -> None:
+        """Somebody has taken charge of the error, if there is or will be one."""
+        self._joined = True
+        if self._failure is not None:
+            self._failure.received = True
+
+    @property
+    def state(self) -> str:
+        """``new``, ``ready``, ``parked``, ``running`` or ``done``."""
+        phase = self._phase
+        if phase == STARTED:
+            if self._reason is not None:
+                return "parked"
+            return "running" if self._greenlet is getcurrent() else "ready"
+        return _PHASE_NAMES[phase]
+
+    def ready(self) -> bool:
+        """True if it has ended."""
+        return self._phase == DONE
+
+    @property
+    def dead(self) -> bool:
+        """True if it has ended."""
+        return self._phase == DONE
+
+    def __bool__(self) -> bool:
+        """True while it is started and has not ended."""
+        return self._phase in (SCHEDULED, STARTED)
+
+    started = property(__bool__, doc="True while it is started and has not ended.")
+
+    def successful(self) -> bool:
+        """True if it ended with a value, or was killed."""
+        self._received()
+        return self._phase == DONE and self._failure is None
+
+    @property
+    def value(self) -> T | None:
+        """What its function returned; None before that and after a failure."""
+        return cast("T | None", self._value)
+
+    @property
+    def exception(self) -> BaseException | None:
+        """The error with which it failed, else None."""
+        return self.exc_info[1] if self._failure is not None else None
+
+    @property
+    def exc_info(self) -> tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]:
+        """The error as a triple, ``(None, None, None)`` if there is none."""
+        failure = self._failure
+        if failure is None:
+            return (None, None, None)
+        self._received()
+        return (type(failure.error), failure.error, failure.traceback)
+
+    @property
+    def name(self) -> str:
+        """Its name in reports: the function's and its number, until it is set."""
+        if self._name is not None:
+            return self._name
+        fn = self._fn
+        label = getattr(fn, "__qualname__", None) or type(fn).__name__
+        return f"{label.rpartition('.<locals>.')[2]}-{self.ident}"
+
+    @name.setter
+    def name(self, name: str) -> None:
+        if not isinstance(name, str):
+            raise TypeError(f"the name of a task is a string, not {name!r}")
+        self._name = name
+
+    @property
+    def hub(self) -> Hub:
+        """The hub that runs it."""
+        return self._hub
+
+    @property
+    def parent(self) -> Task[Any] | None:
+        """The task that made this one, while that one lives."""
+        return self._hub.find_task(self.parent_ident)
+
+    @property
+    def args(self) -> tuple[Any, ...]:
+        """The arguments of its function, until it ends."""
+        return self._args
+
+    @property
+    def kwargs(self) -> dict[str, Any]:
+        """The keyword arguments of its function, until it ends."""
+        return self._kwargs
+
+    @property
+    def spawned_at(self) -> str:
+        """Where it was made: ``file:line in function``, the first frame that is not plumbing."""
+        code = self._spawn_code
+        return "(not spawned)" if code is None else _place(code, self._spawn_instruction)
+
+    @property
+    def waiting_on(self) -> str:
+        """What it waits for, in words; empty if it doesn't wait."""
+        reason = self._reason
+        return "" if reason is None else describe_reason(reason)
+
+    @property
+    def frame(self) -> FrameType | None:
+        """The innermost frame of its stack while it is suspended, else None."""
+        return None if self._greenlet is None else self._greenlet.gr_frame
+
+    def describe_wait(self) -> str:
+        return f"the end of task {self.name!r}"
+
+    def wait_owners(self) -> tuple[Task[Any], ...]:
+        return (self,)
+
+    def __repr__(self) -> str:
+        waiting = self.waiting_on
+        return f"<{type(self).__name__} {self.name!r} {self.state}{' on ' + waiting if waiting else ''}>"
+
+
+def describe_reason(reason: object) -> str:
+    """What a wait is for, in words."""
+    describe = getattr(reason, "describe_wait", None)
+    return str(describe()) if describe is not None else repr(reason)
+
+
+def as_exception(exception: Any) -> BaseException:
+    """An instance, from what `Task.kill` accepts: a class, an instance, or an exc_info triple."""
+    given = exception
+    if isinstance(exception, tuple):
+        kind, value, tb = (*exception, None, None)[:3]
+        exception = (value if isinstance(value, BaseException) else kind).with_traceback(tb) if value is not None else kind
+    if isinstance(exception, type) and issubclass(exception, BaseException):
+        exception = exception()
+    if not isinstance(exception, BaseException):
+        raise TypeError(f"an exception class or instance is needed to end a task, not {given!r}")
+    return exception
+
+
+def current_or_hub_task() -> Task[Any]:
+    """The running task, or, in a callback on the hub, the hub's root task: for those who only need a hub to belong to."""
+    try:
+        return cast("Task[Any]", getcurrent().task)
+    except AttributeError:
+        hub = getattr(getcurrent(), "hub", None)
+        return hub.root if hub is not None else current_task()
+
+
+class Worker(greenlet):
+    """A greenlet that runs one task after another."""
+
+    __slots__ = ("task",)
+
+    task: Task[Any] | None
+
+
+def work() -> None:
+    """The body of a worker."""
+    me = cast(Worker, getcurrent())
+    switch = me.switch
+    task = me.task
+    while task is not None:
+        hub = task._hub
+        task._phase = STARTED
+        if hub._tracers:
+            hub._trace("task_started", task)
+        try:
+            value = task._context.run(task._fn, *task._args, **task._kwargs)  # type: ignore[union-attr,arg-type]  # set until _finish
+        except GreenletExit as exit:
+            task._finish(exit.with_traceback(None), None)
+        except BaseException as error:
+            error.__traceback__ = error.__traceback__.tb_next if error.__traceback__ else None
+            task._fail(error)
+        else:
+            task._finish(value, None)
+            value = None
+        me.task = task = None
+        hub._budget = budget = hub._budget - 1
+        entry = hub._popleft() if budget > 0 and hub._ready else hub._choose()
+        if entry._phase == SCHEDULED:
+            entry._greenlet = me
+            entry.switch = switch
+            me.task = task = entry
+            entry = None
+        elif len(hub._idle) < hub._idle_limit:
+            hub._idle.append(me)
+            go, entry = entry.switch, None
+            try:
+                go()
+            except BaseException:
+                hub._forget_worker(me)
+                raise
+            del go
+            task = me.task
+        else:
+            hub._next = entry
+            return

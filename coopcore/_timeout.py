@@ -1,0 +1,157 @@
+"""Timeout: an exception that a timer throws into the task that set it.
+
+Invariants
+==========
+1. A timeout is thrown only into the task that started it, and only while it is open.
+2. Once `Timeout.close` has returned it is never raised: a throw that its task has not yet met is withdrawn.
+3. Of nested timeouts each is raised by itself: an inner ``with`` block lets an outer one's pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import isnan
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ._state import NANOSECONDS, current_task, throw_in, withdraw
+
+if TYPE_CHECKING:
+    from ._hub import Hub
+    from ._task import Task
+
+R = TypeVar("R")
+_RAISE = object()
+
+
+def check_seconds(seconds: Any, what: str) -> float | int | None:
+    """Refuse what is not a span of time. Returns None for infinity."""
+    if not isinstance(seconds, (int, float)):
+        try:
+            seconds = float(seconds)
+        except (TypeError, ValueError):
+            raise TypeError(
+                f"{what} is a number of seconds, a Timeout or None, not {seconds!r} of type {type(seconds).__name__}"
+            ) from None
+    if isnan(seconds):
+        raise ValueError(f"{what} is not a number (NaN): some computation of it went wrong before this call")
+    return None if seconds == float("inf") else seconds
+
+
+class Timeout(BaseException):
+    """Raised in the task that started it, at its wait, when ``seconds`` have passed.
+
+    ``seconds=None`` never fires; 0 or less fires at the next wait. ``exception``: None raises the Timeout itself; False too, but the ``with`` block swallows
+    it; a string is added to its message; an exception class or instance is raised in its place. ``ref=False`` does not hold off `Deadlock`.
+
+    Derives from BaseException, as gevent's does, so that ``except Exception`` in the guarded code doesn't swallow it. Always
+    `close` it (the ``with`` statement does).
+    """
+
+    def __init__(self, seconds: float | None = None, exception: Any = None, ref: bool = True, priority: int = -1) -> None:
+        if seconds is not None:
+            check_seconds(seconds, "the span of a Timeout")
+        super().__init__(seconds, exception)
+        self.seconds = seconds
+        self.exception = exception
+        self._ref = ref
+        self._timer: Any = None
+        self._hub: Hub | None = None
+        self.owner: Task[Any] | None = None
+        """The task that started it, and that it is thrown into."""
+
+    @classmethod
+    def start_new(cls, timeout: Any = None, exception: Any = None, ref: bool = True) -> Timeout:
+        """A started Timeout, from a number of seconds, or from a Timeout, which is started if it was not."""
+        if isinstance(timeout, Timeout):
+            if not timeout.pending:
+                timeout.start()
+            return timeout
+        new = cls(timeout, exception, ref)
+        new.start()
+        return new
+
+    def start(self) -> None:
+        """Start the timer for the current task. Raises RuntimeError if it is running."""
+        if self.pending:
+            raise RuntimeError(f"{self!r} is started already. Start it once; to start again, close() it first.")
+        self.owner = owner = current_task()
+        self._hub = owner._hub
+        if self.seconds is not None:
+            self._timer = self._hub._arm(self, max(self.seconds, 0), self._ref)
+
+    def _fire(self) -> None:
+        self._timer = None
+        if not self._ref:
+            assert self._hub is not None
+            self._hub._uncounted -= 1
+        owner = self.owner
+        if owner is not None:
+            throw_in(owner, self._to_raise(), self)
+
+    def _to_raise(self) -> BaseException:
+        exception = self.exception
+        if exception is None or exception is False or isinstance(exception, str):
+            return self
+        if isinstance(exception, BaseException):
+            return exception
+        return exception()  # type: ignore[no-any-return]  # whatever the caller gave; a class, by the docstring
+
+    @property
+    def pending(self) -> bool:
+        """True from `start` until it has fired or is closed."""
+        return self._timer is not None
+
+    def cancel(self) -> None:
+        """Stop the timer, and take back a throw that its task has not met. May be started again."""
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            assert self._hub is not None
+            self._hub._disarm(timer, self._ref)
+        owner, self.owner = self.owner, None
+        if owner is not None:
+            withdraw(owner, self)
+
+    close = cancel
+
+    def __enter__(self) -> Timeout:
+        if not self.pending:
+            self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> bool:
+        self.close()
+        return error is self and self.exception is False
+
+    def __lt__(self, other: Timeout) -> bool:
+        mine, others = self.seconds, other.seconds
+        return (float("inf") if mine is None else mine) < (float("inf") if others is None else others)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} at {hex(id(self))} seconds={self.seconds}{' pending' if self.pending else ''}>"
+
+    def __str__(self) -> str:
+        if self.seconds is None:
+            return ""
+        span = f"{self.seconds} second{'' if self.seconds == 1 else 's'}"
+        if self.exception is None or self.exception is False or not isinstance(self.exception, str):
+            return span
+        return f"{span}: {self.exception}"
+
+
+def with_timeout(seconds: Any, function: Callable[..., R], *args: Any, timeout_value: Any = _RAISE, **kwargs: Any) -> R:
+    """Call ``function(*args, **kwargs)`` under a `Timeout`. With ``timeout_value``, returns that when this very timeout fires, else raises it."""
+    timeout = Timeout.start_new(seconds)
+    try:
+        return function(*args, **kwargs)
+    except Timeout as fired:
+        if fired is timeout and timeout_value is not _RAISE:
+            return timeout_value  # type: ignore[no-any-return]  # the caller's own type
+        raise
+    finally:
+        timeout.close()
+
+
+def to_deadline(hub: Hub, seconds: float) -> int:
+    """A moment of the hub's clock, from a span in seconds that is at least 0."""
+    return hub._now() + int(seconds * NANOSECONDS)

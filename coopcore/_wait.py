@@ -1,0 +1,227 @@
+"""Waiting for several things, and the module-level verbs: spawn, sleep, kill, joinall, wait.
+
+A thing can be waited for if it has ``rawlink`` and ``unlink`` (`protocols.Waitable`).
+
+Invariants
+==========
+1. Results come in the order in which the things became ready.
+2. Whatever ends the wait - enough results, a timeout, a kill - every link made is undone.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from time import monotonic
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+from ._state import SLEEP, current_task, park, throw_in, unpark, yield_now
+from ._task import Task, as_exception
+from ._timeout import Timeout, check_seconds
+from .errors import TaskExit
+from .protocols import Waitable
+
+T = TypeVar("T")
+W = TypeVar("W", bound=Waitable)
+
+
+def spawn(fn: Callable[..., T], *args: Any, **kwargs: Any) -> Task[T]:
+    """Start a task that runs ``fn(*args, **kwargs)``; it begins after what is ready now. Never blocks."""
+    task = Task(fn, *args, **kwargs)
+    task.start()
+    return task
+
+
+def spawn_later(seconds: float, fn: Callable[..., T], *args: Any, **kwargs: Any) -> Task[T]:
+    """A task that begins after ``seconds``. Never blocks."""
+    task = Task(fn, *args, **kwargs)
+    task.start_later(_span(seconds))
+    return task
+
+
+def sleep(seconds: float = 0, ref: bool = True) -> None:
+    """Let others run for at least ``seconds``; with 0, once around. ``ref=False`` doesn't hold off `Deadlock`.
+
+    Raises ValueError for a negative span, as ``time.sleep`` does.
+    """
+    if not seconds:
+        if seconds.__class__ is int or not isinstance(_span(seconds), Timeout):
+            yield_now()
+            return
+    _span(seconds)
+    if ref:
+        park(SLEEP, seconds)
+        return
+    hub = current_task()._hub
+    hub._uncounted += 1
+    try:
+        park(SLEEP, seconds)
+    finally:
+        hub._uncounted -= 1
+
+
+def idle(priority: int = 0) -> None:
+    """Yield until nothing else is ready: all that could run now has run once. ``priority`` is accepted and ignored."""
+    yield_now()
+    hub = current_task()._hub
+    while len(hub._ready) > 0:
+        yield_now()
+
+
+def _span(seconds: Any) -> float:
+    if (span := check_seconds(seconds, "the time to sleep")) is not None and span < 0:
+        raise ValueError(f"cannot wait for {seconds!r} seconds: a span of time is not negative. Did a deadline pass before this call? Use max(0, ...).")
+    return seconds  # type: ignore[no-any-return]  # checked to be a number
+
+
+def kill(task: Task[Any], exception: Any = TaskExit) -> None:
+    """Throw into a task without waiting for its end. See `Task.kill`."""
+    task.kill(exception, block=False)
+
+
+def killall(tasks: Iterable[Task[Any]], exception: Any = TaskExit, block: bool = True, timeout: float | None = None) -> None:
+    """Kill several tasks at once, then wait for the end of all. Raises `Timeout` if they have not ended after ``timeout`` seconds.
+
+    Tasks that were not started never run. A task that is in ``tasks`` itself is thrown into last.
+    """
+    victims = list(tasks)
+    me = current_task() if block else None
+    for task in victims:
+        if task is not me and not task.dead:
+            throw_in(task, as_exception(exception))
+    if me is not None and me in victims:
+        raise as_exception(exception)
+    if block:
+        with Timeout.start_new(timeout):
+            for task in victims:
+                if not task.dead:
+                    task._await_end(None)
+
+
+def joinall(tasks: Iterable[Task[T]], timeout: float | None = None, raise_error: bool = False, count: int | None = None) -> list[Task[T]]:
+    """Wait for the end of all tasks, or of ``count``, or for ``timeout`` seconds. Returns those that have ended, in that order.
+
+    With ``raise_error`` the first error is raised as soon as it happens. Without it, an error that nobody looks at is still reported
+    when the failed task is dropped.
+    """
+    ended = []
+    with iwait(_as_list(tasks, "joinall"), timeout=timeout, count=count) as ending:
+        for task in ending:
+            if raise_error and isinstance(task, Task) and task._failure is not None:
+                task.get()
+            ended.append(task)
+    return ended
+
+
+def wait(objects: Iterable[W] | None = None, timeout: float | None = None, count: int | None = None) -> Any:
+    """Wait until all objects are ready, or ``count`` of them, or for ``timeout`` seconds. Returns the ready ones, in that order.
+
+    Without objects: wait until every other task of this hub has ended; returns True, or False after ``timeout``.
+    """
+    if objects is None:
+        me = current_task()
+        others = [task for task in me._hub.tasks() if task is not me]
+        until = None if timeout is None else monotonic() + timeout
+        while others:
+            if len(joinall(others, None if until is None else max(0, until - monotonic()))) < len(others):
+                return False
+            others = [task for task in me._hub.tasks() if task is not me]
+        return True
+    with iwait(_as_list(objects, "wait"), timeout=timeout, count=count) as ready:
+        return list(ready)
+
+
+def _as_list(objects: Iterable[W], verb: str) -> list[W]:
+    try:
+        return list(objects)
+    except TypeError:
+        raise TypeError(f"{verb}() takes a list of things to wait for, not {objects!r}. For one thing, use {verb}([thing]) or its own join().") from None
+
+
+class iwait(Generic[W]):  # noqa: N801 - a function to its users, who also enter it with ``with``
+    """Iterate over objects as they become ready: at most ``count``, for at most ``timeout`` seconds in all.
+
+    Blocks in each step. Also a context manager, which undoes its links at the end of the block.
+    """
+
+    def __init__(self, objects: Sequence[W], timeout: float | None = None, count: int | None = None) -> None:
+        if not hasattr(objects, "__len__"):
+            raise TypeError(f"iwait() takes a list or tuple of things to wait for, not {objects!r}")
+        for thing in objects:
+            if not isinstance(thing, Waitable):
+                raise TypeError(f"{thing!r} cannot be waited for: it has no rawlink() and unlink(). Tasks, events and semaphores have.")
+        if count is not None and count < 0:
+            raise ValueError(f"count is the number of things to wait for, and cannot be {count}")
+        # The same thing twice is linked once, or unlinking one would leave the other.
+        self._waiting: dict[int, W] = {id(thing): thing for thing in objects}
+        self._left = len(self._waiting) if count is None else min(count, len(self._waiting))
+        self._ready: deque[W] = deque()
+        self._timer = Timeout(timeout)
+        self._task: Task[Any] | None = None
+        self._linked = False
+
+    def __iter__(self) -> Iterator[W]:
+        return self
+
+    def __next__(self) -> W:
+        if self._left <= 0:
+            self._unlink()
+            raise StopIteration
+        if not self._linked:
+            self._link()
+        try:
+            while not self._ready:
+                self._task = current_task()
+                try:
+                    park(self)
+                finally:
+                    self._task = None
+        except Timeout as fired:
+            self._unlink()
+            if fired is not self._timer:
+                raise
+            raise StopIteration from None
+        except BaseException:
+            self._unlink()
+            raise
+        self._left -= 1
+        thing = self._ready.popleft()
+        if not self._left:
+            self._unlink()
+        return thing
+
+    def _link(self) -> None:
+        self._linked = True
+        if self._timer.seconds is not None:
+            self._timer.start()
+        for thing in list(self._waiting.values()):
+            thing.rawlink(self._became_ready)
+
+    def _unlink(self) -> None:
+        self._left = 0
+        self._timer.close()
+        if self._linked:
+            for thing in self._waiting.values():
+                thing.unlink(self._became_ready)
+        self._waiting.clear()
+
+    def _became_ready(self, thing: W) -> None:
+        if self._waiting.pop(id(thing), None) is not None:
+            self._ready.append(thing)
+            if self._task is not None:
+                unpark(self._task)
+
+    def __enter__(self) -> iwait[W]:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._unlink()
+
+    def describe_wait(self) -> str:
+        things = list(self._waiting.values())
+        shown = ", ".join(repr(thing) if not isinstance(thing, Task) else thing.name for thing in things[:5])
+        return f"{self._left} of {len(things)}: {shown}{' ...' if len(things) > 5 else ''}"
+
+    def wait_owners(self) -> list[Task[Any]]:
+        return [thing for thing in self._waiting.values() if isinstance(thing, Task)]

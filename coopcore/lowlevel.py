@@ -1,0 +1,107 @@
+"""What authors of plugins import. Everything here is documented, typed and stable; `plugins/README.md` is the guide."""
+
+from __future__ import annotations
+
+from ._assemble import load_offer, make_hub, plugins
+from ._hub import Hub, Promise
+from ._interrupt import deferring
+from ._lot import ParkingLot
+from ._report import stack_of, stands_at
+from ._state import current_task, on_hub, park, throw_in, unpark, yield_now
+from ._task import Failure, Task, TaskRecord, hide_frames
+from ._timeout import check_seconds
+from .hookspecs import hookimpl
+from .protocols import (
+    ERROR,
+    HANGUP,
+    INTERFACE_VERSION,
+    PRIORITY,
+    READABLE,
+    WRITABLE,
+    Backend,
+    Clock,
+    Network,
+    Offer,
+    Scheduler,
+    TaskView,
+    TimerQueue,
+    Tracer,
+    Waitable,
+)
+
+
+def wait_readable(fd: int, timeout: float | None = None) -> bool:
+    """Wait until descriptor ``fd`` may be readable. Returns True, or False after ``timeout`` seconds. Level semantics; may wake spuriously.
+
+    Raises `BusyResourceError` if another task waits for the same, `ClosedResourceError` if it is closed (`notify_closing`) meanwhile,
+    OSError if it is not open.
+    """
+    return current_task().hub.wait_fd(fd, READABLE, timeout)
+
+
+def wait_writable(fd: int, timeout: float | None = None) -> bool:
+    """Wait until descriptor ``fd`` may be writable. As `wait_readable`."""
+    return current_task().hub.wait_fd(fd, WRITABLE, timeout)
+
+
+def notify_closing(fd: int) -> None:
+    """Call just before closing a descriptor that tasks may wait at: they get `ClosedResourceError`."""
+    current_hub().notify_closing(fd)
+
+
+def current_hub() -> Hub:
+    """The hub of this thread, also in a callback on the hub itself."""
+    from ._assemble import get_hub
+
+    return get_hub()
+
+
+def promise(what: str) -> Promise:
+    """Declare that something outside the hub (a thread, a child, a signal), named ``what``, may yet make a task ready. `Promise.close` it after."""
+    return current_hub().promise(what)
+
+
+__all__ = [
+    "ERROR",
+    "HANGUP",
+    "INTERFACE_VERSION",
+    "PRIORITY",
+    "READABLE",
+    "WRITABLE",
+    "Backend",
+    "Clock",
+    "Failure",
+    "Hub",
+    "Network",
+    "Offer",
+    "ParkingLot",
+    "Promise",
+    "Scheduler",
+    "Task",
+    "TaskRecord",
+    "TaskView",
+    "TimerQueue",
+    "Tracer",
+    "Waitable",
+    "check_seconds",
+    "current_hub",
+    "current_task",
+    "deferring",
+    "hide_frames",
+    "hookimpl",
+    "load_offer",
+    "make_hub",
+    "notify_closing",
+    "on_hub",
+    "park",
+    "plugins",
+    "promise",
+    "stack_of",
+    "stands_at",
+    "throw_in",
+    "unpark",
+    "wait_readable",
+    "wait_writable",
+    "yield_now",
+]
+hide_frames(__file__)

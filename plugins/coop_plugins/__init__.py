@@ -1,0 +1,1 @@
+"""The built-in plugins of coopcore. Each module is one; none is imported before it is used."""

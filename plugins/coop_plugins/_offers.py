@@ -1,0 +1,27 @@
+"""Every hook that the built-in plugins implement. Strings only, so that discovery imports nothing else."""
+
+from __future__ import annotations
+
+from coopcore.lowlevel import Offer, hookimpl
+
+
+@hookimpl
+def coop_backends() -> list[Offer]:
+    return [
+        Offer("epoll", "coop_plugins.backends.epoll:EpollBackend", "Linux epoll, edge-triggered: no system call per wait (default on Linux)"),
+        Offer("selectors", "coop_plugins.backends.selectors:SelectorsBackend", "the standard library's selectors, on every Unix"),
+    ]
+
+
+@hookimpl
+def coop_primitives() -> list[Offer]:
+    return [
+        Offer("Event", "coop_plugins.event:Event", "a flag to wait for", replaces="threading.Event"),
+        Offer("AsyncResult", "coop_plugins.event:AsyncResult", "a value or an error that comes later"),
+        Offer("Queue", "coop_plugins.queue:Queue", "a FIFO with room for so many", replaces="queue.Queue"),
+        Offer("Semaphore", "coop_plugins.lock:Semaphore", "so many permits, first come first served", replaces="threading.Semaphore"),
+        Offer("BoundedSemaphore", "coop_plugins.lock:BoundedSemaphore", "a semaphore that refuses a release too many", replaces="threading.BoundedSemaphore"),
+        Offer("Group", "coop_plugins.pool:Group", "tasks that are joined and killed together"),
+        Offer("Pool", "coop_plugins.pool:Pool", "a group of at most so many"),
+        Offer("local", "coop_plugins.local:local", "attributes of a task's own", replaces="threading.local"),
+    ]

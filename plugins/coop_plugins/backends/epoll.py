@@ -1,0 +1,86 @@
+"""The backend on Linux's epoll, edge-triggered.
+
+Theory
+======
+A descriptor is registered once, for both directions, at the first wait for it; from then on a wait costs a set look-up and no system call. That is
+what edge triggering is for: the kernel reports each change once, and never again, unless it is told to look anew.
+
+Hazards of epoll, and what is done about each:
+
+* *An edge is reported once.* Only a caller that has just seen EAGAIN may rely on edges. The hub re-registers (`unwatch`, `watch`) for everybody
+  else, and adding a descriptor makes the kernel report what is ready already.
+* *The key is the open file, not the number.* Closing the number removes the registration only if no duplicate is open. With one, reports for the old file go
+  on under the old number. Such a report is spurious, and edges don't spin.
+* *A number that was closed and used anew is not registered,* though our set has it. Who closes calls `unwatch`; adding tolerates both EEXIST and a stale entry.
+* *Regular files cannot be added:* EPERM, which the protocol calls PermissionError.
+* *Waking up* goes through an eventfd, registered like any other and drained here, so that it never shows in a report.
+
+Invariants
+==========
+1. A descriptor in ``_known`` was registered, and not unwatched since.
+2. `poll` never reports the eventfd, and a wake that came before `poll` makes it return at once.
+3. `watch` of a known descriptor makes no system call.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+from collections.abc import Sequence
+
+_MOST_EVENTS = 1024  # per poll; the others are reported by the next one
+
+
+class EpollBackend:
+    """Implements `coopcore.protocols.Backend`."""
+
+    edge_triggered = True
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._epoll.register(self._wake_fd, select.EPOLLIN)
+        self._known: set[int] = set()
+
+    def watch(self, fd: int, events: int) -> None:
+        if fd in self._known:
+            return
+        mask = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLPRI | select.EPOLLET
+        try:
+            self._epoll.register(fd, mask)
+        except FileExistsError:
+            # Registered behind our back under this number; looking anew is what a fresh registration would do.
+            self._epoll.modify(fd, mask)
+        self._known.add(fd)
+
+    def unwatch(self, fd: int) -> None:
+        if fd in self._known:
+            self._known.discard(fd)
+            try:
+                self._epoll.unregister(fd)
+            except OSError as error:
+                if error.errno not in (errno.ENOENT, errno.EBADF, errno.EPERM):
+                    raise
+
+    def poll(self, timeout: int | None) -> Sequence[tuple[int, int]]:
+        # epoll counts milliseconds and select.epoll rounds up, so a timer is never looked at early.
+        ready = self._epoll.poll(-1 if timeout is None else min(timeout / 1e9, 86_400.0), _MOST_EVENTS)
+        for index, (fd, _) in enumerate(ready):
+            if fd == self._wake_fd:
+                os.eventfd_read(fd)
+                del ready[index]
+                break
+        return ready
+
+    def wake(self) -> None:
+        os.eventfd_write(self._wake_fd, 1)
+
+    def fileno(self) -> int | None:
+        return self._epoll.fileno()
+
+    def close(self) -> None:
+        if not self._epoll.closed:
+            self._epoll.close()
+            os.close(self._wake_fd)
+        self._known.clear()
