@@ -7,6 +7,12 @@ from __future__ import annotations
 
 import sys as _sys
 
+if _sys.platform == "win32" or _sys.implementation.name != "cpython" or "t" in getattr(_sys, "abiflags", ""):
+    raise ImportError(
+        f"coopcore needs CPython with its global lock, on Linux or another Unix; this is {_sys.implementation.name} on {_sys.platform}"
+        f"{', a free-threaded build' if 't' in getattr(_sys, 'abiflags', '') else ''}. Windows, PyPy and free-threaded builds are not supported."
+    )
+
 from ._assemble import get_hub, run
 from ._hub import Hub
 from ._state import current_task

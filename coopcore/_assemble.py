@@ -133,6 +133,8 @@ class Plugins:
         known = self._offers.get(kind)
         if known is not None:
             return known
+        if kind not in _HOOKS:
+            raise UnknownOfferError(f"plugins offer nothing of a kind {kind!r}; the kinds are: {', '.join(_HOOKS)}.")
         found: dict[str, tuple[Offer, str]] = {}
         for impl in getattr(self.manager.hook, _HOOKS[kind]).get_hookimpls():
             origin = impl.plugin_name
@@ -280,7 +282,7 @@ def make_hub(
     for more in (tracers, *hook.coop_tracers(hub=hub)):
         for tracer in more:
             hub.add_tracer(tracer)
-    restore_sigint = shield_sigint(hub)
+    restore_sigint = shield_sigint()
 
     def on_closed() -> None:
         restore_sigint()
@@ -327,6 +329,10 @@ class _ImplicitHub:
         self.hub = hub
         if threading.current_thread() is threading.main_thread():
             atexit.register(self.close)
+
+    def __del__(self) -> None:
+        # A thread's own variables are dropped by that thread as it ends, while its greenlets can still be switched to.
+        self.close()
 
     def close(self) -> None:
         hub = self.hub
@@ -389,7 +395,7 @@ def run(
             left = hub.close(close_timeout)
         finally:
             hub.leave(previous)
-    if left:
+    if left and task.exception is None:
         names = ", ".join(f"{other.name!r} (spawned at {other.spawned_at})" for other in left[:20])
         warn(
             f"{main!r} ended and left {len(left)} task(s) behind, which were killed: {names}{' ...' if len(left) > 20 else ''}. "

@@ -13,7 +13,8 @@ The hub never runs code of a user except callbacks, which must not wait.
 
 Fairness: each switch takes one from ``_budget``. When it is spent, `_choose` reads the clock and goes to the hub if 1 ms has passed since the last pass. The
 budget starts at 1 and doubles to 16 while looks come quickly, so that a look costs little when turns are short and happens at every turn when
-they are long. A timer or a descriptor thus waits at most 1 ms and 16 turns for a pass, and then one lap of ``ready``.
+they are long. A timer or a descriptor thus waits at most 1 ms and 16 turns for a pass, and then one lap of ``ready``. Where other threads exist, descriptors wait
+for a poll that is not nearer to the last one than the interpreter's switch interval (see `_poll_is_due`).
 
 Invariants
 ==========
@@ -31,6 +32,7 @@ from __future__ import annotations
 
 import errno
 import sys
+import threading
 import traceback
 import weakref
 from collections import deque
@@ -40,12 +42,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from _thread import get_ident
-from greenlet import getcurrent, greenlet
+from greenlet import GreenletExit, getcurrent, greenlet
 
 from . import _report
 from ._clock import RealClock
 from ._inbox import Inbox
-from ._state import NANOSECONDS, STARTED, current_task, park, throw_in, unpark, yield_now
+from ._state import IDLE, NANOSECONDS, STARTED, current_task, park, throw_in, unpark, yield_now
 from ._task import Failure, Task, TaskRecord, Worker, work
 from ._timeout import Timeout, check_seconds
 from ._timers import BucketTimers
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
 
 _LAP = 1_000_000  # ns between passes while tasks are busy
 _MOST_BUDGET = 16
+_LONG = 10**10  # seconds; nobody waits for longer
 _PAST = -1  # a deadline that makes Clock.wait look without waiting
 _TRACER_EVENTS = ("task_spawned", "task_started", "task_parked", "task_unparked", "task_exited", "task_failed")
 _IDLE_WORKERS = 512  # each keeps some 20 KB of stack
@@ -129,6 +132,56 @@ class Hub:
     closes the backend when it is closed. ``on_failure(view, error)`` is told of each failed task whose error nobody received.
     """
 
+    # Slots: with so many attributes an instance's dict is past the size that the interpreter looks up fast.
+    __slots__ = (
+        "__weakref__",
+        "_add_timer",
+        "_allowance",
+        "_append",
+        "_append_yielded",
+        "_budget",
+        "_callback_entry",
+        "_callbacks",
+        "_callbacks_due",
+        "_closed",
+        "_disarm",
+        "_edge",
+        "_failures",
+        "_fd_waiting",
+        "_forked",
+        "_greenlet",
+        "_idle",
+        "_idle_limit",
+        "_idlers",
+        "_inbox",
+        "_last_pass",
+        "_last_poll",
+        "_next",
+        "_now",
+        "_on_failure",
+        "_pass_due",
+        "_pass_entry",
+        "_popleft",
+        "_pressure",
+        "_promises",
+        "_ready",
+        "_stopping",
+        "_switch",
+        "_tasks",
+        "_thread",
+        "_to_begin",
+        "_tracers",
+        "_uncounted",
+        "_waits",
+        "backend",
+        "clock",
+        "main",
+        "name",
+        "on_closed",
+        "root",
+        "timers",
+    )
+
     def __init__(
         self,
         *,
@@ -157,12 +210,13 @@ class Hub:
         self._now = self.clock.now
         self._pressure = self.clock.pressure
         self._add_timer = self.timers.add
-        self._disarm_timer = self.timers.cancel
+        self._disarm = self.timers.cancel
         self._edge = backend.edge_triggered
         # Fairness.
         self._budget = 1
         self._allowance = 1
         self._last_pass = self._pressure()
+        self._last_poll = 0
         self._pass_due = False
         # Who exists.
         self._tasks: dict[int, Task[Any]] = {}
@@ -180,8 +234,9 @@ class Hub:
         # Requests to the loop, in slots and never as switch values.
         self._to_begin: Task[Any] | None = None
         self._next: Any = None
-        self._callbacks: list[tuple[Callable[..., object], tuple[Any, ...]]] = []
+        self._callbacks: list[Task[Any] | tuple[Callable[..., object], tuple[Any, ...]]] = []
         self._callbacks_due = False
+        self._idlers: list[Task[Any]] = []
         self._greenlet = _HubGreenlet(self._loop)
         self._greenlet.hub = self
         self._switch = self._greenlet.switch
@@ -224,6 +279,12 @@ class Hub:
             if self.timers:
                 for entry in self.timers.pop_due(self._now()):
                     entry._fire()
+            if self._idlers and not self._ready:
+                idlers, self._idlers = self._idlers, []
+                for task in idlers:
+                    unpark(task)
+        except GreenletExit:
+            raise  # this hub itself is being collected
         except BaseException as error:
             self._broken(error)
         self._last_pass = self._pressure()
@@ -232,9 +293,11 @@ class Hub:
     def _wait(self) -> Sequence[Ready]:
         """The one place where the thread may sleep."""
         inbox = self._inbox
+        if self._ready and not self._poll_is_due():
+            return ()
         inbox.asleep = True
         try:
-            if self._ready or inbox:
+            if self._ready or inbox or self._idlers:
                 deadline: int | None = _PAST
             else:
                 deadline = self.timers.next_deadline()
@@ -244,6 +307,20 @@ class Hub:
             return self.clock.wait(self.backend, deadline, bool(self._promises))
         finally:
             inbox.asleep = False
+
+    def _poll_is_due(self) -> bool:
+        """Whether to look at descriptors while tasks are ready.
+
+        A poll lets go of the interpreter's lock for an instant. A thread that waits for the lock asks for it only when it was refused for a whole switch
+        interval, and each such instant starts its wait anew, so that polls at every pass can keep threads out for seconds. Where there are other threads, and
+        where nobody waits at a descriptor, polls are therefore further apart than that interval.
+        """
+        now = self._pressure()
+        close = self._fd_waiting and threading.active_count() == 1
+        if not close and now - self._last_poll < sys.getswitchinterval() * 1.5 * NANOSECONDS:
+            return False
+        self._last_poll = now
+        return True
 
     def _deadlock(self) -> None:
         stuck = self.main if self.main._reason is not None else self.root
@@ -291,10 +368,16 @@ class Hub:
             self._trace("task_parked", task)
         return self._choose()
 
-    def _forget_worker(self, worker: Worker) -> None:
+    def _forget_worker(self, worker: Worker, error: BaseException) -> None:
         """Something was thrown into an idle worker: it ends, and must not be given a task."""
         if worker in self._idle:
             self._idle.remove(worker)
+        if not isinstance(error, GreenletExit):
+            print(
+                f"coopcore: {error!r} was thrown into an idle worker of {self.name}. Throw into a Task (Task.kill), not into a "
+                f"greenlet: a task's greenlet runs other tasks when that task has ended.",
+                file=sys.stderr,
+            )
 
     # -- callbacks ------------------------------------------------------------------------------------------------------
 
@@ -303,6 +386,12 @@ class Hub:
         if not self._callbacks:
             self._ready.append(self._callback_entry)
         self._callbacks.append((fn, args))
+
+    def _deliver_soon(self, task: Task[Any]) -> None:
+        """Deliver the links of a task that has ended; `call_soon`, without what that allocates."""
+        if not self._callbacks:
+            self._ready.append(self._callback_entry)
+        self._callbacks.append(task)
 
     def call_soon_threadsafe(self, fn: Callable[..., object], *args: Any) -> None:
         """Call ``fn(*args)`` on the hub, in its next pass. From any thread, and from a signal handler. It must not wait.
@@ -329,27 +418,34 @@ class Hub:
     def _run_callbacks(self) -> None:
         self._callbacks_due = False
         callbacks, self._callbacks = self._callbacks, []
-        for fn, args in callbacks:
-            self.call_safely(fn, *args)
+        for callback in callbacks:
+            if isinstance(callback, tuple):
+                self.call_safely(callback[0], *callback[1])
+            else:
+                callback._deliver()
 
     # -- timers ---------------------------------------------------------------------------------------------------------
 
-    def _arm(self, entry: Any, seconds: Any, counted: bool = True) -> Any:
-        """Set a timer whose ``entry._fire()`` is called after ``seconds``. None for no timer: infinity, or a Timeout that fires by itself."""
-        if seconds.__class__ is not int and seconds.__class__ is not float:
-            if isinstance(seconds, Timeout):
-                Timeout.start_new(seconds)
-                return None
-        if (span := check_seconds(seconds, "a timeout")) is None:
-            return None
-        if not counted:
-            self._uncounted += 1
-        return self._add_timer(self._now() + int(span * NANOSECONDS) if span > 0 else self._now(), entry)
+    def _arm(self, entry: Any, seconds: Any) -> Any:
+        """Set a timer whose ``entry._fire()`` is called after ``seconds``. None for no timer: infinity, or a Timeout that is running already."""
+        kind = type(seconds)
+        if (kind is float or kind is int) and 0 < seconds < _LONG:
+            return self._add_timer(self._now() + int(seconds * NANOSECONDS), entry)
+        return self._arm_unusual(entry, seconds)
 
-    def _disarm(self, timer: Any, counted: bool = True) -> None:
-        if not counted:
-            self._uncounted -= 1
-        self._disarm_timer(timer)
+    def _arm_unusual(self, entry: Any, seconds: Any) -> Any:
+        if isinstance(seconds, Timeout):
+            timeout = seconds
+            if timeout.pending or timeout.seconds is None:
+                return None
+            if timeout.exception is not None and timeout.exception is not False:
+                timeout.start()
+                return timeout._timer
+            seconds = timeout.seconds
+        span = check_seconds(seconds, "a timeout")
+        if span is None or span >= _LONG:
+            return None
+        return self._add_timer(self._now() + int(max(span, 0) * NANOSECONDS), entry)
 
     # -- descriptors ----------------------------------------------------------------------------------------------------
 
@@ -492,6 +588,17 @@ class Hub:
                 print(f"coopcore: tracer {tracer!r} raised in {event} and was removed from {self.name}", file=sys.stderr)
                 traceback.print_exc()
 
+    def idle(self) -> None:
+        """Park the current task until a pass finds that nothing is ready or due."""
+        task = current_task()
+        self._idlers.append(task)
+        try:
+            park(IDLE)
+        except BaseException:
+            if task in self._idlers:
+                self._idlers.remove(task)
+            raise
+
     # -- entering and leaving -------------------------------------------------------------------------------------------
 
     def enter(self) -> object:
@@ -526,6 +633,7 @@ class Hub:
         for fn, args in self._inbox.take():
             self.call_safely(fn, *args)
         self._closed = True
+        self._budget = 0
         self._inbox.close()
         if self.on_closed is not None:
             self.on_closed()
@@ -548,17 +656,19 @@ class Hub:
         self.main = self.root
         killed: set[int] = set()
         deadline = monotonic_ns() + int(timeout * NANOSECONDS)
-        while self._tasks and (left := deadline - monotonic_ns()) > 0:
+        while (self._tasks or self._callbacks) and (left := deadline - monotonic_ns()) > 0:
             for task in self.tasks():
                 if task.ident not in killed:
                     killed.add(task.ident)
                     throw_in(task, TaskExit("the hub is being closed"))
             first = next(iter(self._tasks.values()), None)
-            if first is not None:
-                try:
+            try:
+                if first is None:
+                    yield_now()  # the links of those that ended
+                else:
                     first._await_end(min(left / NANOSECONDS, 0.1))
-                except Deadlock:
-                    break
+            except Deadlock:
+                break
         return self.tasks()
 
     def abandon_after_fork(self, end_child: Callable[[], object]) -> None:
@@ -567,7 +677,6 @@ class Hub:
         self._inbox.close()
         self._ready = deque()
         self._append = self._append_yielded = self._ready.append
-        self._tasks = dict.fromkeys(self._tasks)  # type: ignore[arg-type]  # only its keys are looked at from here on
         self._pass_entry.switch = end_child
         self._budget = 0
         self.backend.close()

@@ -11,39 +11,49 @@ import signal
 import threading
 from collections.abc import Callable
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ._task import HIDDEN_FILES
+from greenlet import getcurrent
 
-if TYPE_CHECKING:
-    from ._hub import Hub
+from ._task import HIDDEN_FILES, Task
 
 Handler = Callable[[int, FrameType | None], Any]
 
 
-def deferring(handler: Handler, hub: Hub) -> Handler:
-    """``handler``, made safe to raise: what it raises while coopcore's own code is interrupted reaches the main task at its wait."""
+def deferring(handler: Handler) -> Handler:
+    """``handler``, made safe to raise: what it raises while coopcore's own code is interrupted reaches the main task of the running hub at its wait."""
 
     def handle(signum: int, frame: FrameType | None) -> Any:
         try:
             return handler(signum, frame)
         except BaseException as error:
-            if hub._closed or frame is None or frame.f_code.co_filename not in HIDDEN_FILES:
+            stack = getcurrent()
+            task: Task[Any] | None = getattr(stack, "task", None)
+            hub = getattr(stack, "hub", None) if task is None else task._hub
+            if hub is None or hub._closed or frame is None or frame.f_code.co_filename not in HIDDEN_FILES:
                 raise
             hub.call_soon_threadsafe(hub.interrupt_main, error)
 
     return handle
 
 
-def shield_sigint(hub: Hub) -> Callable[[], None]:
-    """Make Python's own Ctrl-C handler safe for this hub. Returns what undoes it. Leaves any other handler alone."""
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+_on_sigint = deferring(signal.default_int_handler)
+_shielded = 0  # hubs of the main thread that live
+
+
+def shield_sigint() -> Callable[[], None]:
+    """Make Python's own Ctrl-C handler safe while a hub of the main thread lives. Returns what undoes it. Leaves any other handler alone."""
+    global _shielded
+    if threading.current_thread() is not threading.main_thread():
         return lambda: None
-    ours = deferring(signal.default_int_handler, hub)
-    signal.signal(signal.SIGINT, ours)
+    _shielded += 1
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _on_sigint)
 
     def restore() -> None:
-        if signal.getsignal(signal.SIGINT) is ours:
+        global _shielded
+        _shielded -= 1
+        if not _shielded and signal.getsignal(signal.SIGINT) is _on_sigint:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
     return restore

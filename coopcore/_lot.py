@@ -16,7 +16,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from ._state import current_task, park, unpark
-from ._task import Task
+from ._task import Task, hide_frames
+
+
+hide_frames(__file__)
 
 
 class ParkingLot:
@@ -47,14 +50,18 @@ class ParkingLot:
         """Wake the task that waits longest, and give it ``value``. Returns False if nobody waits. Never blocks."""
         tasks = self._tasks
         while tasks:
-            if unpark(tasks.popleft(), value):
+            woken = unpark(tasks[0], value)
+            tasks.popleft()  # only now: from another thread unpark raises, and the task must keep its place
+            if woken:
                 return True
         return False
 
     def unpark_all(self, value: Any = True) -> int:
         """Wake all who wait now. Returns how many."""
-        tasks, self._tasks = self._tasks, deque()
-        return sum(unpark(task, value) for task in tasks)
+        woken = 0
+        while self.unpark(value):
+            woken += 1
+        return woken
 
     def _remove(self, task: Task[Any]) -> None:
         # Timeouts fire mostly in order, and a failed wait is often the newest: try both ends before searching.

@@ -70,6 +70,8 @@ def find_cycle(tasks: Iterable[Task[Any]]) -> list[Task[Any]]:
 def deadlock(hub: Hub) -> str:
     """The message of `Deadlock`."""
     parked = [task for task in (hub.root, *hub.tasks()) if task._reason is not None]
+    if hub.root._reason is hub.main:
+        parked.remove(hub.root)  # it only waits for the main task, which is in the list
     lines = [
         f"nothing can ever run again on {hub.name}: no task is ready, no timer is set, no task waits at a descriptor, and no thread, "
         f"child process or signal handler is awaited. {len(parked)} task{' is' if len(parked) == 1 else 's are'} parked:"

@@ -34,7 +34,7 @@ Invariants
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from _thread import get_ident
 from greenlet import getcurrent
@@ -61,14 +61,20 @@ class Thrown:
         self.source = source
 
 
-class _Sleep:
-    __slots__ = ()
+class _Reason:
+    """What a task waits for that waits for nothing in particular."""
+
+    __slots__ = ("_words",)
+
+    def __init__(self, words: str) -> None:
+        self._words = words
 
     def describe_wait(self) -> str:
-        return "sleep"
+        return self._words
 
 
-SLEEP = _Sleep()
+SLEEP = _Reason("the end of its sleep")
+IDLE = _Reason("a moment when nothing else is ready")
 
 _adopt: Callable[[], Task[Any]]
 
@@ -85,7 +91,7 @@ def current_task() -> Task[Any]:
     Raises `ParkInHubError` in a callback that runs on the hub itself, where no task runs.
     """
     try:
-        return cast("Task[Any]", getcurrent().task)
+        return getcurrent().task  # type: ignore[no-any-return]  # a cast would be a call, at every wait
     except AttributeError:
         return _adopt()
 
@@ -99,7 +105,7 @@ def park(reason: object, timeout: float | None = None) -> Any:
     """Wait until another task calls `unpark` with this task. Returns what it was given: True unless said otherwise.
 
     ``reason`` is any object that says what is waited for (see `protocols.Reason`); it must not be None. ``timeout`` is in seconds,
-    or a `Timeout` object; after it, returns False. Raises what is thrown in: kills, and timeouts of enclosing blocks.
+    or a `Timeout` object that was not started (one that has its own exception raises that); after it, returns False. Raises what is thrown in: kills, and timeouts of enclosing blocks.
     The caller undoes its own registration when the result is False or an exception, if it is still there: a waker may
     have passed it over.
     """
@@ -123,7 +129,7 @@ def park(reason: object, timeout: float | None = None) -> Any:
     task._outcome = None
     if timer is not None and outcome is not False:
         hub._disarm(timer)
-    if outcome.__class__ is Thrown:
+    if type(outcome) is Thrown:
         _raise(outcome)
     return outcome
 

@@ -78,6 +78,23 @@ def _place(code: CodeType, instruction: int) -> str:
     return f"{code.co_filename}:{line} in {code.co_qualname}"
 
 
+def _visible_place(frame: FrameType | None, parent: Task[Any]) -> tuple[CodeType | None, int]:
+    """The innermost frame that is not plumbing; where there is none, as in a task of plumbing's own, the place of that task."""
+    while frame is not None:
+        if frame.f_code.co_filename not in HIDDEN_FILES:
+            return frame.f_code, frame.f_lasti
+        frame = frame.f_back
+    return parent._spawn_code, parent._spawn_instruction
+
+
+def label_of(fn: object) -> str:
+    """What a function is called, whatever kind of callable it is."""
+    try:
+        return fn.__qualname__  # type: ignore[attr-defined,no-any-return]  # most have it
+    except AttributeError:
+        return type(fn).__name__
+
+
 class Failure:
     """The error of a task, and whether anybody has received it. Reports itself when it goes unreceived."""
 
@@ -135,6 +152,39 @@ class _Link:
             Task(self.callback, task)._start_on(task._hub)
 
 
+class Ending:
+    """Collects tasks as they end, and wakes one waiter once, when nothing is left to wait for. What `joinall` links to its tasks.
+
+    A class of its own, and not any callback, so that a task whose only link it is can tell it at its end, without a turn of the hub.
+    """
+
+    __slots__ = ("_raise_error", "ended", "left", "tasks", "waiter")
+
+    def __init__(self, tasks: list[Task[Any]], count: int, raise_error: bool) -> None:
+        self.tasks = tasks
+        self.left = count
+        self.ended: list[Task[Any]] = []
+        self.waiter: Task[Any] | None = None
+        self._raise_error = raise_error
+
+    def __call__(self, task: Task[Any]) -> None:
+        if self.left > 0:
+            self.ended.append(task)
+            self.left -= 1
+            if self.left == 0 or (self._raise_error and task._failure is not None):
+                self.left = 0
+                if self.waiter is not None:
+                    unpark(self.waiter)
+
+    def describe_wait(self) -> str:
+        waiting = self.wait_owners()
+        shown = ", ".join(task.name for task in waiting[:5])
+        return f"the end of {self.left} of {len(waiting)} tasks: {shown}{' ...' if len(waiting) > 5 else ''}"
+
+    def wait_owners(self) -> list[Task[Any]]:
+        return [task for task in self.tasks if not task.dead]
+
+
 class Task(Generic[T]):
     """A function that runs concurrently with others in its thread. Make one with `spawn`, or as ``Task(fn, *args)`` and `start`.
 
@@ -152,6 +202,7 @@ class Task(Generic[T]):
         "_hub",
         "_joined",
         "_kwargs",
+        "_label",
         "_links",
         "_name",
         "_outcome",
@@ -172,23 +223,30 @@ class Task(Generic[T]):
     parent_ident: int | None
     """The `ident` of the task that made this one."""
     switch: Callable[[], object]
+    _hub: Hub
 
-    def __init__(self, fn: Callable[..., T] | None = None, *args: Any, **kwargs: Any) -> None:
-        if fn is None:
-            fn = self._run
-        elif not callable(fn):
+    def __init__(self, fn: Callable[..., T] | None = None, /, *args: Any, **kwargs: Any) -> None:
+        self._set_up(self._run if fn is None else fn, args, kwargs, sys._getframe(1))
+
+    def _set_up(self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], frame: FrameType) -> None:
+        """What a constructor does; apart from it, so that `spawn` can skip the protocol of calling a class."""
+        if not callable(fn):
             raise TypeError(
                 f"a task needs a function to call, not {fn!r} of type {type(fn).__name__}. "
                 f"Pass the function and its arguments apart: spawn(fn, arg), not spawn(fn(arg))."
             )
-        parent = current_or_hub_task()
+        try:
+            parent = getcurrent().task
+        except AttributeError:
+            parent = current_or_hub_task()
         self._hub = parent._hub
         self.ident = _next_ident()
         self.parent_ident = parent.ident
         self._fn: Callable[..., T] | None = fn
         self._args: tuple[Any, ...] = args
-        self._kwargs = kwargs
-        self._context: Context | None = copy_context()
+        self._kwargs: dict[str, Any] | None = kwargs or None
+        # Where no context variable was ever set there is no context to copy; the interpreter makes one when it is needed.
+        self._context: Context | None = None if getcurrent().gr_context is None else copy_context()
         self._phase = NEW
         self._reason: object = None
         self._outcome: Any = None
@@ -198,15 +256,17 @@ class Task(Generic[T]):
         self._joined = False
         self._value: Any = None
         self._name: str | None = None
+        self._label: str | None = None
         self._greenlet: greenlet | None = None
         self._start_timer: Any = None
-        frame = sys._getframe(1)
+        self._spawn_code: CodeType | None
+        self._spawn_instruction: int
         code = frame.f_code
-        while code.co_filename in HIDDEN_FILES and frame.f_back is not None:
-            frame = frame.f_back
-            code = frame.f_code
-        self._spawn_code: CodeType | None = code
-        self._spawn_instruction = frame.f_lasti
+        if code.co_filename in HIDDEN_FILES:
+            self._spawn_code, self._spawn_instruction = _visible_place(frame, parent)
+        else:
+            self._spawn_code = code
+            self._spawn_instruction = frame.f_lasti
         self.switch = self._begin
 
     @classmethod
@@ -217,9 +277,9 @@ class Task(Generic[T]):
         task.ident = _next_ident()
         task.parent_ident = None
         task._fn = task._context = task._reason = task._outcome = task._pending = None
-        task._links = task._failure = task._value = task._spawn_code = task._start_timer = None
+        task._label = task._links = task._failure = task._value = task._spawn_code = task._start_timer = None
         task._args = ()
-        task._kwargs = {}
+        task._kwargs = None
         task._joined = False
         task._spawn_instruction = 0
         task._phase = STARTED
@@ -266,17 +326,22 @@ class Task(Generic[T]):
             self._start_on(self._hub)
 
     def _begin(self) -> None:
-        """The ``switch`` of an unstarted task: give it a worker, and go."""
+        """The ``switch`` of an unstarted task: give it a worker, and go.
+
+        This frame stays on the stack of whoever parked until that one goes on, so it must not hold the task meanwhile.
+        """
         hub = self._hub
         if hub._idle:
             worker = hub._idle.pop()
             worker.task = self
             self._greenlet = worker
             self.switch = switch = worker.switch
-            switch()
+            del self, worker
         else:
             hub._to_begin = self
-            hub._switch()
+            switch = hub._switch
+            del self
+        switch()
 
     # -- ending ---------------------------------------------------------------------------------------------------------
 
@@ -284,20 +349,26 @@ class Task(Generic[T]):
         self._phase = DONE
         self._value = value
         self._failure = failure
-        self._name = self.name
+        if self._name is None:
+            self._label = label_of(self._fn)
         self._fn = self._context = self._greenlet = self._pending = None
+        self._kwargs = None
         self._args = ()
-        self._kwargs = {}
         hub = self._hub
         self.switch = hub._switch
         del hub._tasks[self.ident]
         links = self._links
         if links is not None:
-            if links.__class__ is Task and links._reason is self:
+            # One joiner alone is told here and now; everybody else in a turn of the hub, in order.
+            kind = type(links)
+            if kind is Task and links._reason is self:
                 self._links = None
                 unpark(links)
+            elif kind is Ending:
+                self._links = None
+                links(self)
             else:
-                hub.call_soon(self._deliver)
+                hub._deliver_soon(self)
         if hub._tracers:
             if failure is None:
                 hub._trace("task_exited", self)
@@ -331,7 +402,7 @@ class Task(Generic[T]):
         links, self._links = self._links, None
         if links is None:
             return
-        for link in links if links.__class__ is list else (links,):
+        for link in links if type(links) is list else (links,):
             if isinstance(link, Task):
                 if link._reason is self:
                     unpark(link)
@@ -414,7 +485,7 @@ class Task(Generic[T]):
         if not callable(callback):
             raise TypeError(f"a link must be callable with one argument, the task; got {callback!r}")
         if self._phase == DONE and self._links is None:
-            self._hub.call_soon(self._deliver)
+            self._hub._deliver_soon(self)
         self._add_link(callback)
 
     def link(self, callback: Callable[[Task[T]], object]) -> None:
@@ -437,15 +508,15 @@ class Task(Generic[T]):
     def unlink(self, callback: Callable[[Task[T]], object]) -> None:
         """Undo the first `rawlink` or `link` of this callback. Quiet if there is none, or it was called."""
         links = self._links
-        for link in links if links.__class__ is list else (links,):
-            if link == callback or (link.__class__ is _Link and link.callback == callback):
+        for link in links if type(links) is list else (links,):
+            if link == callback or (type(link) is _Link and link.callback == callback):
                 self._drop_link(link)
                 return
 
     def unlink_all(self) -> None:
         """Undo every link, but not the joins of other tasks."""
         links = self._links
-        joiners = [link for link in (links if links.__class__ is list else (links,)) if isinstance(link, Task)]
+        joiners = [link for link in (links if type(links) is list else (links,)) if isinstance(link, Task)]
         self._links = joiners or None
 
     def has_links(self) -> bool:
@@ -456,7 +527,7 @@ class Task(Generic[T]):
         links = self._links
         if links is None:
             self._links = link
-        elif links.__class__ is list:
+        elif type(links) is list:
             links.append(link)
         else:
             self._links = [links, link]
@@ -465,7 +536,7 @@ class Task(Generic[T]):
         links = self._links
         if links is link:
             self._links = None
-        elif links.__class__ is list and link in links:
+        elif type(links) is list and link in links:
             links.remove(link)
 
     # -- what is known of it --------------------------------------------------------------------------------------------
@@ -507,6 +578,11 @@ class Task(Generic[T]):
         return self._phase == DONE and self._failure is None
 
     @property
+    def failed(self) -> bool:
+        """True if it ended with an error. Unlike `successful` and `exception`, asking this doesn't count as receiving the error."""
+        return self._failure is not None
+
+    @property
     def value(self) -> T | None:
         """What its function returned; None before that and after a failure."""
         return cast("T | None", self._value)
@@ -530,8 +606,7 @@ class Task(Generic[T]):
         """Its name in reports: the function's and its number, until it is set."""
         if self._name is not None:
             return self._name
-        fn = self._fn
-        label = getattr(fn, "__qualname__", None) or type(fn).__name__
+        label = label_of(self._fn) if self._label is None else self._label
         return f"{label.rpartition('.<locals>.')[2]}-{self.ident}"
 
     @name.setter
@@ -558,7 +633,7 @@ class Task(Generic[T]):
     @property
     def kwargs(self) -> dict[str, Any]:
         """The keyword arguments of its function, until it ends."""
-        return self._kwargs
+        return self._kwargs or {}
 
     @property
     def spawned_at(self) -> str:
@@ -571,6 +646,12 @@ class Task(Generic[T]):
         """What it waits for, in words; empty if it doesn't wait."""
         reason = self._reason
         return "" if reason is None else describe_reason(reason)
+
+    @property
+    def context(self) -> Context | None:
+        """The context that its function runs in: a copy of its maker's. None when it has ended, or before any variable was set in either."""
+        stack = self._greenlet
+        return self._context if stack is None else stack.gr_context
 
     @property
     def frame(self) -> FrameType | None:
@@ -634,8 +715,15 @@ def work() -> None:
         task._phase = STARTED
         if hub._tracers:
             hub._trace("task_started", task)
+        # Not Context.run: its frames on the C stack are copied at every switch, and with many tasks that is half of what a switch costs.
+        me.gr_context = task._context
         try:
-            value = task._context.run(task._fn, *task._args, **task._kwargs)  # type: ignore[union-attr,arg-type]  # set until _finish
+            kwargs = task._kwargs
+            if kwargs is None:
+                value = task._fn(*task._args)  # type: ignore[misc]  # it has a function until _finish
+            else:
+                value = task._fn(*task._args, **kwargs)  # type: ignore[misc]  # as above
+                kwargs = None
         except GreenletExit as exit:
             task._finish(exit.with_traceback(None), None)
         except BaseException as error:
@@ -654,12 +742,13 @@ def work() -> None:
             entry = None
         elif len(hub._idle) < hub._idle_limit:
             hub._idle.append(me)
+            me.gr_context = None
             go, entry = entry.switch, None
             try:
                 go()
-            except BaseException:
-                hub._forget_worker(me)
-                raise
+            except BaseException as error:
+                hub._forget_worker(me, error)
+                return
             del go
             task = me.task
         else:

@@ -14,7 +14,7 @@ from math import isnan
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ._state import NANOSECONDS, current_task, throw_in, withdraw
+from ._state import current_task, throw_in, withdraw
 
 if TYPE_CHECKING:
     from ._hub import Hub
@@ -48,17 +48,20 @@ class Timeout(BaseException):
     `close` it (the ``with`` statement does).
     """
 
+    __slots__ = ("_hub", "_ref", "_timer", "exception", "owner", "seconds")
+
+    owner: Task[Any] | None
+    """The task that started it, and that it is thrown into."""
+
     def __init__(self, seconds: float | None = None, exception: Any = None, ref: bool = True, priority: int = -1) -> None:
-        if seconds is not None:
+        if seconds is not None and type(seconds) is not int and type(seconds) is not float:
             check_seconds(seconds, "the span of a Timeout")
-        super().__init__(seconds, exception)
         self.seconds = seconds
         self.exception = exception
         self._ref = ref
         self._timer: Any = None
         self._hub: Hub | None = None
-        self.owner: Task[Any] | None = None
-        """The task that started it, and that it is thrown into."""
+        self.owner = None
 
     @classmethod
     def start_new(cls, timeout: Any = None, exception: Any = None, ref: bool = True) -> Timeout:
@@ -73,12 +76,14 @@ class Timeout(BaseException):
 
     def start(self) -> None:
         """Start the timer for the current task. Raises RuntimeError if it is running."""
-        if self.pending:
+        if self._timer is not None:
             raise RuntimeError(f"{self!r} is started already. Start it once; to start again, close() it first.")
         self.owner = owner = current_task()
-        self._hub = owner._hub
+        self._hub = hub = owner._hub
         if self.seconds is not None:
-            self._timer = self._hub._arm(self, max(self.seconds, 0), self._ref)
+            self._timer = hub._arm(self, self.seconds)
+            if not self._ref and self._timer is not None:
+                hub._uncounted += 1
 
     def _fire(self) -> None:
         self._timer = None
@@ -107,15 +112,17 @@ class Timeout(BaseException):
         timer, self._timer = self._timer, None
         if timer is not None:
             assert self._hub is not None
-            self._hub._disarm(timer, self._ref)
+            self._hub._disarm(timer)
+            if not self._ref:
+                self._hub._uncounted -= 1
         owner, self.owner = self.owner, None
-        if owner is not None:
+        if owner is not None and owner._pending is not None:
             withdraw(owner, self)
 
     close = cancel
 
     def __enter__(self) -> Timeout:
-        if not self.pending:
+        if self._timer is None:
             self.start()
         return self
 
@@ -150,8 +157,3 @@ def with_timeout(seconds: Any, function: Callable[..., R], *args: Any, timeout_v
         raise
     finally:
         timeout.close()
-
-
-def to_deadline(hub: Hub, seconds: float) -> int:
-    """A moment of the hub's clock, from a span in seconds that is at least 0."""
-    return hub._now() + int(seconds * NANOSECONDS)

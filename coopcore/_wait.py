@@ -12,12 +12,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from sys import _getframe
 from time import monotonic
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
-from ._state import SLEEP, current_task, park, throw_in, unpark, yield_now
-from ._task import Task, as_exception
+from greenlet import getcurrent
+
+from ._state import SCHEDULED, SLEEP, current_task, park, raise_pending, throw_in, unpark
+from ._task import Ending, Task, as_exception
 from ._timeout import Timeout, check_seconds
 from .errors import TaskExit
 from .protocols import Waitable
@@ -26,14 +29,21 @@ T = TypeVar("T")
 W = TypeVar("W", bound=Waitable)
 
 
-def spawn(fn: Callable[..., T], *args: Any, **kwargs: Any) -> Task[T]:
+def spawn(fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Task[T]:
     """Start a task that runs ``fn(*args, **kwargs)``; it begins after what is ready now. Never blocks."""
-    task = Task(fn, *args, **kwargs)
-    task.start()
+    task: Task[T] = Task.__new__(Task)
+    task._set_up(fn, args, kwargs, _getframe(1))
+    hub = task._hub
+    if hub._tracers or hub._closed:
+        task._start_on(hub)
+    else:
+        task._phase = SCHEDULED
+        hub._tasks[task.ident] = task
+        hub._append(task)
     return task
 
 
-def spawn_later(seconds: float, fn: Callable[..., T], *args: Any, **kwargs: Any) -> Task[T]:
+def spawn_later(seconds: float, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Task[T]:
     """A task that begins after ``seconds``. Never blocks."""
     task = Task(fn, *args, **kwargs)
     task.start_later(_span(seconds))
@@ -45,10 +55,22 @@ def sleep(seconds: float = 0, ref: bool = True) -> None:
 
     Raises ValueError for a negative span, as ``time.sleep`` does.
     """
-    if not seconds:
-        if seconds.__class__ is int or not isinstance(_span(seconds), Timeout):
-            yield_now()
-            return
+    if seconds == 0:
+        # yield_now(), written out: the call would be a fifth of what a yield costs, and sleep(0) is how everybody spells it.
+        try:
+            task = getcurrent().task
+        except AttributeError:
+            task = current_task()
+        hub = task._hub
+        hub._append_yielded(task)
+        hub._budget = budget = hub._budget - 1
+        if budget > 0:
+            hub._popleft().switch()
+        else:
+            hub._choose_for(task).switch()
+        if task._pending is not None:
+            raise_pending(task)
+        return
     _span(seconds)
     if ref:
         park(SLEEP, seconds)
@@ -62,11 +84,8 @@ def sleep(seconds: float = 0, ref: bool = True) -> None:
 
 
 def idle(priority: int = 0) -> None:
-    """Yield until nothing else is ready: all that could run now has run once. ``priority`` is accepted and ignored."""
-    yield_now()
-    hub = current_task()._hub
-    while len(hub._ready) > 0:
-        yield_now()
+    """Wait until nothing else is ready or due. ``priority`` is accepted and ignored."""
+    current_task()._hub.idle()
 
 
 def _span(seconds: Any) -> float:
@@ -77,7 +96,7 @@ def _span(seconds: Any) -> float:
 
 def kill(task: Task[Any], exception: Any = TaskExit) -> None:
     """Throw into a task without waiting for its end. See `Task.kill`."""
-    task.kill(exception, block=False)
+    _check_task(task, "kill").kill(exception, block=False)
 
 
 def killall(tasks: Iterable[Task[Any]], exception: Any = TaskExit, block: bool = True, timeout: float | None = None) -> None:
@@ -85,7 +104,7 @@ def killall(tasks: Iterable[Task[Any]], exception: Any = TaskExit, block: bool =
 
     Tasks that were not started never run. A task that is in ``tasks`` itself is thrown into last.
     """
-    victims = list(tasks)
+    victims = [_check_task(task, "killall") for task in _as_list(tasks, "killall")]
     me = current_task() if block else None
     for task in victims:
         if task is not me and not task.dead:
@@ -105,13 +124,31 @@ def joinall(tasks: Iterable[Task[T]], timeout: float | None = None, raise_error:
     With ``raise_error`` the first error is raised as soon as it happens. Without it, an error that nobody looks at is still reported
     when the failed task is dropped.
     """
-    ended = []
-    with iwait(_as_list(tasks, "joinall"), timeout=timeout, count=count) as ending:
-        for task in ending:
-            if raise_error and isinstance(task, Task) and task._failure is not None:
-                task.get()
-            ended.append(task)
-    return ended
+    waiting = list(dict.fromkeys(_as_list(tasks, "joinall")))
+    for task in waiting:
+        _check_task(task, "joinall")
+    ending = Ending(waiting, len(waiting) if count is None else min(_check_count(count), len(waiting)), raise_error)
+    try:
+        if ending.left:
+            for task in waiting:
+                task.rawlink(ending)
+            ending.waiter = current_task()
+            park(ending, timeout)
+    finally:
+        ending.left = 0
+        if len(ending.ended) < len(waiting):
+            for task in waiting:
+                task.unlink(ending)
+    if raise_error:
+        for task in ending.ended:
+            task.get()
+    return ending.ended
+
+
+def _check_count(count: int) -> int:
+    if count < 0:
+        raise ValueError(f"count is the number of things to wait for, and cannot be {count}")
+    return count
 
 
 def wait(objects: Iterable[W] | None = None, timeout: float | None = None, count: int | None = None) -> Any:
@@ -132,11 +169,17 @@ def wait(objects: Iterable[W] | None = None, timeout: float | None = None, count
         return list(ready)
 
 
-def _as_list(objects: Iterable[W], verb: str) -> list[W]:
+def _check_task(task: Any, verb: str) -> Task[Any]:
+    if not isinstance(task, Task):
+        raise TypeError(f"{verb}() takes tasks, which spawn() returns, not {task!r} of type {type(task).__name__}; to wait for events and the like use wait().")
+    return task
+
+
+def _as_list(objects: Iterable[T], verb: str) -> list[T]:
     try:
         return list(objects)
     except TypeError:
-        raise TypeError(f"{verb}() takes a list of things to wait for, not {objects!r}. For one thing, use {verb}([thing]) or its own join().") from None
+        raise TypeError(f"{verb}() takes a list, not {objects!r} of type {type(objects).__name__}. For a single one, use {verb}([thing]).") from None
 
 
 class iwait(Generic[W]):  # noqa: N801 - a function to its users, who also enter it with ``with``
@@ -149,13 +192,12 @@ class iwait(Generic[W]):  # noqa: N801 - a function to its users, who also enter
         if not hasattr(objects, "__len__"):
             raise TypeError(f"iwait() takes a list or tuple of things to wait for, not {objects!r}")
         for thing in objects:
-            if not isinstance(thing, Waitable):
+            if not isinstance(thing, Task) and not isinstance(thing, Waitable):
                 raise TypeError(f"{thing!r} cannot be waited for: it has no rawlink() and unlink(). Tasks, events and semaphores have.")
-        if count is not None and count < 0:
-            raise ValueError(f"count is the number of things to wait for, and cannot be {count}")
         # The same thing twice is linked once, or unlinking one would leave the other.
-        self._waiting: dict[int, W] = {id(thing): thing for thing in objects}
-        self._left = len(self._waiting) if count is None else min(count, len(self._waiting))
+        self._things = {id(thing): thing for thing in objects}
+        self._waiting = dict(self._things)
+        self._left = len(self._waiting) if count is None else min(_check_count(count), len(self._waiting))
         self._ready: deque[W] = deque()
         self._timer = Timeout(timeout)
         self._task: Task[Any] | None = None
@@ -202,8 +244,9 @@ class iwait(Generic[W]):  # noqa: N801 - a function to its users, who also enter
         self._left = 0
         self._timer.close()
         if self._linked:
-            for thing in self._waiting.values():
+            for thing in self._things.values():
                 thing.unlink(self._became_ready)
+        self._things.clear()
         self._waiting.clear()
 
     def _became_ready(self, thing: W) -> None:

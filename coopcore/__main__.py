@@ -1,0 +1,51 @@
+"""``coopcore <command> [arguments]``: hands over to the plugin that offers the command. Knows no command itself.
+
+Without a command it lists what the installed plugins offer. Statuses: 0 well, 1 a plugin that cannot be used, 2 a command that nobody offers;
+else what the command returns.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from . import __version__
+from .errors import PluginError, UnknownOfferError
+from .lowlevel import plugins
+
+USAGE = "usage: coopcore <command> [arguments]      (`coopcore <command> --help` for the command's own)"
+
+# The kinds of offer, in the order of the listing; see `hookspecs`.
+KINDS = ("command", "backend", "network", "clock", "timers", "scheduler", "primitive")
+
+
+def listing() -> str:
+    """What the installed plugins offer, kind by kind."""
+    lines = [f"coopcore {__version__}", USAGE]
+    for kind in KINDS:
+        offers = plugins().offers(kind)
+        lines += ["", f"{kind}:" if offers else f"{kind}: none on offer"]
+        lines += [f"  {name:20} {offer.summary}".rstrip() for name, offer in sorted(offers.items())]
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int | None:
+    """Run the command line (``sys.argv`` unless ``arguments`` are given) and return the exit status."""
+    name, *rest = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    try:
+        if name in ("-h", "--help"):
+            print(listing())
+            return 0
+        if name == "--version":
+            print(f"coopcore {__version__}")
+            return 0
+        command = plugins().load("command", name)
+    except PluginError as error:
+        print(f"coopcore: {error}", file=sys.stderr)
+        return 2 if isinstance(error, UnknownOfferError) else 1
+    status: int | None = command(rest)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

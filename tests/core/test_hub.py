@@ -1,0 +1,680 @@
+"""The invariants of ``coopcore._hub``; deadlocks, descriptors, promises, tracers, opening and closing."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import threading
+import time
+import warnings
+from typing import Any
+
+import pytest
+
+import coopcore
+from coopcore import Deadlock, Hub, LeftBehindWarning, TaskExit, Timeout, current_task, get_hub, joinall, run, sleep, spawn
+from coopcore.errors import BusyResourceError, ClosedResourceError, HubClosedError, HubError, InterfaceError
+from coopcore.lowlevel import ParkingLot, current_hub, make_hub, notify_closing, park, promise, wait_readable, wait_writable
+
+BACKENDS = ["epoll", "selectors"]
+both = pytest.mark.parametrize("backend", BACKENDS)
+
+
+class Recorder:
+    """A tracer that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, str]] = []
+
+    def task_spawned(self, task: Any) -> None:
+        self.events.append(("spawned", task.name))
+
+    def task_started(self, task: Any) -> None:
+        self.events.append(("started", task.name))
+
+    def task_parked(self, task: Any) -> None:
+        self.events.append(("parked", f"{task.name} {task.waiting_on}"))
+
+    def task_unparked(self, task: Any) -> None:
+        self.events.append(("unparked", task.name))
+
+    def task_exited(self, task: Any) -> None:
+        self.events.append(("exited", task.name))
+
+    def task_failed(self, task: Any, error: BaseException) -> None:
+        self.events.append(("failed", f"{task.name} {error!r}"))
+
+
+# -- 1: one greenlet polls ------------------------------------------------------------------------------------------------------
+
+
+def test_invariant_1_only_the_hub_polls() -> None:
+    from greenlet import getcurrent
+
+    from coop_plugins.backends.selectors import SelectorsBackend
+
+    pollers = set()
+
+    class Watched(SelectorsBackend):
+        def poll(self, timeout: int | None) -> Any:
+            pollers.add(getcurrent())
+            return super().poll(timeout)
+
+    def main() -> None:
+        joinall([spawn(sleep, 0.001) for _ in range(10)] + [spawn(sleep, 0) for _ in range(10)])
+        assert pollers == {current_hub()._greenlet}
+
+    run(main, backend=Watched())
+
+
+# -- 2: the hub's own entry ------------------------------------------------------------------------------------------------------
+
+
+def test_invariant_2_the_hub_is_in_ready_once_however_many_callbacks_wait() -> None:
+    ran: list[int] = []
+
+    def main() -> None:
+        hub = current_hub()
+        for n in range(5):
+            hub.call_soon(ran.append, n)
+        assert sum(entry is hub._callback_entry for entry in hub._ready) == 1
+        sleep(0)
+        assert ran == [0, 1, 2, 3, 4]
+
+    run(main)
+
+
+def test_callbacks_that_are_added_by_callbacks_wait_for_the_next_turn() -> None:
+    order: list[str] = []
+
+    def main() -> None:
+        hub = current_hub()
+        hub.call_soon(lambda: (order.append("first"), hub.call_soon(order.append, "third")))
+        spawn(order.append, "second")
+        sleep(0)
+        sleep(0)
+
+    run(main)
+    assert order == ["first", "second", "third"]
+
+
+# -- 3: deadlock -------------------------------------------------------------------------------------------------------------------
+
+
+def test_invariant_3_a_deadlock_is_thrown_into_the_main_task() -> None:
+    def main() -> str:
+        try:
+            park("nothing")
+        except Deadlock as error:
+            return str(error)
+        return ""
+
+    text = run(main)
+    assert "1 task is parked:" in text and "waits for 'nothing'" in text and "test_hub.py:" in text
+
+
+def test_a_deadlock_without_a_run_reaches_the_main_greenlet() -> None:
+    with pytest.raises(Deadlock, match="main waits for"):
+        ParkingLot("what never comes").park()
+
+
+def test_a_deadlock_reaches_the_root_if_the_main_task_cannot_take_it() -> None:
+    hub = make_hub()
+    previous = hub.enter()
+    try:
+        hub.main = spawn(sleep)
+        hub.main.join()
+        with pytest.raises(Deadlock):
+            park("nothing")
+    finally:
+        hub.close()
+        hub.leave(previous)
+
+
+def test_deadlock_names_two_locks_their_owners_and_the_cycle() -> None:
+    from coop_plugins.lock import Semaphore
+
+    def main() -> None:
+        a, b = Semaphore(1), Semaphore(1)
+
+        def take(first: Semaphore, second: Semaphore) -> None:
+            with first:
+                sleep(0)
+                with second:
+                    pass
+
+        one, two = spawn(take, a, b), spawn(take, b, a)
+        one.name, two.name = "one", "two"
+        joinall([one, two])
+
+    with pytest.raises(Deadlock) as caught:
+        run(main)
+    text = str(caught.value)
+    assert "They wait for each other in a cycle:" in text
+    assert "held by two" in text and "held by one" in text
+    assert "one waits for" in text and "which is up to two" in text and "which is up to one" in text
+    assert "test_hub.py:" in text
+
+
+def test_deadlock_names_a_ring_of_joins() -> None:
+    def main() -> None:
+        tasks: list[coopcore.Task[Any]] = []
+        for n in range(3):
+            tasks.append(spawn(lambda n=n: tasks[(n + 1) % 3].join()))
+            tasks[n].name = f"ring-{n}"
+        joinall(tasks)
+
+    with pytest.raises(Deadlock) as caught:
+        run(main)
+    text = str(caught.value)
+    for n in range(3):
+        assert f"ring-{n} waits for the end of task 'ring-{(n + 1) % 3}', which is up to ring-{(n + 1) % 3}" in text
+
+
+@both
+def test_deadlock_on_an_empty_queue_with_an_idle_connection_beside_it(backend: str) -> None:
+    from coop_plugins.queue import Queue
+
+    def main() -> None:
+        left, right = socket.socketpair()
+        with left, right:
+            assert not wait_readable(left.fileno(), timeout=0.001)  # known to the backend, and idle
+            Queue().get()
+
+    with pytest.raises(Deadlock, match="waits for .*Queue"):
+        run(main, backend=backend)
+
+
+def test_a_deadlock_lists_at_most_a_hundred() -> None:
+    def main() -> None:
+        for _ in range(150):
+            spawn(park, "x")
+        park("nothing")
+
+    with pytest.raises(Deadlock) as caught:
+        run(main)
+    assert "151 tasks are parked" in str(caught.value) and "... and 51 more" in str(caught.value)
+
+
+# -- 4: what others raise ------------------------------------------------------------------------------------------------------------
+
+
+def test_invariant_4_a_callback_that_raises_is_reported_and_the_loop_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    def main() -> None:
+        current_hub().call_soon(lambda: 1 / 0)
+        sleep(0)
+        sleep(0.001)
+
+    run(main)
+    err = capsys.readouterr().err
+    assert "a callback on hub-of-" in err and "ZeroDivisionError" in err
+
+
+def test_invariant_4_an_interrupt_in_a_callback_reaches_the_main_task() -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    def main() -> None:
+        current_hub().call_soon(interrupt)
+        sleep(10)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(main)
+
+
+def test_invariant_4_a_backend_that_breaks_is_an_error_in_the_main_task() -> None:
+    from coop_plugins.backends.selectors import SelectorsBackend
+
+    class Broken(SelectorsBackend):
+        broken = False
+
+        def poll(self, timeout: int | None) -> Any:
+            if self.broken:
+                type(self).broken = False
+                raise OSError("the wire is cut")
+            return super().poll(timeout)
+
+    def main() -> None:
+        Broken.broken = True
+        sleep(10)
+
+    with pytest.raises(HubError, match="could not go on: OSError: the wire is cut") as caught:
+        run(main, backend=Broken())
+    assert isinstance(caught.value.__cause__, OSError)
+
+
+# -- 5: who exists ----------------------------------------------------------------------------------------------------------------
+
+
+def test_invariant_5_tasks_are_known_from_start_to_end() -> None:
+    def main() -> None:
+        hub = current_hub()
+        me = current_task()
+        task = coopcore.Task(sleep)
+        assert hub.tasks() == [me]
+        task.start()
+        assert hub.tasks() == [me, task] and hub.find_task(task.ident) is task
+        task.join(timeout=5)
+        assert hub.tasks() == [me] and hub.find_task(task.ident) is None
+        assert hub.find_task(hub.root.ident) is hub.root and hub.find_task(None) is None
+        later = coopcore.spawn_later(5, sleep)
+        assert later in hub.tasks()
+        later.kill()
+        assert hub.tasks() == [me]
+
+    run(main)
+
+
+# -- 6: what holds off a deadlock ---------------------------------------------------------------------------------------------------
+
+
+def test_invariant_6_an_open_promise_holds_off_a_deadlock() -> None:
+    def main() -> None:
+        hub = current_hub()
+        lot = ParkingLot("the thread")
+        with promise("a thread's job") as kept:
+            assert "open promise: a thread's job" in hub.describe()
+            threading.Timer(0.02, hub.call_soon_threadsafe, (lot.unpark,)).start()
+            assert lot.park() is True
+        kept.close()
+        with pytest.raises(Deadlock):
+            lot.park()
+
+    run(main)
+
+
+@both
+def test_invariant_6_a_task_at_a_descriptor_holds_off_a_deadlock(backend: str) -> None:
+    def main() -> None:
+        left, right = socket.socketpair()
+        with left, right:
+            threading.Timer(0.02, right.send, (b"x",)).start()
+            assert wait_readable(left.fileno())
+
+    run(main, backend=backend)
+
+
+# -- descriptors -----------------------------------------------------------------------------------------------------------------------
+
+
+@both
+def test_levels_what_was_not_read_is_reported_again(backend: str) -> None:
+    def main() -> None:
+        left, right = socket.socketpair()
+        with left, right:
+            right.send(b"abc")
+            for _ in range(3):
+                assert wait_readable(left.fileno(), timeout=5)
+            left.recv(10)
+            assert not wait_readable(left.fileno(), timeout=0.001)
+            assert wait_writable(left.fileno(), timeout=5)
+
+    run(main, backend=backend)
+
+
+@both
+def test_a_reader_and_a_writer_of_one_descriptor(backend: str) -> None:
+    def main() -> None:
+        left, right = socket.socketpair()
+        left.setblocking(False)
+        with left, right:
+            try:
+                while True:
+                    left.send(bytes(65536))
+            except BlockingIOError:
+                pass
+            reader = spawn(wait_readable, left.fileno(), 5)
+            writer = spawn(wait_writable, left.fileno(), 5)
+            sleep(0)
+            right.send(b"x")
+            assert reader.get(timeout=5) is True
+            assert not writer.dead
+            right.setblocking(False)
+            while not writer.dead:
+                try:
+                    while right.recv(1 << 20):
+                        pass
+                except BlockingIOError:
+                    sleep(0)
+            assert writer.get() is True
+
+    run(main, backend=backend)
+
+
+@both
+def test_two_readers_of_one_descriptor_are_refused(backend: str) -> None:
+    def main() -> None:
+        left, right = socket.socketpair()
+        with left, right:
+            first = spawn(wait_readable, left.fileno(), 5)
+            sleep(0)
+            with pytest.raises(BusyResourceError, match="does already"):
+                wait_readable(left.fileno(), 5)
+            right.send(b"x")
+            assert first.get(timeout=5)
+
+    run(main, backend=backend)
+
+
+@both
+def test_closing_wakes_who_waits_with_a_clear_error(backend: str) -> None:
+    def main() -> None:
+        left, right = socket.socketpair()
+        fd = left.fileno()
+        tasks = [spawn(wait_readable, fd, 5), spawn(wait_readable, right.fileno(), 5)]
+        sleep(0)
+        notify_closing(fd)
+        left.close()
+        with pytest.raises(ClosedResourceError, match=f"descriptor {fd} was closed by .* while 'wait_readable-") as caught:
+            tasks[0].get(timeout=5)
+        assert caught.value.errno == errno.EBADF
+        assert tasks[1].get(timeout=5) is True  # the other end hung up
+        right.close()
+
+    run(main, backend=backend)
+
+
+@both
+def test_a_number_that_is_closed_and_used_anew(backend: str) -> None:
+    def main() -> None:
+        for _ in range(3):
+            left, right = socket.socketpair()
+            assert not wait_readable(left.fileno(), timeout=0.001)
+            right.send(b"x")
+            assert wait_readable(left.fileno(), timeout=5)
+            left.close()  # without a word to the hub
+            right.close()
+
+    run(main, backend=backend)
+
+
+@both
+def test_a_wait_that_is_killed_leaves_no_trace(backend: str) -> None:
+    def main() -> None:
+        left, right = socket.socketpair()
+        with left, right:
+            for _ in range(3):
+                task = spawn(wait_readable, left.fileno())
+                sleep(0)
+                task.kill(timeout=5)
+                with pytest.raises(Timeout), Timeout(0.001):
+                    wait_readable(left.fileno())
+            assert current_hub()._fd_waiting == 0
+            right.send(b"x")
+            assert wait_readable(left.fileno(), timeout=5)
+
+    run(main, backend=backend)
+
+
+@both
+def test_bad_and_unpollable_descriptors(backend: str, tmp_path: Any) -> None:
+    def main() -> None:
+        with pytest.raises((OSError, ValueError)):
+            wait_readable(987654, 1)
+        with pytest.raises((OSError, ValueError)):
+            wait_readable(-1, 1)
+        with open(tmp_path / "file", "w+") as file:
+            assert wait_readable(file.fileno(), 5) and wait_writable(file.fileno(), 5)
+        assert current_hub()._fd_waiting == 0
+
+    run(main, backend=backend)
+
+
+@both
+def test_unread_data_that_nobody_waits_for_does_not_spin(backend: str) -> None:
+    polls = 0
+
+    def main() -> None:
+        hub = current_hub()
+        left, right = socket.socketpair()
+        with left, right:
+            assert not wait_readable(left.fileno(), 0.001)
+            right.send(b"x")
+            original = hub.backend.poll
+
+            def counting(timeout: int | None) -> Any:
+                nonlocal polls
+                polls += 1
+                return original(timeout)
+
+            hub.backend.poll = counting  # type: ignore[method-assign]  # to count
+            sleep(0.05)
+
+    run(main, backend=backend)
+    assert polls < 10
+
+
+def test_pipes_too() -> None:
+    def main() -> None:
+        read, write = os.pipe()
+        try:
+            task = spawn(wait_readable, read, 5)
+            sleep(0)
+            os.write(write, b"x")
+            assert task.get(timeout=5)
+        finally:
+            os.close(read)
+            os.close(write)
+
+    run(main)
+
+
+# -- tracers -----------------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_tracer_is_told_of_everything() -> None:
+    recorder = Recorder()
+
+    def main() -> None:
+        lot = ParkingLot("a wake")
+        task = spawn(lot.park)
+        task.name = "waiter"
+        sleep(0)
+        lot.unpark()
+        task.join(timeout=5)
+        failing = spawn(lambda: 1 / 0)
+        failing.name = "failing"
+        failing.join(timeout=5)
+
+    run(main, tracers=[recorder])
+    of_waiter = [event for event in recorder.events if "waiter" in event[1] and "main" not in event[1]]
+    assert of_waiter == [("started", "waiter"), ("parked", "waiter a wake"), ("unparked", "waiter"), ("exited", "waiter")]
+    assert ("failed", "failing ZeroDivisionError('division by zero')") in recorder.events
+    assert [kind for kind, _ in recorder.events].count("spawned") == 3
+
+
+def test_a_tracer_that_raises_is_removed_and_named(capsys: pytest.CaptureFixture[str]) -> None:
+    class Bad(Recorder):
+        def task_started(self, task: Any) -> None:
+            raise KeyError("tracer")
+
+    good = Recorder()
+    run(lambda: spawn(sleep).join(), tracers=[Bad(), good])
+    err = capsys.readouterr().err
+    assert err.count("raised in task_started and was removed") == 1
+    assert ("started", good.events[0][1]) in good.events
+
+
+def test_what_is_no_tracer_is_refused() -> None:
+    with pytest.raises(InterfaceError, match="is not a tracer: it lacks task_exited"):
+        run(sleep, tracers=[object()])  # type: ignore[list-item]  # bad input
+
+
+# -- opening and closing ---------------------------------------------------------------------------------------------------------------
+
+
+def test_run_returns_the_value_and_raises_the_error() -> None:
+    assert run(lambda a, b: a + b, 1, 2) == 3
+    with pytest.raises(KeyError, match="x"):
+        run({}.__getitem__, "x")
+    with pytest.raises(TypeError, match=r"run\(\) needs a function"):
+        run(3)  # type: ignore[arg-type]  # bad input
+
+
+def test_run_kills_what_is_left_and_says_so() -> None:
+    ended = []
+
+    def background() -> None:
+        try:
+            sleep(100)
+        finally:
+            sleep(0.001)
+            ended.append(1)
+
+    def main() -> str:
+        spawn(background)
+        sleep(0)
+        return "value"
+
+    with pytest.warns(LeftBehindWarning, match=r"ended and left 1 task\(s\) behind, which were killed: 'background-\d+' .*test_hub.py"):
+        assert run(main) == "value"
+    assert ended == [1]
+
+
+def test_a_task_that_does_not_end_is_abandoned_and_named() -> None:
+    def stubborn() -> None:
+        while True:
+            try:
+                sleep(100)
+            except TaskExit:
+                pass
+
+    def main() -> None:
+        spawn(stubborn)
+        sleep(0)
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        run(main, close_timeout=0.01)
+    texts = [str(warning.message) for warning in caught]
+    assert any("did not end within 0.01 s of being killed and were abandoned: 'stubborn-" in text for text in texts)
+
+
+def test_the_error_of_main_comes_before_the_warning() -> None:
+    def main() -> None:
+        spawn(sleep, 100)
+        raise KeyError("main")
+
+    with pytest.raises(KeyError):
+        run(main)
+
+
+def test_links_of_tasks_that_close_kills_are_delivered() -> None:
+    linked: list[Any] = []
+
+    def main() -> None:
+        task = spawn(sleep, 100)
+        task.rawlink(linked.append)
+        task.link(linked.append)
+
+    with pytest.warns(LeftBehindWarning):
+        run(main)
+    assert len(linked) == 2
+
+
+def test_run_inside_a_run_is_refused() -> None:
+    with pytest.raises(HubError, match=r"run\(\) was called while <Hub .* is at work in this thread"):
+        run(run, sleep)
+
+
+def test_runs_one_after_the_other_and_in_threads() -> None:
+    assert [run(lambda: get_hub().name) for _ in range(2)]
+    names: list[str] = []
+    threads = [threading.Thread(target=lambda: names.append(run(lambda: get_hub().name))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(names) == 3
+
+
+def test_the_implicit_hub_of_a_thread_is_closed_with_it() -> None:
+    ended: list[str] = []
+    hubs: list[Hub] = []
+
+    def body() -> None:
+        try:
+            sleep(100)
+        finally:
+            ended.append("finally")
+
+    def in_thread() -> None:
+        spawn(body)
+        sleep(0)
+        hubs.append(get_hub())
+
+    thread = threading.Thread(target=in_thread)
+    thread.start()
+    thread.join()
+    assert ended == ["finally"] and hubs[0]._closed
+
+
+def test_a_closed_hub_refuses() -> None:
+    kept: list[Any] = []
+
+    def main() -> None:
+        kept.append((get_hub(), coopcore.Task(sleep)))
+
+    run(main)
+    hub, task = kept[0]
+    assert repr(hub).endswith("closed>")
+    with pytest.raises(HubClosedError, match="start a task: .* was closed"):
+        task.start()
+    assert hub.close() == []
+
+
+def test_only_the_maker_closes() -> None:
+    with pytest.raises(HubError, match="can only be closed by the greenlet that made it"):
+        run(lambda: get_hub().close())
+
+
+def test_hubs_nest() -> None:
+    def inner() -> str:
+        hub = make_hub("selectors", name="inner")
+        previous = hub.enter()
+        try:
+            return spawn(lambda: get_hub().name).get(timeout=5)
+        finally:
+            hub.close()
+            hub.leave(previous)
+
+    outer = get_hub()
+    assert inner() == "inner"
+    assert get_hub() is outer
+    assert spawn(lambda: 1).get(timeout=5) == 1
+
+
+def test_describe_names_everyone_with_stacks() -> None:
+    def main() -> None:
+        task = spawn(park, "something")
+        task.name = "the waiter"
+        sleep(0)
+        text = get_hub().describe()
+        assert "the waiter (parked, waits for 'something')" in text and "spawned at" in text
+        assert repr(get_hub()) in text
+        for _ in range(120):
+            spawn(park, "x")
+        assert "... and 23 more tasks" in get_hub().describe()
+        coopcore.killall([task for task in get_hub().tasks() if task is not current_task()])
+
+    run(main)
+
+
+def test_a_hub_needs_only_a_backend() -> None:
+    from coop_plugins.backends.selectors import SelectorsBackend
+
+    hub = Hub(backend=SelectorsBackend())
+    previous = hub.enter()
+    try:
+        start = time.monotonic()
+        spawn(sleep, 0.002).join()
+        assert time.monotonic() - start >= 0.002
+        failed: list[Any] = []
+        hub._on_failure = lambda view, error: failed.append((view.name, str(error)))
+        spawn(lambda: 1 / 0)
+        sleep(0.001)
+        assert failed and failed[0][1] == "division by zero"
+    finally:
+        hub.close()
+        hub.leave(previous)

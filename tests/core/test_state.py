@@ -1,0 +1,307 @@
+"""The invariants of ``coopcore._state``: park, unpark, throw."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import pytest
+
+import coopcore
+from coopcore import TaskExit, Timeout, current_task, run, sleep, spawn
+from coopcore.errors import ParkInHubError, WrongThreadError
+from coopcore.lowlevel import ParkingLot, current_hub, on_hub, park, throw_in, unpark, yield_now
+
+
+def entries(task: coopcore.Task[Any]) -> int:
+    return sum(entry is task for entry in task.hub._ready)
+
+
+def test_invariant_1_a_parked_task_has_no_entry_and_a_runnable_one_exactly_one() -> None:
+    seen = []
+
+    def body() -> None:
+        seen.append(("running", entries(current_task())))
+        park("something")
+        sleep(0)
+
+    def main() -> None:
+        task = spawn(body)
+        seen.append(("ready", entries(task)))
+        sleep(0)
+        seen.append(("parked", entries(task)))
+        unpark(task)
+        unpark(task)
+        seen.append(("unparked twice", entries(task)))
+        sleep(0)
+        seen.append(("yielding", entries(task)))
+        task.join(timeout=5)
+        seen.append(("done", entries(task)))
+
+    run(main)
+    assert seen == [("ready", 1), ("running", 0), ("parked", 0), ("unparked twice", 1), ("yielding", 1), ("done", 0)]
+
+
+def test_invariant_2_a_wake_is_final() -> None:
+    """What is handed to a task arrives, though a kill came before the task ran; the kill comes at the next park."""
+    got = []
+
+    def body() -> None:
+        got.append(park("an item"))
+        got.append("went on")
+        park("the next thing")
+        got.append("never")
+
+    def main() -> None:
+        task = spawn(body)
+        sleep(0)
+        assert unpark(task, ("item",))
+        task.kill(timeout=5)
+        assert isinstance(task.value, TaskExit)
+
+    run(main)
+    assert got == [("item",), "went on"]
+
+
+def test_a_kill_during_a_yield_is_raised_at_its_end() -> None:
+    laps = []
+
+    def body() -> None:
+        while True:
+            laps.append(1)
+            sleep(0)
+
+    def main() -> None:
+        task = spawn(body)
+        sleep(0)
+        assert task.state == "ready"
+        task.kill(timeout=5)
+
+    run(main)
+    assert len(laps) == 1
+
+
+def test_invariant_3_unpark_of_a_task_that_is_not_parked_does_nothing() -> None:
+    def main() -> None:
+        task = spawn(park, "x")
+        assert unpark(task) is False  # not begun
+        sleep(0)
+        assert unpark(task) is True
+        assert unpark(task) is False  # woken already
+        task.join(timeout=5)
+        assert unpark(task) is False  # ended
+        assert unpark(current_task()) is False  # running
+
+    run(main)
+
+
+def test_invariant_4_a_timer_wakes_only_the_park_that_set_it() -> None:
+    outcomes: list[Any] = []
+
+    def body() -> None:
+        outcomes.append(park("first", timeout=0.01))
+        outcomes.append(park("second", timeout=5))
+
+    def main() -> None:
+        task = spawn(body)
+        sleep(0)
+        time.sleep(0.02)  # the timer of the first park is due, but the wake comes first
+        unpark(task, "woken")
+        sleep(0.01)
+        assert task.state == "parked"
+        unpark(task, "again")
+        task.join(timeout=5)
+
+    run(main)
+    assert outcomes == ["woken", "again"]
+
+
+def test_a_timeout_and_a_wake_in_one_batch_exactly_one_wins() -> None:
+    def main() -> None:
+        task = spawn(park, "x", 0.001)
+        sleep(0)
+        time.sleep(0.005)
+        sleep(0.001)  # a pass: the timer fires
+        assert unpark(task) is False
+        assert task.get(timeout=5) is False
+
+    run(main)
+
+
+def test_invariant_5_what_is_thrown_is_raised_by_its_receiver_once() -> None:
+    seen = []
+
+    def body() -> None:
+        try:
+            park("x")
+        except KeyError as error:
+            tb = error.__traceback__
+            names = []
+            while tb is not None:
+                names.append(tb.tb_frame.f_code.co_name)
+                tb = tb.tb_next
+            seen.append(names[0])
+        seen.append(park("y", timeout=0.001))
+
+    def main() -> None:
+        task = spawn(body)
+        sleep(0)
+        throw_in(task, KeyError("thrown"))
+        task.join(timeout=5)
+
+    run(main)
+    assert seen == ["body", False]
+
+
+def test_several_pending_exceptions_come_in_order_one_at_each_park() -> None:
+    seen = []
+
+    def body() -> None:
+        me = current_task()
+        throw_in(me, KeyError(1))
+        throw_in(me, KeyError(2))
+        for _ in range(2):
+            try:
+                park("x")
+            except KeyError as error:
+                seen.append(error.args[0])
+        assert park("x", 0.001) is False
+
+    run(body)
+    assert seen == [1, 2]
+
+
+def test_invariant_6_a_pending_timeout_that_is_closed_is_withdrawn() -> None:
+    def main() -> None:
+        with Timeout(0.001):
+            time.sleep(0.005)
+            spawn(yield_now)
+            hub = current_hub()
+            hub._pass_due = True
+            fired = []
+            hub.call_soon_threadsafe(fired.append, 1)
+            # A pass on behalf of another task: this one stays ready, so the throw is pending.
+            while not fired:
+                hub._budget = 0
+                hub._last_pass = 0
+                try:
+                    yield_now()
+                except Timeout:
+                    break
+        me = current_task()
+        assert me._pending is None
+        park("x", 0.001)
+
+    run(main)
+
+
+def test_invariant_7_busy_tasks_let_timers_and_descriptors_in() -> None:
+    """Two tasks that never wait do not starve a timer or the inbox."""
+    done: list[str] = []
+
+    def busy() -> None:
+        while len(done) < 2:
+            sleep(0)
+
+    def main() -> None:
+        tasks = [spawn(busy), spawn(busy)]
+        coopcore.spawn_later(0.005, done.append, "timer")
+        hub = current_hub()
+        thread = threading.Timer(0.005, lambda: hub.call_soon_threadsafe(done.append, "inbox"))
+        thread.start()
+        coopcore.joinall(tasks, timeout=30)
+        thread.join()
+
+    run(main)
+    assert sorted(done) == ["inbox", "timer"]
+
+
+def test_budget_doubles_while_turns_are_short_and_falls_when_they_are_long() -> None:
+    def main() -> None:
+        hub = current_hub()
+        other = spawn(lambda: [sleep(0) for _ in range(400)])
+        most = 0
+        for _ in range(300):
+            sleep(0)
+            most = max(most, hub._allowance)
+        assert most == 16
+        time.sleep(0.003)
+        for _ in range(17):
+            sleep(0)
+            if hub._allowance < 16:
+                break
+        else:
+            raise AssertionError("the allowance did not fall")
+        other.kill(timeout=5)
+
+    run(main)
+
+
+def test_a_park_without_a_reason_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"park\(\) needs a reason"):
+        run(park, None)
+
+
+def test_parking_on_the_hub_is_refused() -> None:
+    errors: list[BaseException] = []
+
+    def callback() -> None:
+        assert on_hub()
+        for wait in (lambda: park("x"), lambda: sleep(0), lambda: sleep(1), lambda: ParkingLot().park(), current_task):
+            try:
+                wait()  # type: ignore[no-untyped-call]  # lambdas
+            except ParkInHubError as error:
+                errors.append(error)
+
+    def main() -> None:
+        assert not on_hub()
+        current_hub().call_soon(callback)
+        sleep(0)
+        sleep(0)
+
+    run(main)
+    assert len(errors) == 5
+    assert "runs in a callback on the hub itself" in str(errors[0])
+
+
+def test_another_thread_may_not_touch_a_task() -> None:
+    errors = []
+
+    def main() -> None:
+        task = spawn(park, "x")
+        fresh = coopcore.Task(sleep)
+        sleep(0)
+
+        def meddle() -> None:
+            for meddling in (lambda: unpark(task), lambda: task.kill(), lambda: task.join(), fresh.start):
+                try:
+                    meddling()  # type: ignore[no-untyped-call]  # lambdas
+                except WrongThreadError as error:
+                    errors.append(str(error))
+
+        thread = threading.Thread(target=meddle, name="meddler")
+        thread.start()
+        thread.join()
+        assert task.state == "parked"
+        task.kill(timeout=5)
+
+    run(main)
+    assert len(errors) == 4
+    assert "'meddler'" in errors[0] and "'MainThread'" in errors[0] and "call_soon_threadsafe" in errors[0]
+
+
+def test_yield_goes_round_in_fifo_order() -> None:
+    order: list[str] = []
+
+    def body(name: str) -> None:
+        for _ in range(3):
+            order.append(name)
+            sleep(0)
+
+    run(lambda: coopcore.joinall([spawn(body, name) for name in "abc"]))
+    assert "".join(order) == "abcabcabc"
+
+
+def test_a_lone_yielder_goes_on() -> None:
+    assert run(lambda: [sleep(0) for _ in range(100)][0]) is None

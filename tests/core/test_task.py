@@ -1,0 +1,616 @@
+"""The invariants of ``coopcore._task``, and Task as gevent's users know it."""
+
+from __future__ import annotations
+
+import contextvars
+import gc
+import weakref
+from typing import Any
+
+import pytest
+from greenlet import GreenletExit, getcurrent
+
+import coopcore
+from coopcore import Task, TaskExit, Timeout, current_task, joinall, run, sleep, spawn, spawn_later
+from coopcore.errors import JoinSelfError
+from coopcore.lowlevel import current_hub, on_hub, park, unpark
+
+
+def nothing() -> None:
+    pass
+
+
+def fail() -> None:
+    raise ValueError("on purpose")
+
+
+# -- 1: called at most once, never after a kill --------------------------------------------------------------------------
+
+
+def test_invariant_1_a_function_is_called_once() -> None:
+    calls = []
+
+    def main() -> None:
+        task = Task(calls.append, 1)
+        task.start()
+        task.start()
+        task.join(timeout=5)
+        task.start()
+        sleep(0)
+
+    run(main)
+    assert calls == [1]
+
+
+@pytest.mark.parametrize("when", ["new", "scheduled", "delayed"])
+def test_invariant_1_never_after_a_kill_of_an_unstarted_task(when: str) -> None:
+    calls: list[int] = []
+    linked: list[Any] = []
+
+    def main() -> None:
+        task = Task(calls.append, 1)
+        task.rawlink(linked.append)
+        if when == "scheduled":
+            task.start()
+        elif when == "delayed":
+            task.start_later(0.002)
+        task.kill(timeout=5)
+        assert task.dead and task.ready() and task.successful() and not task
+        assert isinstance(task.get(), TaskExit) and isinstance(task.value, TaskExit)
+        task.start()
+        sleep(0.005)
+        assert linked == [task]
+
+    run(main)
+    assert calls == []
+
+
+# -- 2: ends once ---------------------------------------------------------------------------------------------------------
+
+
+def test_invariant_2_a_task_ends_once() -> None:
+    def main() -> None:
+        task = spawn(lambda: 7)
+        assert task.get(timeout=5) == 7
+        task.kill()
+        task.kill(KeyError)
+        assert task.get() == 7 and task.value == 7 and task.exception is None
+
+    run(main)
+
+
+def test_kill_at_each_stage() -> None:
+    def main() -> None:
+        ready = spawn(lambda: [sleep(0) for _ in range(1000)])
+        parked = spawn(park, "x")
+        sleep(0)
+        assert (ready.state, parked.state) == ("ready", "parked")
+        for task in (ready, parked):
+            task.kill(timeout=5)
+            assert isinstance(task.value, TaskExit) and task.successful()
+
+        def suicide() -> str:
+            current_task().kill()
+            return "not reached"
+
+        assert isinstance(spawn(suicide).get(timeout=5), TaskExit)
+
+    run(main)
+
+
+def test_kill_with_another_exception_and_forms_of_it() -> None:
+    def main() -> None:
+        for form in (KeyError, KeyError("x"), (KeyError, KeyError("x"), None), (KeyError, None, None), (KeyError,)):
+            task = spawn(park, "x")
+            sleep(0)
+            task.kill(form, timeout=5)
+            assert isinstance(task.exception, KeyError)
+            assert not task.successful()
+        with pytest.raises(TypeError, match="an exception class or instance is needed"):
+            spawn(nothing).kill("now")  # type: ignore[arg-type]  # bad input
+        unstarted = Task(nothing)
+        unstarted.kill(KeyError("never"))
+        with pytest.raises(KeyError, match="never"):
+            unstarted.get()
+
+    run(main)
+
+
+def test_kill_waits_unless_told_not_to() -> None:
+    ended = []
+
+    def slow() -> None:
+        try:
+            park("x")
+        finally:
+            sleep(0.002)
+            ended.append(1)
+
+    def main() -> None:
+        task = spawn(slow)
+        sleep(0)
+        task.kill(block=False)
+        assert not ended and not task.dead
+        task.join(timeout=5)
+        assert ended == [1]
+        task = spawn(slow)
+        sleep(0)
+        task.kill(timeout=0.0001)
+        assert not task.dead
+        task.kill()
+        assert task.dead
+
+    run(main)
+
+
+# -- 3: links ---------------------------------------------------------------------------------------------------------------
+
+
+def test_invariant_3_links_come_in_order_once_and_after_what_was_ready(capsys: pytest.CaptureFixture[str]) -> None:
+    order: list[str] = []
+
+    def bad(task: Task[None]) -> None:
+        order.append("bad")
+        raise KeyError("link")
+
+    def main() -> None:
+        task = spawn(lambda: order.append("task"))
+        task.rawlink(lambda t: order.append(f"1 {on_hub()}"))
+        task.rawlink(bad)
+        task.rawlink(lambda t: order.append("2"))
+        spawn(lambda: order.append("was ready"))
+        sleep(0)
+        sleep(0)
+        task.rawlink(lambda t: order.append("late"))
+        sleep(0)
+        assert order == ["task", "was ready", "1 True", "bad", "2", "late"]
+
+    run(main)
+    assert "KeyError: 'link'" in capsys.readouterr().err
+
+
+def test_a_task_in_its_last_turn_is_joined_after_its_links() -> None:
+    order: list[str] = []
+
+    def main() -> None:
+        task = spawn(nothing)
+        task.rawlink(lambda t: order.append("link"))
+        task.join(timeout=5)
+        order.append("joined")
+
+    run(main)
+    assert order == ["link", "joined"]
+
+
+def test_link_runs_in_a_task_and_may_wait() -> None:
+    seen: list[Any] = []
+
+    def follow(task: Task[int]) -> None:
+        sleep(0.001)
+        seen.append((task.value, current_task() is not task))
+
+    def main() -> None:
+        task = spawn(lambda: 3)
+        task.link(follow)
+        task.link_value(lambda t: seen.append("value"))
+        task.link_exception(lambda t: seen.append("exception"))
+        coopcore.wait(timeout=5)
+
+    run(main)
+    assert seen == ["value", (3, True)]
+
+
+def test_link_exception_takes_charge_of_the_error(capsys: pytest.CaptureFixture[str]) -> None:
+    seen: list[Any] = []
+
+    def main() -> None:
+        task = spawn(fail)
+        task.link_exception(lambda t: seen.append(str(t.exception)))
+        task.link_value(lambda t: seen.append("value"))
+        coopcore.wait(timeout=5)
+
+    run(main)
+    assert seen == ["on purpose"]
+    assert capsys.readouterr().err == ""
+
+
+def test_unlink() -> None:
+    seen: list[int] = []
+
+    def callback(task: Task[None]) -> None:
+        seen.append(1)
+
+    def main() -> None:
+        task = spawn(nothing)
+        assert not task.has_links()
+        task.rawlink(callback)
+        task.link(callback)
+        assert task.has_links()
+        task.unlink(callback)
+        task.unlink(callback)
+        task.unlink(callback)
+        assert not task.has_links()
+        task.link(callback)
+        task.rawlink(callback)
+        joiner = spawn(task.join)
+        task.unlink_all()
+        joiner.join(timeout=5)
+        for bad in (None, 3):
+            with pytest.raises(TypeError, match="a link must be callable"):
+                task.rawlink(bad)  # type: ignore[arg-type]  # bad input
+            with pytest.raises(TypeError, match="a link must be callable"):
+                task.link(bad)  # type: ignore[arg-type]  # bad input
+
+    run(main)
+    assert seen == []
+
+
+# -- 4, 5: workers ----------------------------------------------------------------------------------------------------------
+
+
+class Thing:
+    pass
+
+
+def test_invariant_4_an_idle_worker_holds_no_task_value_or_error() -> None:
+    def main() -> None:
+        def make() -> Thing:
+            return Thing()
+
+        def make_and_fail(thing: Thing) -> None:
+            raise ValueError(thing)
+
+        task = spawn(make)
+        value = weakref.ref(task.get(timeout=5))
+        gone = weakref.ref(task)
+        thing = Thing()
+        failed = spawn(make_and_fail, thing)
+        failed.join(timeout=5)
+        argument, error = weakref.ref(thing), weakref.ref(failed)
+        del task, thing, failed
+        sleep(0)
+        gc.collect()
+        assert current_hub()._idle
+        assert [ref() for ref in (value, gone, argument, error)] == [None] * 4
+
+    run(main)
+
+
+def test_invariant_4_the_pool_of_idle_workers_is_bounded() -> None:
+    def main() -> None:
+        hub = current_hub()
+        hub._idle_limit = 5
+        joinall([spawn(sleep, 0.001) for _ in range(50)], timeout=20)
+        assert len(hub._idle) == 5
+        joinall([spawn(sleep, 0.001) for _ in range(50)], timeout=20)
+        assert len(hub._idle) == 5
+
+    run(main)
+
+
+def test_a_parked_stack_does_not_hold_the_task_that_it_started() -> None:
+    for warm in (0, 3):
+
+        def main(warm: int = warm) -> None:
+            for _ in range(warm):
+                spawn(nothing).join()
+            gone = weakref.ref(spawn(Thing))
+            sleep(0.001)  # parks this stack in the middle of starting the task
+            assert gone() is None
+
+        run(main)
+
+
+@pytest.mark.parametrize("thrown", [GreenletExit, KeyError])
+def test_invariant_5_a_worker_thrown_out_of_idleness_leaves_the_pool(thrown: type[BaseException], capsys: pytest.CaptureFixture[str]) -> None:
+    def main() -> None:
+        hub = current_hub()
+        joinall([spawn(sleep, 0) for _ in range(3)], timeout=5)
+        worker = hub._idle[-1]
+        hub._append(current_task())  # the throw leads to the hub, as the worker ends
+        worker.throw(thrown)
+        assert worker.dead and worker not in hub._idle
+        assert spawn(lambda: 4).get(timeout=5) == 4
+
+    run(main)
+    assert ("was thrown into an idle worker" in capsys.readouterr().err) is (thrown is KeyError)
+
+
+def test_finished_tasks_leave_their_greenlet_to_the_next() -> None:
+    def main() -> None:
+        greenlets = {id(spawn(getcurrent).get(timeout=5)) for _ in range(20)}
+        assert len(greenlets) == 1
+
+    run(main)
+
+
+def test_recursion_depth_is_not_inherited() -> None:
+    """Tasks that start tasks, 2,000 deep: each begins at the hub's depth."""
+    depths = []
+
+    def nest(n: int) -> None:
+        if n:
+            child = spawn(nest, n - 1)
+            child.join()
+        else:
+            depths.append(n)
+
+    run(nest, 2000)
+    assert depths == [0]
+
+
+# -- 6: failures ------------------------------------------------------------------------------------------------------------
+
+
+def failures_of(main: Any, capsys: pytest.CaptureFixture[str]) -> int:
+    run(main)
+    return capsys.readouterr().err.count("ValueError: on purpose")
+
+
+def test_invariant_6_a_failure_that_nobody_receives_is_reported_once(capsys: pytest.CaptureFixture[str]) -> None:
+    def main() -> None:
+        spawn(fail)
+        sleep(0.001)
+
+    run(main)
+    err = capsys.readouterr().err
+    assert err.count("ValueError: on purpose") == 1
+    assert "Task 'fail-" in err and "test_task.py:" in err and "nobody joined it" in err
+    assert "_task.py" not in err.replace("test_task.py", "")
+
+
+def test_invariant_6_one_that_is_still_held_is_reported_when_the_hub_closes(capsys: pytest.CaptureFixture[str]) -> None:
+    held = []
+
+    def main() -> None:
+        held.append(spawn(fail))
+        sleep(0.001)
+
+    assert failures_of(main, capsys) == 1
+    del held[:]
+    gc.collect()
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    "receive",
+    [
+        lambda task: task.join(),
+        lambda task: pytest.raises(ValueError, task.get),
+        lambda task: (sleep(0.001), task.exception),
+        lambda task: (sleep(0.001), task.exc_info),
+        lambda task: (sleep(0.001), task.successful()),
+        lambda task: pytest.raises(ValueError, joinall, [task], raise_error=True),
+        lambda task: (sleep(0.001), pytest.raises(ValueError, task.get)),
+    ],
+    ids=["join", "get", "exception", "exc_info", "successful", "joinall", "get later"],
+)
+def test_a_failure_that_somebody_received_is_not_reported(receive: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert failures_of(lambda: receive(spawn(fail)), capsys) == 0
+
+
+def test_joinall_without_raise_error_and_kill_receive_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    def stubborn() -> None:
+        try:
+            park("x")
+        finally:
+            fail()
+
+    def main() -> None:
+        joinall([spawn(fail)], timeout=5)
+        task = spawn(stubborn)
+        sleep(0)
+        task.kill(timeout=5)
+
+    assert failures_of(main, capsys) == 2
+
+
+def test_failed_tells_without_receiving(capsys: pytest.CaptureFixture[str]) -> None:
+    def main() -> None:
+        task = spawn(fail)
+        sleep(0.001)
+        assert task.failed and not spawn(nothing).failed
+
+    assert failures_of(main, capsys) == 1
+
+
+def test_get_raises_the_error_with_the_traceback_of_the_task_each_time() -> None:
+    def main() -> None:
+        task = spawn(fail)
+        lengths = []
+        for _ in range(3):
+            with pytest.raises(ValueError, match="on purpose") as caught:
+                task.get(timeout=5)
+            lengths.append(len(caught.traceback))
+        assert len(set(lengths)) == 1
+        assert caught.traceback[-1].name == "fail"
+
+    run(main)
+
+
+def test_interrupts_and_exits_of_a_task_reach_the_main_task() -> None:
+    for kind in (KeyboardInterrupt, SystemExit):
+
+        def body(kind: type[BaseException] = kind) -> None:
+            raise kind
+
+        def main() -> None:
+            spawn(body)
+            park("for ever", timeout=20)
+
+        with pytest.raises(kind):
+            run(main)
+
+
+# -- waiting, values and what is known ----------------------------------------------------------------------------------------
+
+
+def test_join_and_get() -> None:
+    def main() -> None:
+        task = spawn(park, "x")
+        assert task.join(0.001) is False
+        with pytest.raises(Timeout, match="has not ended"):
+            task.get(block=False)
+        with pytest.raises(Timeout, match=r"0.001 seconds: .* has not ended"):
+            task.get(timeout=0.001)
+        assert task.value is None and task.exc_info == (None, None, None) and not task.ready()
+        joiners = [spawn(task.get) for _ in range(3)]
+        sleep(0)
+        unpark(task, "value")
+        assert [joiner.get(timeout=5) for joiner in joiners] == ["value"] * 3
+        assert task.join() is True
+
+    run(main)
+
+
+def test_a_killed_joiner_is_forgotten() -> None:
+    def main() -> None:
+        task = spawn(park, "x")
+        joiners = [spawn(task.join) for _ in range(3)]
+        sleep(0)
+        joiners[1].kill(timeout=5)
+        unpark(task)
+        joinall([joiners[0], joiners[2]], timeout=5)
+        assert joiners[0].value and joiners[2].value
+
+    run(main)
+
+
+def test_joining_oneself_is_refused() -> None:
+    with pytest.raises(JoinSelfError, match="tried to join itself"):
+        run(lambda: current_task().join())
+
+
+def test_with_a_task() -> None:
+    def main() -> None:
+        with spawn(sleep, 0.001) as task:
+            pass
+        assert task.ready() and task.value is None
+        with pytest.raises(KeyError), spawn(park, "x") as task:
+            raise KeyError
+        assert isinstance(task.value, TaskExit)
+
+    run(main)
+
+
+def test_subclasses_override_run() -> None:
+    class Adder(Task[int]):
+        def _run(self, a: int, b: int = 0) -> int:
+            return a + b + self.extra
+
+        extra = 10
+
+    def main() -> None:
+        task = Adder(None, 1, b=2)
+        task.start()
+        assert task.get(timeout=5) == 13
+        with pytest.raises(TypeError, match="needs a function to call, or a _run method"):
+            task2: Task[Any] = Task()
+            task2.start()
+            task2.get(timeout=5)
+
+    run(main)
+
+
+def test_start_later_and_spawn_later() -> None:
+    order: list[int] = []
+
+    def main() -> None:
+        tasks = [spawn_later(0.006, order.append, 2), spawn_later(0.001, order.append, 1)]
+        assert tasks[0].state == "new" and not tasks[0]
+        joinall(tasks, timeout=5)
+
+    run(main)
+    assert order == [1, 2]
+    with pytest.raises(ValueError, match="not negative"):
+        run(spawn_later, -1, nothing)
+
+
+def test_each_task_has_a_copy_of_the_context() -> None:
+    variable = contextvars.ContextVar("variable", default=0)
+
+    def body() -> int:
+        before = variable.get()
+        variable.set(99)
+        return before
+
+    def main() -> None:
+        variable.set(1)
+        first = spawn(body)
+        variable.set(2)
+        assert first.get(timeout=5) == 1 and spawn(body).get(timeout=5) == 2
+        assert variable.get() == 2
+
+    run(main)
+
+
+def test_names_places_and_parents() -> None:
+    def main() -> None:
+        task = spawn(nothing)
+        assert task.name == f"nothing-{task.ident}"
+        assert task.parent is current_task() and task.parent_ident == current_task().ident
+        assert "test_task.py:" in task.spawned_at and "test_names_places_and_parents.<locals>.main" in task.spawned_at
+        assert (task.args, task.kwargs, task.state, bool(task), task.started) == ((), {}, "ready", True, True)
+        task.name = "renamed"
+        assert repr(task) == "<Task 'renamed' ready>"
+        with pytest.raises(TypeError, match="the name of a task is a string"):
+            task.name = 3  # type: ignore[assignment]  # bad input
+        task.join(timeout=5)
+        assert (task.name, task.state, task.parent is None) == ("renamed", "done", False)
+        other = spawn(lambda a, b: park("x"), 1, b=2)
+        sleep(0)
+        assert (other.args, other.kwargs, other.waiting_on) == ((1,), {"b": 2}, "'x'")
+        assert repr(other).endswith("parked on 'x'>")
+        other.kill(timeout=5)
+        assert other.args == () and other.kwargs == {} and other.waiting_on == ""
+        child = spawn(spawn, nothing).get(timeout=5)
+        assert child.parent is None
+
+    run(main)
+
+
+def test_the_line_is_that_of_the_call() -> None:
+    def main() -> None:
+        task = spawn(nothing)
+        line = int(task.spawned_at.rpartition(":")[2].split()[0])
+        assert line == main.__code__.co_firstlineno + 1
+
+    run(main)
+
+
+@pytest.mark.parametrize("bad", [3, "name", [], nothing()])  # type: ignore[func-returns-value]  # a common mistake
+def test_what_cannot_be_called_is_refused(bad: Any) -> None:
+    if bad is None:
+        with pytest.raises(TypeError, match="needs a function"):
+            run(lambda: spawn(bad).get(timeout=5))
+    else:
+        with pytest.raises(TypeError, match="a task needs a function to call"):
+            run(lambda: spawn(bad))
+
+
+def test_idents_are_never_used_again() -> None:
+    def main() -> None:
+        idents = [spawn(nothing).ident for _ in range(100)]
+        assert len(set(idents)) == 100
+
+    run(main)
+
+
+def test_a_foreign_greenlet_is_a_task_too() -> None:
+    from greenlet import greenlet
+
+    def main() -> None:
+        seen = []
+
+        def foreign() -> None:
+            seen.append(current_task())
+            sleep(0.001)
+            seen.append(current_task())
+
+        stranger = greenlet(foreign)
+        stranger.switch()
+        while not stranger.dead:
+            sleep(0.001)
+        assert seen[0] is seen[1] and seen[0].name.startswith("greenlet-")
+
+    run(main)

@@ -1,0 +1,209 @@
+"""The invariants of ``coopcore._timeout``, and Timeout as gevent's users know it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from coopcore import Timeout, current_task, run, sleep, spawn, with_timeout
+from coopcore.lowlevel import ParkingLot, park, unpark
+
+
+def test_invariant_1_a_timeout_is_thrown_only_into_its_owner() -> None:
+    def main() -> None:
+        timeout = Timeout.start_new(0.005)
+        assert timeout.owner is current_task()
+        other = spawn(sleep, 0.02)
+        with pytest.raises(Timeout) as caught:
+            other.join()
+        assert caught.value is timeout
+        assert other.state == "parked"
+        other.kill(timeout=5)
+
+    run(main)
+
+
+def test_invariant_1_not_after_it_was_closed() -> None:
+    def main() -> None:
+        with Timeout(0.002):
+            pass
+        sleep(0.006)
+
+    run(main)
+
+
+def test_invariant_2_a_closed_timeout_is_never_raised_though_it_had_fired() -> None:
+    """It fires while the task is ready, not parked: the throw is pending, and leaving the block takes it back."""
+
+    def main() -> None:
+        me = current_task()
+        lot = ParkingLot("a wake")
+
+        def wake_late() -> None:
+            lot.unpark()
+            time.sleep(0.01)  # so that a pass comes before the task's turn
+
+        with Timeout(0.005) as timeout:
+            spawn(wake_late)
+            assert lot.park()
+            assert not timeout.pending
+            assert me._pending
+        assert not me._pending
+        sleep(0)
+        park("x", 0.001)
+
+    run(main)
+
+
+def test_invariant_3_nested_timeouts_are_each_raised_by_themselves() -> None:
+    def main() -> None:
+        with Timeout(0.01) as outer, pytest.raises(Timeout) as caught, Timeout(5, False):
+            sleep(5)
+        assert caught.value is outer
+        with Timeout(5) as outer:
+            with Timeout(0.005) as inner, pytest.raises(Timeout) as caught:
+                sleep(5)
+            assert caught.value is inner
+            assert outer.pending
+
+    run(main)
+
+
+def test_false_is_silent_only_for_itself() -> None:
+    def main() -> str:
+        with Timeout(0.002, False):
+            sleep(5)
+            return "not reached"
+        return "after"
+
+    assert run(main) == "after"
+
+
+@pytest.mark.parametrize(
+    ("exception", "kind", "text"),
+    [(None, Timeout, "0.002 seconds"), ("too slow", Timeout, "0.002 seconds: too slow"), (KeyError, KeyError, ""), (OSError("given"), OSError, "given")],
+)
+def test_what_is_raised(exception: Any, kind: type[BaseException], text: str) -> None:
+    def main() -> None:
+        with Timeout(0.002, exception):
+            sleep(5)
+
+    with pytest.raises(kind) as caught:
+        run(main)
+    assert str(caught.value) == text
+
+
+def test_none_never_fires_and_infinity_neither() -> None:
+    def main() -> None:
+        with Timeout(None) as never, Timeout(float("inf")):
+            sleep(0.002)
+            assert str(never) == ""
+            assert not never.pending
+
+    run(main)
+
+
+def test_zero_and_less_fire_at_the_next_wait() -> None:
+    def main() -> None:
+        for seconds in (0, -1):
+            with pytest.raises(Timeout), Timeout(seconds):
+                sleep(5)
+
+    run(main)
+
+
+def test_not_an_exception_that_except_exception_catches() -> None:
+    assert not issubclass(Timeout, Exception)
+
+
+def test_start_and_cancel_and_start_again() -> None:
+    def main() -> None:
+        timeout = Timeout(5)
+        assert not timeout.pending
+        timeout.start()
+        assert timeout.pending
+        with pytest.raises(RuntimeError, match="is started already"):
+            timeout.start()
+        timeout.cancel()
+        assert not timeout.pending
+        timeout.start()
+        timeout.close()
+        timeout.close()
+        assert len(current_task().hub.timers) == 0
+
+    run(main)
+
+
+def test_start_new_takes_a_timeout_and_every_timeout_argument_does() -> None:
+    def main() -> None:
+        timeout = Timeout(0.005)
+        assert Timeout.start_new(timeout) is timeout
+        assert Timeout.start_new(timeout) is timeout
+        with pytest.raises(Timeout) as caught:
+            ParkingLot("x").park(timeout)  # type: ignore[arg-type]  # as gevent's users do; this one is running
+        assert caught.value is timeout
+        current = spawn(sleep, 5)
+        for kind in (None, False):
+            assert current.join(Timeout(0.001, kind)) is False  # type: ignore[arg-type]  # as above
+        with pytest.raises(KeyError):
+            current.join(Timeout(0.001, KeyError))  # type: ignore[arg-type]  # as above
+        unused = Timeout(0.005, KeyError)
+        assert spawn(sleep, 0).join(unused)  # type: ignore[arg-type]  # as above
+        sleep(0.01)
+        current.kill(timeout=5)
+
+    run(main)
+
+
+def test_with_timeout() -> None:
+    def main() -> None:
+        assert with_timeout(5, max, 1, 2) == 2
+        assert with_timeout(0.001, sleep, 5, timeout_value="late") == "late"
+        with pytest.raises(Timeout):
+            with_timeout(0.001, sleep, 5)
+        with Timeout(0.001) as outer, pytest.raises(Timeout) as caught:
+            with_timeout(5, sleep, 5, timeout_value="late")
+        assert caught.value is outer
+
+    run(main)
+
+
+def test_order_and_repr() -> None:
+    assert Timeout(1) < Timeout(2) < Timeout(None)
+    assert "seconds=1" in repr(Timeout(1)) and "pending" not in repr(Timeout(1))
+    assert str(Timeout(1)) == "1 second"
+
+
+@pytest.mark.parametrize(("bad", "error"), [("soon", TypeError), ([], TypeError), (float("nan"), ValueError)])
+def test_bad_spans_are_refused(bad: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match="a Timeout|a timeout"):
+        Timeout(bad).start()
+
+
+def test_an_uncounted_timeout_does_not_hold_off_a_deadlock() -> None:
+    from coopcore import Deadlock
+
+    def main() -> None:
+        with Timeout(30, ref=False), pytest.raises(Deadlock):
+            park("nothing")
+        assert current_task().hub._uncounted == 0
+        with pytest.raises(Timeout), Timeout(0.001, ref=False):
+            sleep(1)
+        assert current_task().hub._uncounted == 0
+
+    run(main)
+
+
+def test_a_timeout_that_throws_leaves_the_waker_its_item() -> None:
+    def main() -> None:
+        def waiter() -> None:
+            with Timeout(0.001, False):
+                park("x")
+
+        task = spawn(waiter)
+        task.join(timeout=5)
+        assert unpark(task) is False
+
+    run(main)

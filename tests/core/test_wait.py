@@ -1,0 +1,290 @@
+"""The verbs of ``coopcore._wait``: sleep, idle, kill, killall, joinall, wait, iwait."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from coopcore import Task, TaskExit, Timeout, current_task, idle, iwait, joinall, kill, killall, run, sleep, spawn, spawn_later, wait
+from coopcore.errors import Deadlock
+from coopcore.lowlevel import current_hub, park
+
+
+def fail() -> None:
+    raise ValueError("on purpose")
+
+
+def test_sleep_lasts_at_least_as_long_as_asked() -> None:
+    def main() -> None:
+        for seconds in (0.001, 0.01, 0.0001):
+            start = time.monotonic()
+            sleep(seconds)
+            assert time.monotonic() - start >= seconds
+
+    run(main)
+
+
+@pytest.mark.parametrize(("bad", "error"), [(-1, ValueError), (-0.5, ValueError), ("1s", TypeError), (None, TypeError), (float("nan"), ValueError), ([], TypeError)])
+def test_sleep_refuses_what_is_no_span(bad: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match="the time to sleep|cannot wait for"):
+        run(sleep, bad)
+
+
+def test_sleep_takes_any_number() -> None:
+    from fractions import Fraction
+
+    for zero_or_short in (0, 0.0, False, Fraction(1, 1000), True * 0):
+        run(sleep, zero_or_short)
+
+
+def test_an_uncounted_sleep_does_not_hold_off_a_deadlock() -> None:
+    def main() -> None:
+        sleeper = spawn(sleep, 30, ref=False)
+        with pytest.raises(Deadlock):
+            park("nothing")
+        sleeper.kill(timeout=5)
+        sleep(0.001, ref=False) if False else None
+        assert current_hub()._uncounted == 0
+
+    run(main)
+
+
+def test_idle_waits_until_nothing_is_ready() -> None:
+    order: list[str] = []
+
+    def busy() -> None:
+        for _ in range(50):
+            sleep(0)
+        order.append("busy ended")
+
+    def main() -> None:
+        spawn(busy)
+        other = spawn(lambda: (idle(), order.append("also idle")))
+        idle()
+        order.append("idle")
+        other.join(timeout=5)
+        victim = spawn(idle)
+        sleep(0)
+        victim.kill(timeout=5)
+        assert not current_hub()._idlers
+
+    run(main)
+    assert order[0] == "busy ended" and sorted(order[1:]) == ["also idle", "idle"]
+
+
+def test_idle_lets_due_timers_go_first() -> None:
+    def main() -> None:
+        fired: list[int] = []
+        spawn_later(0.0001, fired.append, 1)
+        time.sleep(0.001)
+        idle()
+        assert fired == [1]
+
+    run(main)
+
+
+# -- joinall ------------------------------------------------------------------------------------------------------------------
+
+
+def test_invariant_1_results_come_in_the_order_of_readiness() -> None:
+    def main() -> None:
+        tasks = [spawn(sleep, seconds) for seconds in (0.009, 0.001, 0.005)]
+        assert joinall(tasks, timeout=5) == [tasks[1], tasks[2], tasks[0]]
+        assert joinall(tasks) == tasks
+        assert joinall([]) == []
+
+    run(main)
+
+
+def test_joinall_count_and_timeout() -> None:
+    def main() -> None:
+        tasks = [spawn(sleep, seconds) for seconds in (0.001, 0.002, 5)]
+        assert joinall(tasks, count=1) == tasks[:1]
+        assert joinall(tasks, timeout=0.02) == tasks[:2]
+        assert joinall(tasks, count=0) == []
+        assert joinall([tasks[2]], timeout=0) == []
+        assert joinall(tasks + tasks, count=2, timeout=5) == tasks[:2]
+        assert not tasks[2].has_links()
+        tasks[2].kill()
+
+    run(main)
+
+
+def test_joinall_raises_the_first_error_at_once() -> None:
+    def main() -> None:
+        slow = spawn(sleep, 5)
+        with pytest.raises(ValueError, match="on purpose"):
+            joinall([slow, spawn(fail)], raise_error=True)
+        assert not slow.dead and not slow.has_links()
+        with pytest.raises(ValueError, match="on purpose"):
+            failed = spawn(fail)
+            sleep(0)
+            joinall([slow, failed], raise_error=True)
+        slow.kill()
+
+    run(main)
+
+
+def test_invariant_2_whatever_ends_the_wait_every_link_is_undone() -> None:
+    def main() -> None:
+        tasks = [spawn(sleep, 5) for _ in range(3)]
+        for verb in (joinall, wait, lambda things: list(iwait(things))):
+            with pytest.raises(Timeout), Timeout(0.001):
+                verb(tasks)
+            waiter = spawn(verb, tasks)
+            sleep(0)
+            assert all(task.has_links() for task in tasks)
+            waiter.kill(timeout=5)
+            assert not any(task.has_links() for task in tasks)
+        with iwait(tasks, timeout=5) as ready, pytest.raises(Timeout), Timeout(0.001):
+            next(ready)
+        assert not any(task.has_links() for task in tasks)
+        killall(tasks)
+
+    run(main)
+
+
+# -- wait, iwait ----------------------------------------------------------------------------------------------------------------
+
+
+class Flag:
+    """The least that can be waited for."""
+
+    def __init__(self) -> None:
+        self.links: list[Any] = []
+
+    def rawlink(self, callback: Any) -> None:
+        self.links.append(callback)
+
+    def unlink(self, callback: Any) -> None:
+        if callback in self.links:
+            self.links.remove(callback)
+
+    def set(self) -> None:
+        for link in self.links[:]:
+            current_hub().call_soon(link, self)
+
+
+def test_wait_for_whatever_has_rawlink_and_unlink() -> None:
+    def main() -> None:
+        flags = [Flag(), Flag(), Flag()]
+        task = spawn(sleep, 0.001)
+        spawn_later(0.002, flags[2].set)
+        assert wait([*flags, task], count=2, timeout=5) == [task, flags[2]]
+        assert not any(flag.links for flag in flags)
+        assert wait(flags, timeout=0.001) == []
+        assert wait([]) == []
+
+    run(main)
+
+
+def test_iwait_yields_what_became_ready_while_nobody_looked() -> None:
+    def main() -> None:
+        tasks = [spawn(sleep, 0) for _ in range(3)]
+        seen = []
+        for task in iwait(tasks, timeout=5):
+            seen.append(task)
+            sleep(0.002)
+        assert seen == tasks
+        assert [task for task in iwait(tasks, count=2)] == tasks[:2]
+        assert len(list(iwait([tasks[0], tasks[0]]))) == 1
+
+    run(main)
+
+
+def test_wait_for_everything() -> None:
+    def main() -> None:
+        done: list[int] = []
+
+        def nest(n: int) -> None:
+            sleep(0.001)
+            if n:
+                spawn(nest, n - 1)
+            done.append(n)
+
+        spawn(nest, 3)
+        assert wait(timeout=5) is True
+        assert done == [3, 2, 1, 0]
+        sleeper = spawn(sleep, 5)
+        assert wait(timeout=0.001) is False
+        sleeper.kill()
+        assert wait() is True
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda: wait([3]), "3 cannot be waited for"),
+        (lambda: wait(spawn(sleep)), r"wait\(\) takes a list"),
+        (lambda: joinall(3), r"joinall\(\) takes a list"),
+        (lambda: joinall([3]), r"joinall\(\) takes tasks"),
+        (lambda: killall([3]), r"killall\(\) takes tasks"),
+        (lambda: killall(3), r"killall\(\) takes a list"),
+        (lambda: kill(3), r"kill\(\) takes tasks"),
+        (lambda: iwait(thing for thing in []), r"iwait\(\) takes a list or tuple"),
+    ],
+)
+def test_what_cannot_be_waited_for_is_refused(call: Any, text: str) -> None:
+    with pytest.raises(TypeError, match=text):
+        run(call)
+
+
+def test_a_negative_count_is_refused() -> None:
+    for verb in (joinall, wait, iwait):
+        with pytest.raises(ValueError, match="cannot be -1"):
+            run(lambda verb=verb: verb([], count=-1))
+
+
+# -- kill -------------------------------------------------------------------------------------------------------------------------
+
+
+def test_kill_does_not_wait_and_killall_does() -> None:
+    def main() -> None:
+        tasks = [spawn(park, "x") for _ in range(3)]
+        sleep(0)
+        unstarted = Task(fail)
+        kill(tasks[0])
+        assert not tasks[0].dead
+        killall(task for task in [*tasks, unstarted])
+        assert all(isinstance(task.value, TaskExit) for task in [*tasks, unstarted])
+        killall(tasks)
+
+    run(main)
+
+
+def test_killall_timeout_raises() -> None:
+    def main() -> None:
+        def stubborn() -> None:
+            try:
+                sleep(5)
+            except TaskExit:
+                sleep(0.02)
+
+        task = spawn(stubborn)
+        sleep(0)
+        with pytest.raises(Timeout):
+            killall([task], timeout=0.001)
+        killall([task], KeyError, block=False)
+        task.join(timeout=5)
+        assert isinstance(task.exception, KeyError)
+
+    run(main)
+
+
+def test_killall_with_oneself_among_them() -> None:
+    def main() -> None:
+        other = spawn(park, "x")
+
+        def body() -> None:
+            killall([current_task(), other])
+
+        task = spawn(body)
+        assert isinstance(task.get(timeout=5), TaskExit)
+        other.join(timeout=5)
+        assert isinstance(other.value, TaskExit)
+
+    run(main)
