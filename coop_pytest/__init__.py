@@ -1,1 +1,57 @@
-"""The pytest plugin of coopcore."""
+"""The pytest plugin of coopcore: ``@pytest.mark.coop`` runs a test, its fixtures and their teardown in one task.
+
+This module is what pytest loads in every session, so it is light: neither coopcore nor the rest of this package is imported until a marked test was
+collected. Then `_plugin.Plugin` is registered and does the work. ``-p no:coop`` turns all of it off.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["TaskFailed"]
+
+MARK = "coop"
+BACKEND_PARAM = "_coop_backend"
+
+
+class TaskFailed(Exception):
+    """A task failed during a marked test, and nobody joined it. Raised in the test, with the traceback of the task."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers",
+        f"{MARK}(backend=None): run setup, test and teardown in one task of coopcore, so that all of them can block. "
+        "backend names the backend to run on; a list of names runs the test once on each.",
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Turn ``backend=[...]`` into one test for each."""
+    marks: Iterator[pytest.Mark] = metafunc.definition.iter_markers(MARK)
+    if (first := next(marks, None)) is None:
+        return
+    from ._mark import MarkError, read_marks
+
+    try:
+        wanted = read_marks([first, *marks])
+    except MarkError as error:
+        pytest.fail(f"{metafunc.definition.nodeid}: {error}", pytrace=False)
+    if wanted.is_list:
+        metafunc.fixturenames.append(BACKEND_PARAM)
+        metafunc.parametrize(BACKEND_PARAM, wanted.backends)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Bring in the rest if it is needed."""
+    marked = [item for item in session.items if MARK in item.keywords and item.get_closest_marker(MARK)]
+    if marked and not session.config.option.collectonly:
+        from ._plugin import Plugin
+
+        session.config.pluginmanager.register(Plugin(session.config, marked), "coop-session")

@@ -38,7 +38,7 @@ from .errors import (
     PluginLoadError,
     UnknownOfferError,
 )
-from .protocols import INTERFACE_VERSION, Backend, Clock, Offer, Scheduler, TimerQueue, Tracer
+from .protocols import INTERFACE_VERSION, Backend, Clock, Network, Offer, Scheduler, TimerQueue, Tracer
 
 T = TypeVar("T")
 
@@ -56,7 +56,7 @@ _HOOKS = {
     "primitive": "coop_primitives",
     "command": "coop_commands",
 }
-_PROTOCOLS: dict[str, Any] = {"backend": Backend, "clock": Clock, "timers": TimerQueue, "scheduler": Scheduler}
+_PROTOCOLS: dict[str, Any] = {"backend": Backend, "network": Network, "clock": Clock, "timers": TimerQueue, "scheduler": Scheduler}
 
 
 class Plugins:
@@ -190,7 +190,7 @@ class Plugins:
             return self._make_default(kind)
         if not isinstance(choice, str):
             return self._checked(kind, choice, "that was passed")
-        return self._checked(kind, self.load(kind, choice)(), f"{choice!r}")
+        return self._made(kind, choice)
 
     def _make_default(self, kind: str) -> Any:
         names = DEFAULTS.get(kind)
@@ -199,18 +199,35 @@ class Plugins:
         offers = self._collect(kind)
         for name in names:
             if name in offers and (name != "epoll" or sys.platform == "linux"):
-                return self._checked(kind, self.load(kind, name)(), repr(name))
+                return self._made(kind, name)
         raise UnknownOfferError(
             f"no default {kind} ({' or '.join(names)}) is on offer; there are: {', '.join(sorted(offers)) or 'none'}. The built-in plugins were turned off by "
             f"{DISABLE}, or the installation is damaged: reinstall coopcore, or ask for another {kind} by name (COOP_{kind.upper()})."
         )
 
+    def _made(self, kind: str, name: str) -> Any:
+        target = self.load(kind, name)
+        try:
+            made = target()
+        except Exception as error:
+            origin = self._collect(kind)[name][1]
+            raise PluginLoadError(
+                f"{kind} {name!r} of plugin {origin!r} (distribution {self._origins.get(origin, '?')!r}) could not be made: "
+                f"{type(error).__name__}: {error}. Choose another {kind}, or turn the plugin off with {DISABLE}={origin}."
+            ) from error
+        return self._checked(kind, made, repr(name))
+
     def _checked(self, kind: str, made: Any, which: str) -> Any:
         protocol = _PROTOCOLS.get(kind)
-        if protocol is not None and not isinstance(made, protocol):
-            missing = sorted(name for name in protocol.__protocol_attrs__ if not hasattr(made, name)) if hasattr(protocol, "__protocol_attrs__") else []
+        if protocol is None:
+            return made
+        if isinstance(made, type):
+            raise InterfaceError(f"the {kind} {which} is the class {made!r}; an object of it is needed: {made.__name__}().")
+        wanted = {name for cls in protocol.__mro__[:-2] for name in (*vars(cls), *vars(cls).get("__annotations__", ()))}
+        missing = sorted(name for name in wanted if not name.startswith("_") and not hasattr(made, name))
+        if missing or (hasattr(protocol, "__len__") and not hasattr(made, "__len__")):
             raise InterfaceError(
-                f"the {kind} {which} is {made!r}, which lacks {', '.join(missing) or 'part'} of coopcore.protocols.{protocol.__name__}. "
+                f"the {kind} {which} is {made!r}, which lacks {', '.join(missing) or '__len__'} of coopcore.protocols.{protocol.__name__}. "
                 f"Its author finds every method there, and a contract to test it in coopcore.testing."
             )
         return made
@@ -262,6 +279,7 @@ def make_hub(
     timers: str | TimerQueue | None = None,
     tracers: Sequence[Tracer] = (),
     name: str = "",
+    network: str | Network | None = None,
 ) -> Hub:
     """A hub for the current greenlet, of what is asked for by name or given as an object. The caller enters and closes it."""
     found = plugins()
@@ -276,6 +294,7 @@ def make_hub(
         clock=found.make("clock", clock),
         timers=found.make("timers", timers),
         scheduler=found.make("scheduler", scheduler),
+        network=found.make("network", network),
         on_failure=on_failure,
         name=name,
     )
@@ -362,6 +381,7 @@ def run(
     scheduler: str | Scheduler | None = None,
     timers: str | TimerQueue | None = None,
     tracers: Sequence[Tracer] = (),
+    network: str | Network | None = None,
     close_timeout: float = 5.0,
 ) -> T:
     """Make a hub, run ``main(*args)`` as a task on it, take the hub apart, and return what main returned or raise its error.
@@ -376,7 +396,7 @@ def run(
         raise HubError(
             f"run() was called while {running._hub!r} is at work in this thread, in {running!r}. Call main() directly, spawn it, or call run() in another thread."
         )
-    hub = make_hub(backend, clock, scheduler, timers, tracers)
+    hub = make_hub(backend, clock, scheduler, timers, tracers, network=network)
     previous = hub.enter()
     try:
         task = Task(main, *args)

@@ -47,12 +47,12 @@ from greenlet import GreenletExit, getcurrent, greenlet
 from . import _report
 from ._clock import RealClock
 from ._inbox import Inbox
-from ._state import IDLE, NANOSECONDS, STARTED, current_task, park, throw_in, unpark, yield_now
+from ._state import IDLE, NANOSECONDS, STARTED, current_task, park_task, throw_in, unpark, yield_now
 from ._task import Failure, Task, TaskRecord, Worker, work
 from ._timeout import Timeout, check_seconds
 from ._timers import BucketTimers
 from .errors import BusyResourceError, ClosedResourceError, Deadlock, HubClosedError, HubError, InterfaceError, LeftBehindWarning, TaskExit
-from .protocols import ERROR, HANGUP, READABLE, WRITABLE, Backend, Clock, Ready, Scheduler, TimerQueue
+from .protocols import ERROR, HANGUP, READABLE, WRITABLE, Backend, Clock, Network, Ready, Scheduler, TimerQueue
 
 if TYPE_CHECKING:
     from .protocols import Tracer
@@ -88,15 +88,16 @@ class _Entry:
 class FdWait:
     """One direction of one descriptor, and the task that waits for it, if any. The reason of that task's park."""
 
-    __slots__ = ("direction", "fd", "task")
+    __slots__ = ("direction", "fd", "task", "what")
 
     def __init__(self, fd: int, direction: int) -> None:
         self.fd = fd
         self.direction = direction
         self.task: Task[Any] | None = None
+        self.what = ""
 
     def describe_wait(self) -> str:
-        return f"descriptor {self.fd} to be {'readable' if self.direction == READABLE else 'writable'}"
+        return self.what or f"descriptor {self.fd} to be {'readable' if self.direction == READABLE else 'writable'}"
 
 
 class Promise:
@@ -114,6 +115,7 @@ class Promise:
         hub._promises[id(self)] = self
 
     def close(self) -> None:
+        """It is over. Harmless when repeated."""
         hub, self._hub = self._hub, None
         if hub is not None:
             del hub._promises[id(self)]
@@ -177,6 +179,7 @@ class Hub:
         "clock",
         "main",
         "name",
+        "network",
         "on_closed",
         "root",
         "timers",
@@ -190,6 +193,7 @@ class Hub:
         timers: TimerQueue | None = None,
         scheduler: Scheduler | None = None,
         tracers: Sequence[Tracer] = (),
+        network: Network | None = None,
         on_failure: Callable[[TaskRecord, BaseException], object] | None = None,
         name: str = "",
     ) -> None:
@@ -198,6 +202,8 @@ class Hub:
         self.clock: Clock = RealClock() if clock is None else clock
         self.timers: TimerQueue = BucketTimers() if timers is None else timers
         ready: Scheduler = deque() if scheduler is None else scheduler
+        self.network = network
+        """What ``coop_plugins.socket`` uses in this hub; None for the kernel's."""
         self._thread = get_ident()
         self._closed = False
         self._stopping = False
@@ -227,7 +233,7 @@ class Hub:
         self._tracers: tuple[Tracer, ...] = ()
         # What may still happen.
         self._inbox = Inbox(backend)
-        self._waits: dict[tuple[int, int] | int, FdWait] = {}
+        self._waits: dict[int, FdWait] = {}  # readers by number, writers by its complement
         self._fd_waiting = 0
         self._uncounted = 0
         self._promises: dict[int, Promise] = {}
@@ -405,11 +411,15 @@ class Hub:
         """Call it now. What it raises is reported; KeyboardInterrupt and SystemExit go to the main task."""
         try:
             fn(*args)
-        except (KeyboardInterrupt, SystemExit) as error:
+        except BaseException as error:
+            self._callback_failed(error, fn, args)
+
+    def _callback_failed(self, error: BaseException, fn: Callable[..., object], args: tuple[Any, ...]) -> None:
+        if isinstance(error, KeyboardInterrupt | SystemExit):
             self.interrupt_main(error)
-        except BaseException:
+        else:
             print(f"coopcore: a callback on {self.name} raised; it was {fn!r} with {args!r}", file=sys.stderr)
-            traceback.print_exc()
+            traceback.print_exception(error)
 
     def _take_callback_turn(self) -> None:
         self._callbacks_due = True
@@ -449,82 +459,108 @@ class Hub:
 
     # -- descriptors ----------------------------------------------------------------------------------------------------
 
-    def wait_fd(self, fd: int, direction: int, timeout: float | None = None, *, edge: bool = False) -> bool:
+    def wait_fd(self, fd: int, direction: int, timeout: float | None = None, *, edge: bool = False, what: str = "") -> bool:
         """Park the current task until ``fd`` may be readable or writable. The engine of `wait_readable` and `wait_writable`.
 
         ``edge=True`` is for callers who have just tried the operation and got EAGAIN: an edge-triggered backend then needs no
-        system call. Without it the wait has level semantics on every backend. The wake may be spurious.
+        system call. Without it the wait has level semantics on every backend. The wake may be spurious. ``what`` says in reports what is waited for.
         """
         task = current_task()
-        wait = self._waits.get(fd if direction == READABLE else (fd, direction))
+        if type(fd) is not int:
+            raise TypeError(f"a descriptor's number is needed, not {fd!r} of type {type(fd).__name__}; pass its fileno()")
+        key = fd if direction == READABLE else ~fd
+        wait = self._waits.get(key)
         if wait is None:
-            wait = self._waits[fd if direction == READABLE else (fd, direction)] = FdWait(fd, direction)
+            wait = self._waits[key] = FdWait(fd, direction)
         elif wait.task is not None:
             raise BusyResourceError(
                 f"{task!r} wants to wait for {wait.describe_wait()}, but {wait.task!r} does already. Two tasks that read one descriptor would get "
                 f"pieces of each other's data. Let one task read and pass the data on through a Queue, or guard it with a lock."
             )
         wait.task = task
+        wait.what = what
         self._fd_waiting += 1
         woken: object = False
         try:
-            try:
-                if self._edge and not edge:
-                    self.backend.unwatch(fd)
-                self.backend.watch(fd, self._interest(fd))
-            except PermissionError:
-                # Regular files cannot be polled; POSIX calls them always ready.
+            if not self._watch_for(fd, edge):
                 woken = True
                 yield_now()
                 return True
-            woken = park(wait, timeout)
+            woken = park_task(task, wait, timeout)
             return bool(woken)
         finally:
             if wait.task is task:
                 wait.task = None
             self._fd_waiting -= 1
             if not woken and not self._edge:
-                self._narrow(fd)
+                self.backend.unwatch(fd)
+                self._rearm(fd)
+
+    def _watch_for(self, fd: int, edge: bool) -> bool:
+        """Have the backend report ``fd``. False if it cannot be polled: regular files, which POSIX calls always ready."""
+        try:
+            if not self._edge:
+                self.backend.watch(fd, self._interest(fd))
+            elif edge:
+                self.backend.watch(fd, READABLE | WRITABLE)
+            else:
+                self.backend.unwatch(fd)
+                self.backend.watch(fd, READABLE | WRITABLE)
+        except PermissionError:
+            return False
+        return True
 
     def _interest(self, fd: int) -> int:
         reader = self._waits.get(fd)
-        writer = self._waits.get((fd, WRITABLE))
+        writer = self._waits.get(~fd)
         return (READABLE if reader is not None and reader.task is not None else 0) | (
             WRITABLE if writer is not None and writer.task is not None else 0
         )
 
-    def _narrow(self, fd: int) -> None:
-        """A wait at a level-triggered backend ended by itself: only what others still wait for remains watched."""
+    def _rearm(self, fd: int) -> None:
+        """A level-triggered backend has reported or forgotten ``fd``: watch it for whoever still waits there."""
         interest = self._interest(fd)
-        self.backend.unwatch(fd)
         if interest:
-            self.backend.watch(fd, interest)
+            try:
+                self.backend.watch(fd, interest)
+            except (OSError, ValueError) as error:
+                # It was closed, and nobody said so.
+                for key in (fd, ~fd):
+                    wait = self._waits.get(key)
+                    if wait is not None and wait.task is not None:
+                        throw_in(wait.task, error)
 
     def _report_fd(self, fd: int, events: int) -> None:
         if events & (ERROR | HANGUP):
             events |= READABLE | WRITABLE
-        for bit, key in ((READABLE, fd), (WRITABLE, (fd, WRITABLE))):
-            wait = self._waits.get(key)
-            if events & bit and wait is not None and wait.task is not None:
-                task, wait.task = wait.task, None
-                unpark(task)
-        if not self._edge and (interest := self._interest(fd)):
-            self.backend.watch(fd, interest)
+        if events & READABLE:
+            self._wake_at(fd)
+        if events & WRITABLE:
+            self._wake_at(~fd)
+        if not self._edge:
+            self._rearm(fd)
+
+    def _wake_at(self, key: int) -> None:
+        wait = self._waits.get(key)
+        if wait is not None and wait.task is not None:
+            task, wait.task = wait.task, None
+            unpark(task)
 
     def forget_fd(self, fd: int) -> None:
         """The number ``fd`` names a new descriptor now, or is about to: drop what is known of the old one. Wakes nobody."""
-        self.backend.unwatch(fd)
+        if not self._closed:
+            self.backend.unwatch(fd)
 
     def notify_closing(self, fd: int) -> None:
         """Call just before closing ``fd``: whoever waits at it gets `ClosedResourceError`, and its number can be used anew."""
+        if self._closed:
+            return
         self.backend.unwatch(fd)
-        for key in (fd, (fd, WRITABLE)):
+        for key in (fd, ~fd):
             wait = self._waits.pop(key, None)
             if wait is not None and wait.task is not None:
-                throw_in(
-                    wait.task,
-                    ClosedResourceError(errno.EBADF, f"descriptor {fd} was closed by {_who()} while {wait.task.name!r} waited for it"),
-                )
+                error = ClosedResourceError(errno.EBADF, f"descriptor {fd} was closed by {_who()} while {wait.task.name!r} waited for it")
+                throw_in(wait.task, error)
 
     # -- what may still happen ------------------------------------------------------------------------------------------
 
@@ -593,7 +629,7 @@ class Hub:
         task = current_task()
         self._idlers.append(task)
         try:
-            park(IDLE)
+            park_task(task, IDLE)
         except BaseException:
             if task in self._idlers:
                 self._idlers.remove(task)

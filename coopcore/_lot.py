@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from ._state import current_task, park, unpark
+from ._state import current_task, park_task, unpark
 from ._task import Task, hide_frames
 
 
@@ -38,7 +38,7 @@ class ParkingLot:
         task = current_task()
         self._tasks.append(task)
         try:
-            value = park(self, timeout)
+            value = park_task(task, self, timeout)
         except BaseException:
             self._remove(task)
             raise

@@ -101,18 +101,24 @@ def on_hub() -> bool:
     return getattr(getcurrent(), "hub", None) is not None
 
 
+def running_task() -> Task[Any] | None:
+    """The task that is running, or None on the hub and in a thread that has no hub. Makes no hub."""
+    return getattr(getcurrent(), "task", None)
+
+
 def park(reason: object, timeout: float | None = None) -> Any:
     """Wait until another task calls `unpark` with this task. Returns what it was given: True unless said otherwise.
 
     ``reason`` is any object that says what is waited for (see `protocols.Reason`); it must not be None. ``timeout`` is in seconds,
-    or a `Timeout` object that was not started (one that has its own exception raises that); after it, returns False. Raises what is thrown in: kills, and timeouts of enclosing blocks.
-    The caller undoes its own registration when the result is False or an exception, if it is still there: a waker may
+    or a `Timeout` object that was not started (one that has its own exception raises that); after it, returns False. Raises what is thrown in: kills, and
+    timeouts of enclosing blocks. The caller undoes its own registration when the result is False or an exception, if it is still there: a waker may
     have passed it over.
     """
-    try:
-        task = getcurrent().task
-    except AttributeError:
-        task = _adopt()
+    return park_task(current_task(), reason, timeout)
+
+
+def park_task(task: Task[Any], reason: object, timeout: float | None = None) -> Any:
+    """`park`, for a caller that has looked up the current task already: ``task`` must be that one."""
     if task._pending is not None:
         raise_pending(task)
     if reason is None:
@@ -126,6 +132,8 @@ def park(reason: object, timeout: float | None = None) -> Any:
     else:
         hub._choose_for(task).switch()
     outcome = task._outcome
+    if outcome is True and timer is None:
+        return True
     task._outcome = None
     if timer is not None and outcome is not False:
         hub._disarm(timer)

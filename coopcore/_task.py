@@ -44,7 +44,7 @@ from ._state import (
     Thrown,
     current_task,
     on_hub,
-    park,
+    park_task,
     raise_wrong_thread,
     throw_in,
     unpark,
@@ -228,15 +228,19 @@ class Task(Generic[T]):
     def __init__(self, fn: Callable[..., T] | None = None, /, *args: Any, **kwargs: Any) -> None:
         self._set_up(self._run if fn is None else fn, args, kwargs, sys._getframe(1))
 
-    def _set_up(self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], frame: FrameType) -> None:
-        """What a constructor does; apart from it, so that `spawn` can skip the protocol of calling a class."""
+    def _set_up(self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any] | None, frame: FrameType | None) -> None:
+        """What a constructor does; apart from it, so that `spawn` can skip the protocol of calling a class.
+
+        ``frame`` is where it is made; None: where the running task was.
+        """
         if not callable(fn):
             raise TypeError(
                 f"a task needs a function to call, not {fn!r} of type {type(fn).__name__}. "
                 f"Pass the function and its arguments apart: spawn(fn, arg), not spawn(fn(arg))."
             )
+        stack = getcurrent()
         try:
-            parent = getcurrent().task
+            parent = stack.task
         except AttributeError:
             parent = current_or_hub_task()
         self._hub = parent._hub
@@ -246,7 +250,7 @@ class Task(Generic[T]):
         self._args: tuple[Any, ...] = args
         self._kwargs: dict[str, Any] | None = kwargs or None
         # Where no context variable was ever set there is no context to copy; the interpreter makes one when it is needed.
-        self._context: Context | None = None if getcurrent().gr_context is None else copy_context()
+        self._context: Context | None = None if stack.gr_context is None else copy_context()
         self._phase = NEW
         self._reason: object = None
         self._outcome: Any = None
@@ -261,12 +265,11 @@ class Task(Generic[T]):
         self._start_timer: Any = None
         self._spawn_code: CodeType | None
         self._spawn_instruction: int
-        code = frame.f_code
-        if code.co_filename in HIDDEN_FILES:
-            self._spawn_code, self._spawn_instruction = _visible_place(frame, parent)
-        else:
+        if frame is not None and (code := frame.f_code).co_filename not in HIDDEN_FILES:
             self._spawn_code = code
             self._spawn_instruction = frame.f_lasti
+        else:
+            self._spawn_code, self._spawn_instruction = _visible_place(frame, parent)
         self.switch = self._begin
 
     @classmethod
@@ -350,7 +353,10 @@ class Task(Generic[T]):
         self._value = value
         self._failure = failure
         if self._name is None:
-            self._label = label_of(self._fn)
+            try:
+                self._label = self._fn.__qualname__  # type: ignore[union-attr]  # set until here
+            except AttributeError:
+                self._label = label_of(self._fn)
         self._fn = self._context = self._greenlet = self._pending = None
         self._kwargs = None
         self._args = ()
@@ -406,8 +412,11 @@ class Task(Generic[T]):
             if isinstance(link, Task):
                 if link._reason is self:
                     unpark(link)
-            else:
-                self._hub.call_safely(link, self)
+                continue
+            try:
+                link(self)
+            except BaseException as error:
+                self._hub._callback_failed(error, link, (self,))
 
     # -- waiting for it -------------------------------------------------------------------------------------------------
 
@@ -416,11 +425,17 @@ class Task(Generic[T]):
 
         Whoever joins a task is taken to look after its error: it is not reported.
         """
-        self._received()
-        return self._phase == DONE or self._await_end(timeout)
+        if self._phase == DONE:
+            self._received()
+            return True
+        self._joined = True
+        return self._await_end(timeout)
 
     def _await_end(self, timeout: float | None) -> bool:
-        me = current_task()
+        try:
+            me = getcurrent().task
+        except AttributeError:
+            me = current_task()
         if me is self:
             raise JoinSelfError(
                 f"{self!r} tried to join itself, and would have waited for ever. If it wants to end, return; "
@@ -428,9 +443,12 @@ class Task(Generic[T]):
             )
         if me._hub is not self._hub:
             raise_wrong_thread(self._hub, "Task.join()")
-        self._add_link(me)
+        if self._links is None:
+            self._links = me
+        else:
+            self._add_link(me)
         try:
-            woken = park(self, timeout)
+            woken = park_task(me, self, timeout)
         except BaseException:
             self._drop_link(me)
             raise

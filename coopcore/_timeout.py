@@ -26,13 +26,10 @@ _RAISE = object()
 
 def check_seconds(seconds: Any, what: str) -> float | int | None:
     """Refuse what is not a span of time. Returns None for infinity."""
-    if not isinstance(seconds, (int, float)):
-        try:
-            seconds = float(seconds)
-        except (TypeError, ValueError):
-            raise TypeError(
-                f"{what} is a number of seconds, a Timeout or None, not {seconds!r} of type {type(seconds).__name__}"
-            ) from None
+    if not isinstance(seconds, int | float):
+        if isinstance(seconds, str | bytes) or not (hasattr(seconds, "__float__") or hasattr(seconds, "__index__")):
+            raise TypeError(f"{what} is a number of seconds, a Timeout or None, not {seconds!r} of type {type(seconds).__name__}")
+        seconds = float(seconds)
     if isnan(seconds):
         raise ValueError(f"{what} is not a number (NaN): some computation of it went wrong before this call")
     return None if seconds == float("inf") else seconds

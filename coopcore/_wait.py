@@ -19,7 +19,7 @@ from typing import Any, Generic, TypeVar
 
 from greenlet import getcurrent
 
-from ._state import SCHEDULED, SLEEP, current_task, park, raise_pending, throw_in, unpark
+from ._state import DONE, SCHEDULED, SLEEP, current_task, park_task, raise_pending, throw_in, unpark
 from ._task import Ending, Task, as_exception
 from ._timeout import Timeout, check_seconds
 from .errors import TaskExit
@@ -33,6 +33,24 @@ def spawn(fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Task[T]:
     """Start a task that runs ``fn(*args, **kwargs)``; it begins after what is ready now. Never blocks."""
     task: Task[T] = Task.__new__(Task)
     task._set_up(fn, args, kwargs, _getframe(1))
+    _start(task)
+    return task
+
+
+def spawn_linked(fn: Callable[..., T], args: tuple[Any, ...], on_end: Callable[[Task[T]], object]) -> Task[T]:
+    """`spawn` and `Task.rawlink` in one, for primitives that start many tasks: ``fn(*args)``, and ``on_end(task)`` on the hub after it.
+
+    "Spawned at" is where the task that calls this was spawned itself, if it runs nothing but plumbing. Never blocks.
+    """
+    task: Task[T] = Task.__new__(Task)
+    task._set_up(fn, args, None, None)
+    task._links = on_end
+    _start(task)
+    return task
+
+
+def _start(task: Task[Any]) -> None:
+    # Task.start, without what cannot be: it is new, and of this thread's hub.
     hub = task._hub
     if hub._tracers or hub._closed:
         task._start_on(hub)
@@ -40,7 +58,6 @@ def spawn(fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Task[T]:
         task._phase = SCHEDULED
         hub._tasks[task.ident] = task
         hub._append(task)
-    return task
 
 
 def spawn_later(seconds: float, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Task[T]:
@@ -72,13 +89,14 @@ def sleep(seconds: float = 0, ref: bool = True) -> None:
             raise_pending(task)
         return
     _span(seconds)
+    me = current_task()
     if ref:
-        park(SLEEP, seconds)
+        park_task(me, SLEEP, seconds)
         return
-    hub = current_task()._hub
+    hub = me._hub
     hub._uncounted += 1
     try:
-        park(SLEEP, seconds)
+        park_task(me, SLEEP, seconds)
     finally:
         hub._uncounted -= 1
 
@@ -131,9 +149,12 @@ def joinall(tasks: Iterable[Task[T]], timeout: float | None = None, raise_error:
     try:
         if ending.left:
             for task in waiting:
-                task.rawlink(ending)
-            ending.waiter = current_task()
-            park(ending, timeout)
+                if task._links is None and task._phase != DONE:
+                    task._links = ending
+                else:
+                    task.rawlink(ending)
+            ending.waiter = me = current_task()
+            park_task(me, ending, timeout)
     finally:
         ending.left = 0
         if len(ending.ended) < len(waiting):
@@ -214,9 +235,9 @@ class iwait(Generic[W]):  # noqa: N801 - a function to its users, who also enter
             self._link()
         try:
             while not self._ready:
-                self._task = current_task()
+                self._task = me = current_task()
                 try:
-                    park(self)
+                    park_task(me, self)
                 finally:
                     self._task = None
         except Timeout as fired:

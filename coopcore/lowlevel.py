@@ -7,9 +7,10 @@ from ._hub import Hub, Promise
 from ._interrupt import deferring
 from ._lot import ParkingLot
 from ._report import stack_of, stands_at
-from ._state import current_task, on_hub, park, throw_in, unpark, yield_now
+from ._state import current_task, on_hub, park, park_task, running_task, throw_in, unpark, yield_now
 from ._task import Failure, Task, TaskRecord, hide_frames
 from ._timeout import check_seconds
+from ._wait import spawn_linked
 from .hookspecs import hookimpl
 from .protocols import (
     ERROR,
@@ -30,18 +31,19 @@ from .protocols import (
 )
 
 
-def wait_readable(fd: int, timeout: float | None = None) -> bool:
+def wait_readable(fd: int, timeout: float | None = None, *, what: str = "") -> bool:
     """Wait until descriptor ``fd`` may be readable. Returns True, or False after ``timeout`` seconds. Level semantics; may wake spuriously.
+    ``what`` says in reports what is waited for ("the end of child 17").
 
     Raises `BusyResourceError` if another task waits for the same, `ClosedResourceError` if it is closed (`notify_closing`) meanwhile,
     OSError if it is not open.
     """
-    return current_task().hub.wait_fd(fd, READABLE, timeout)
+    return current_task().hub.wait_fd(fd, READABLE, timeout, what=what)
 
 
-def wait_writable(fd: int, timeout: float | None = None) -> bool:
+def wait_writable(fd: int, timeout: float | None = None, *, what: str = "") -> bool:
     """Wait until descriptor ``fd`` may be writable. As `wait_readable`."""
-    return current_task().hub.wait_fd(fd, WRITABLE, timeout)
+    return current_task().hub.wait_fd(fd, WRITABLE, timeout, what=what)
 
 
 def notify_closing(fd: int) -> None:
@@ -94,8 +96,11 @@ __all__ = [
     "notify_closing",
     "on_hub",
     "park",
+    "park_task",
     "plugins",
     "promise",
+    "running_task",
+    "spawn_linked",
     "stack_of",
     "stands_at",
     "throw_in",

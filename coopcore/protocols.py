@@ -53,8 +53,9 @@ class Offer(NamedTuple):
 class Backend(Protocol):
     """What becomes ready, and when: the only thing in a hub that may block the thread.
 
-    A report is a hint and may be spurious. After a report for a descriptor the backend may stay silent about it until
-    the next `watch`. A backend reports and wakes nobody. Every method but `wake` is called on the thread of the hub.
+    A report is a hint and may be spurious. After a report for a descriptor an edge-triggered backend may stay silent about it until the
+    next `watch`, and a level-triggered one must: otherwise data that nobody reads spins. A watched descriptor that was closed without `unwatch`
+    must make `poll` neither raise nor spin. A backend reports and wakes nobody. Every method but `wake` is called on the thread of the hub.
     """
 
     edge_triggered: bool
@@ -77,11 +78,12 @@ class Backend(Protocol):
         """Wait at most ``timeout`` (None: for ever, 0: not at all) and return ``(fd, events)`` for what is ready.
 
         An error or a hang-up is reported with every direction that was asked for, so that whoever waits tries its call and
-        meets the error itself. Returns early, perhaps with nothing, after `wake`. May switch greenlets (a hosted loop).
+        meets the error itself; the bits ``ERROR`` and ``HANGUP`` alone stand for both directions. Returns early, perhaps with nothing, after `wake`. May switch greenlets (a hosted loop).
         """
 
     def wake(self) -> None:
-        """Make the `poll` under way, or else the next one, return at once. From any thread and from a signal handler."""
+        """Make the `poll` under way, or else the next one, return at once. From any thread and from a signal handler.
+        Quiet after `close`: a late thread must not write into a number that names something else by then."""
 
     def fileno(self) -> int | None:
         """A descriptor that is readable when `poll` would return something, so that loops can nest; or None."""
@@ -129,7 +131,7 @@ class Clock(Protocol):
 class TimerQueue(Protocol):
     """Entries ordered by deadline. Setting and cancelling are the cheap operations: most timeouts never fire.
 
-    An entry is opaque to the queue and may be added twice. Of two entries with one deadline the first added is due first.
+    An entry is opaque to the queue and may be added twice. One that was cancelled or handed out is no longer referred to. Of two entries with one deadline the first added is due first.
     """
 
     def add(self, deadline: Nanoseconds, callback: Any) -> Any:

@@ -68,6 +68,7 @@ class BackendContract(BackendHubPart):
 
     @contextmanager
     def made(self) -> Iterator[Backend]:
+        """A new one, closed at the end of the block."""
         backend = self.make()
         try:
             yield backend

@@ -14,6 +14,11 @@ def coop_backends() -> list[Offer]:
 
 
 @hookimpl
+def coop_networks() -> list[Offer]:
+    return [Offer("kernel", "coop_plugins.socket:KernelNetwork", "the operating system's sockets (default)")]
+
+
+@hookimpl
 def coop_primitives() -> list[Offer]:
     return [
         Offer("Event", "coop_plugins.event:Event", "a flag to wait for", replaces="threading.Event"),

@@ -20,6 +20,7 @@ Invariants
 1. A descriptor in ``_known`` was registered, and not unwatched since.
 2. `poll` never reports the eventfd, and a wake that came before `poll` makes it return at once.
 3. `watch` of a known descriptor makes no system call.
+4. After `close`, `wake` does nothing: a late thread must not write into whatever has the eventfd's number by then.
 """
 
 from __future__ import annotations
@@ -28,6 +29,11 @@ import errno
 import os
 import select
 from collections.abc import Sequence
+from threading import RLock
+
+from coopcore.lowlevel import hide_frames
+
+hide_frames(__file__)
 
 _MOST_EVENTS = 1024  # per poll; the others are reported by the next one
 
@@ -42,6 +48,7 @@ class EpollBackend:
         self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._epoll.register(self._wake_fd, select.EPOLLIN)
         self._known: set[int] = set()
+        self._closing = RLock()  # re-entrant, since a signal handler may wake what it interrupts
 
     def watch(self, fd: int, events: int) -> None:
         if fd in self._known:
@@ -74,13 +81,20 @@ class EpollBackend:
         return ready
 
     def wake(self) -> None:
-        os.eventfd_write(self._wake_fd, 1)
+        with self._closing:
+            if self._wake_fd >= 0:
+                os.eventfd_write(self._wake_fd, 1)
 
     def fileno(self) -> int | None:
         return self._epoll.fileno()
 
     def close(self) -> None:
-        if not self._epoll.closed:
+        # Not for ever: the child of a fork may have got the lock as held by a thread that it has not got.
+        locked = self._closing.acquire(timeout=1.0)
+        wake_fd, self._wake_fd = self._wake_fd, -1
+        if wake_fd >= 0:
             self._epoll.close()
-            os.close(self._wake_fd)
+            os.close(wake_fd)
         self._known.clear()
+        if locked:
+            self._closing.release()

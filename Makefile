@@ -1,0 +1,54 @@
+# What people and CI run. Needs make and a Python 3.11 or newer; everything else is put into a virtual environment, .venv-<version>.
+# PYTHON=python3.12 chooses another Python than python3. ARGS="-k queue" adds arguments to pytest.
+
+.PHONY: help demo test test-all lint coverage wheel bench soak format clean
+.DEFAULT_GOAL := help
+
+export PYTHON ?=
+ARGS ?=
+
+help:
+	@echo "make demo       run the eleven example programs"
+	@echo "make test       run the tests (ARGS='-k queue' chooses some)"
+	@echo "make test-all   run them on every supported Python of this machine"
+	@echo "make lint       ruff, mypy --strict, import-linter"
+	@echo "make coverage   run the quick tests, and fail below the threshold of pyproject.toml"
+	@echo "make wheel      build, install the wheel, and test it away from the sources"
+	@echo "make bench      compare with gevent, and time the start-up"
+	@echo "make soak       the long stress tests"
+	@echo "make format     let ruff rewrite the sources"
+
+demo:
+	@python=$$(scripts/venv demo) && "$$python" scripts/demo.py
+
+test:
+	@python=$$(scripts/venv dev) && "$$python" -m pytest $(ARGS)
+
+test-all:
+	@pythons=$$(PYTHON= scripts/pythons) && status=0 && \
+	echo "$$pythons" | { while read -r version path; do \
+		echo "== Python $$version"; $(MAKE) --no-print-directory test PYTHON="$$path" </dev/null || status=1; \
+	done; exit $$status; }
+
+lint:
+	@python=$$(scripts/venv dev) && PATH="$$(dirname "$$python"):$$PATH" && \
+	ruff check . && ruff format --check . && mypy && lint-imports
+
+coverage:
+	@python=$$(scripts/venv dev) && "$$python" -m coverage erase && \
+	"$$python" -m coverage run -m pytest -m "not soak and not slow" $(ARGS) && "$$python" -m coverage combine --quiet && "$$python" -m coverage report
+
+wheel:
+	@python=$$(scripts/venv dev) && scripts/wheel-test "$$python" $(ARGS)
+
+bench:
+	@python=$$(scripts/venv dev) && "$$python" -m benchmarks.startup && "$$python" -m benchmarks
+
+soak:
+	@python=$$(scripts/venv dev) && "$$python" -m pytest -m soak $(ARGS)
+
+format:
+	@python=$$(scripts/venv dev) && PATH="$$(dirname "$$python"):$$PATH" && ruff check --fix . && ruff format .
+
+clean:
+	rm -rf .venv-* .coverage* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist

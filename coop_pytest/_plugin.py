@@ -1,0 +1,371 @@
+"""What happens to marked tests. Registered once a session has collected one.
+
+Theory
+======
+pytest runs a test by one call of the hook ``pytest_runtest_protocol``: wrappers of other plugins, and in the middle what sets up, calls and tears down. Our
+implementation is the first in the middle. It makes the same call once more, for the implementations that are left and without the wrappers, in a task of the
+test's hub. So the three phases are one task, the wrappers run once, and plugins that bring their own protocol (reruns) still do.
+
+Fixtures are finished where they were made (see ``_hubs``), whichever test is the last one to use them. While its tasks live, a fixture can only be
+used where these run: on its hub.
+
+Invariants
+==========
+1. Setup, call and teardown of a marked test, and every ``def`` fixture made for it, run in one task.
+2. Nothing of an unmarked test, nor of the fixtures made for it, runs in a task of ours.
+3. A task that failed during a marked test, and that nobody joined, fails that test, once; what it was is in the report, however the test itself ended.
+4. When a marked test is over no task that it started is alive, nor one that was started for a fixture that is finished.
+5. Whatever the test raises, the hub is left, and the next test runs.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import warnings
+from collections.abc import Callable, Generator, Sequence
+from types import TracebackType
+from typing import Any
+
+import pytest
+
+from coopcore import Deadlock, Hub, Task, hookimpl
+from coopcore.errors import CoopError
+from coopcore.lowlevel import TaskView, hide_frames, plugins
+
+from . import MARK
+from ._hubs import Hubs
+from ._mark import MarkError, wanted_backend
+from ._tasks import OWNER, Failed, Owner, end_tasks, raise_failed, settle, tasks_of
+from ._watchdog import Settings, Watchdog, without_machinery
+
+hide_frames(__file__)
+
+_INSIDE = ("coopcore.", "coop_plugins.", "coop_pytest.")
+# What ends the session, or is about to: nothing may wait any more.
+_ENDS = (KeyboardInterrupt, pytest.exit.Exception)
+
+
+class Run(Owner):
+    """A marked test that is under way."""
+
+    def __init__(self, item: pytest.Item, hub: Hub | None, problem: str) -> None:
+        self.item = item
+        self.hub = hub
+        self.problem = problem  # why the test cannot run
+        self.lost: list[Failed] = []  # failed, and dropped by everybody
+        self.unreported: list[Failed] = []  # the phase has failed by itself; these go into its report
+        self.first_ident = 0
+
+    def take_failures(self, since: int) -> list[Failed]:
+        """Everything that failed, was not joined, and was not taken yet; of tasks that are still referred to, only those from number ``since`` on."""
+        assert self.hub is not None
+        settle()
+        found, self.lost = self.lost, []
+        for failure in self.hub.unreceived_failures():
+            if failure.view.ident >= since:
+                failure.received = True
+                found.append(Failed(failure.view, failure.error, failure.traceback))
+        return sorted(found, key=lambda failed: failed.task.ident)
+
+    def leftovers(self) -> list[Task[Any]]:
+        """What the test started and is still alive. Who was started by a callback on the hub counts if that was during this test."""
+        assert self.hub is not None
+        unowned = [task for task in tasks_of(None, self.hub) if task.ident > self.first_ident]
+        return tasks_of(self, self.hub) + unowned
+
+
+class Fixture(Owner):
+    """A fixture that was set up, and not finished."""
+
+    def __init__(self, name: str, scope: str, node: Any, hub: Hub | None) -> None:
+        self.name = name
+        self.scope = scope
+        self.node = node
+        self.hub = hub
+
+    def is_used_by(self, item: pytest.Item) -> bool:
+        return self.name in getattr(item, "fixturenames", ()) and self.node in item.listchain()
+
+    def __str__(self) -> str:
+        return f"fixture {self.name!r} ({self.scope} scope)"
+
+
+class Plugin:
+    """The hooks of a session with marked tests."""
+
+    def __init__(self, config: pytest.Config, marked: Sequence[pytest.Item]) -> None:
+        self._config = config
+        self._hubs = Hubs()
+        self._run: Run | None = None
+        self._watchdog: Watchdog | None = None
+        self._fixtures: list[Fixture] = []
+        try:
+            self._marked = {item: wanted_backend(item) for item in marked}
+        except MarkError as error:
+            raise pytest.UsageError(str(error)) from None
+        _check_coverage()
+        self._core = plugins()
+        self._core.add(self, f"coop_pytest-{id(self):x}", "coopcore")
+
+    # -- the session ----------------------------------------------------------------------------------------------------
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self) -> Generator[None, object, object]:
+        try:
+            return (yield)
+        finally:
+            self._hubs.close()
+
+    def pytest_unconfigure(self) -> None:
+        self._core.manager.unregister(self)
+
+    @hookimpl
+    def coop_task_failed(self, task: TaskView, error: BaseException) -> bool | None:
+        """Implements coopcore's hook: a task failed, and nobody refers to it any more."""
+        run = self._run
+        if run is None:
+            return None
+        if isinstance(error, pytest.exit.Exception) and self._hubs.current is not None:
+            self._hubs.current.interrupt_main(error)
+        else:
+            run.lost.append(Failed(task, error, error.__traceback__))
+        return True
+
+    # -- one test -------------------------------------------------------------------------------------------------------
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> object:
+        if item not in self._marked or self._run is not None:
+            return None
+        try:
+            hub, problem = self._hubs.get(self._marked[item]), ""
+        except CoopError as error:
+            hub, problem = None, f"{item.nodeid} cannot run in a task: {error}"
+        self._run = run = Run(item, hub, problem)
+        protocol = self._rest_of_protocol()
+
+        def test() -> object:
+            if hub is not None:
+                run.first_ident = _next_ident()
+            OWNER.set(run)
+            return protocol(item=item, nextitem=nextitem)
+
+        try:
+            return self._hubs.call(hub, test, item.name)
+        finally:
+            self._run = None
+
+    def _rest_of_protocol(self) -> Callable[..., object]:
+        """The hook, without its wrappers, which are at work already, and without us."""
+        manager = self._config.pluginmanager
+        impls = manager.hook.pytest_runtest_protocol.get_hookimpls()
+        return manager.subset_hook_caller("pytest_runtest_protocol", [impl.plugin for impl in impls if impl.hookwrapper or impl.wrapper or impl.plugin is self])
+
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Refuse what cannot work. After marks like skip were looked at, and before any fixture."""
+        run = self._run
+        if item in self._marked:
+            if run is None or run.item is not item:
+                pytest.fail(
+                    f"{item.nodeid} is marked {MARK}, but does not run in a task: another plugin has taken over pytest_runtest_protocol before this one. "
+                    f"Let its implementation not be tryfirst, or turn it off for this test.",
+                    pytrace=False,
+                )
+            if run.problem:
+                pytest.fail(run.problem, pytrace=False)
+            _refuse_async(item)
+        self._check_fixtures(item, None if run is None else run.hub)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
+        __tracebackhide__ = True
+        run = self._run_of(item)
+        if run is None or run.hub is None:
+            return (yield)
+        return (yield from self._judged(run, _next_ident()))
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, object, object]:
+        __tracebackhide__ = True
+        run = self._run_of(item)
+        if run is None or run.hub is None:
+            return (yield)
+        dog = self._watchdog
+        if dog is not None and dog.item is item and not dog.is_running and not dog.settings.func_only:
+            # The timer was stopped when the test failed. A teardown can hang, too.
+            dog.start()
+        return (yield from self._judged(run, 0, self._end_leftovers))
+
+    def _judged(self, run: Run, since: int, before: Callable[[Run], None] | None = None) -> Generator[None, object, object]:
+        """Let a phase run, then fail it if tasks have failed. What a phase raises by itself comes first, and the tasks into its report."""
+        __tracebackhide__ = True
+        error: BaseException | None = None
+        result: object = None
+        try:
+            result = yield
+        except _ENDS:
+            raise
+        except BaseException as raised:
+            error = raised
+        try:
+            if before is not None:
+                before(run)
+            failures = [failed for failed in run.take_failures(since) if not self._is_timeout(failed.error)]
+            if error is None or isinstance(error, pytest.skip.Exception):
+                if failures:
+                    raise_failed(failures)
+            else:
+                run.unreported = failures
+            if error is not None:
+                raise error
+        finally:
+            del error
+        return result
+
+    def _end_leftovers(self, run: Run) -> None:
+        stragglers = end_tasks(run.leftovers)
+        if stragglers:
+            names = ", ".join(f"{task.name!r} (spawned at {task.spawned_at}, waits for {task.waiting_on or 'nothing'})" for task in stragglers)
+            pytest.fail(
+                f"{len(stragglers)} task(s) of this test did not end when they were killed: {names}. "
+                f"A task must let TaskExit pass, and be quick in its `finally`.",
+                pytrace=False,
+            )
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        run = self._run_of(item)
+        if run is not None and call.excinfo is not None and not item.config.getoption("fulltrace"):
+            self._shorten(call.excinfo.value)
+        report = yield
+        if run is not None and run.unreported:
+            failures, run.unreported = run.unreported, []
+            _add_section(report, "failed tasks", "\n\n".join(failed.in_full() for failed in failures))
+        return report
+
+    def _shorten(self, error: BaseException) -> None:
+        """Let the traceback of what was thrown in from outside end where the test waited, not inside coopcore."""
+        if not isinstance(error, Deadlock) and not self._is_timeout(error):
+            return
+        if isinstance(error, Deadlock):
+            error.args = (without_machinery(str(error)),)
+        last: TracebackType | None = None
+        entry = error.__traceback__
+        while entry is not None:
+            if not entry.tb_frame.f_globals.get("__name__", "").startswith(_INSIDE):
+                last = entry
+            entry = entry.tb_next
+        if last is not None:
+            last.tb_next = None
+
+    def _is_timeout(self, error: BaseException) -> bool:
+        return self._watchdog is not None and self._watchdog.made(error)
+
+    def _run_of(self, item: pytest.Item) -> Run | None:
+        run = self._run
+        return run if run is not None and run.item is item else None
+
+    # -- fixtures -------------------------------------------------------------------------------------------------------
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> Generator[None, object, object]:
+        fixture = Fixture(fixturedef.argname, fixturedef.scope, request.node, self._hubs.current)
+        self._fixtures.append(fixture)
+        add = fixturedef.addfinalizer
+
+        def add_bound(finalizer: Callable[[], object]) -> None:
+            add(lambda: self._hubs.call(fixture.hub, finalizer, f"the end of {fixture}"))
+
+        # Finalizers run in reverse: this comes after all of the fixture's own.
+        add_bound(lambda: self._end_fixture(fixture))
+        fixturedef.addfinalizer = add_bound  # type: ignore[method-assign]  # while it is set up, and for this one object only
+        token = OWNER.set(fixture)
+        try:
+            return (yield)
+        finally:
+            OWNER.reset(token)
+            del fixturedef.addfinalizer
+
+    def _end_fixture(self, fixture: Fixture) -> None:
+        self._fixtures.remove(fixture)
+        hub = fixture.hub
+        if hub is not None:
+            stragglers = end_tasks(lambda: tasks_of(fixture, hub))
+            if stragglers:
+                names = ", ".join(f"{task.name!r} (spawned at {task.spawned_at})" for task in stragglers)
+                pytest.fail(f"{len(stragglers)} task(s) of {fixture} did not end when they were killed: {names}. A task must let TaskExit pass.", pytrace=False)
+
+    def _check_fixtures(self, item: pytest.Item, hub: Hub | None) -> None:
+        """A fixture whose tasks live on another hub than the test's would make the test wait for what stands still."""
+        for fixture in self._fixtures:
+            if fixture.hub is hub or not fixture.is_used_by(item):
+                continue
+            theirs = fixture.hub or self._hubs.outside_hub()
+            names = [repr(task.name) for task in tasks_of(fixture, theirs)] if theirs is not None else []
+            if names:
+                pytest.fail(
+                    f"{item.nodeid} runs {_place(hub)}, but uses {fixture}, which was made {_place(fixture.hub)} and has tasks there: {', '.join(names)}. "
+                    f"They stand still while the test runs. Mark all tests that share the fixture alike, or give it function scope.",
+                    pytrace=False,
+                )
+
+    # -- pytest-timeout -------------------------------------------------------------------------------------------------
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_timeout_set_timer(self, item: pytest.Item, settings: Settings) -> bool | None:
+        if item not in self._marked:
+            return None
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+        self._watchdog = Watchdog(item, settings, self._hubs)
+        self._watchdog.start()
+        return True
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_timeout_cancel_timer(self, item: pytest.Item | pytest.Collector) -> bool | None:
+        if self._watchdog is None or self._watchdog.item is not item:
+            return None
+        self._watchdog.cancel()
+        return True
+
+
+def _place(hub: Hub | None) -> str:
+    return "outside of any marked test" if hub is None else f"on {hub.name}"
+
+
+def _check_coverage() -> None:
+    """A tracer that doesn't know of greenlets loses its place at each switch. (Without a trace function coverage uses sys.monitoring, which does not.)"""
+    coverage = sys.modules.get("coverage")
+    if coverage is None or sys.gettrace() is None or (measuring := coverage.Coverage.current()) is None:
+        return
+    if not {"greenlet", "gevent", "eventlet"} & set(measuring.get_option("run:concurrency") or ()):
+        warnings.warn(
+            "coverage is not told of greenlets, and will miss lines that run in tasks. Set concurrency = greenlet in the [run] section of its configuration.",
+            pytest.PytestConfigWarning,
+            stacklevel=1,
+        )
+
+
+def _next_ident() -> int:
+    """A number greater than those of all tasks so far, and smaller than those of all to come."""
+    return Task(_next_ident).ident
+
+
+def _refuse_async(item: pytest.Item) -> None:
+    function = getattr(item, "obj", None)
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        pytest.fail(
+            f"{item.nodeid} is an `async def` test, but marked {MARK}: its body would need an event loop, and a task has none. "
+            f"Write it as a plain `def` (calls may block), or take the mark away and use an asyncio plugin.",
+            pytrace=False,
+        )
+
+
+def _add_section(report: pytest.TestReport, title: str, text: str) -> None:
+    """Into the failure itself where there is one, so that every kind of report shows it."""
+    add = getattr(report.longrepr, "addsection", None)
+    if add is not None:
+        add(title, text)
+    else:
+        report.sections.append((f"{title} in {report.when}", text))

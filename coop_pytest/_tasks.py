@@ -1,0 +1,112 @@
+"""Whose tasks are whose, and what became of those that failed.
+
+A task belongs to the test, or the fixture, that started it, directly or through other tasks. A context variable says who that is: a task runs in a copy
+of the context in which it was made, so everything that is started further down inherits the owner, even when those in between have ended.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import pytest
+
+from coopcore import Hub, Task, Timeout, current_task, killall
+from coopcore.lowlevel import TaskView, hide_frames, park, unpark
+
+from . import TaskFailed
+
+hide_frames(__file__)
+
+KILL_TIMEOUT = 2.0
+_MOST_ROUNDS = 20
+
+# pytest's way to say something about the test as a whole; a task may say it, too.
+_VERDICTS = (pytest.skip.Exception, pytest.xfail.Exception, pytest.exit.Exception)
+
+
+class Owner:
+    """A test or a fixture under which tasks are started."""
+
+
+OWNER: ContextVar[Owner | None] = ContextVar("OWNER", default=None)
+
+
+def tasks_of(owner: Owner | None, hub: Hub) -> list[Task[Any]]:
+    """The live tasks of a hub that belong to ``owner``; None for those whose context says nothing, since a callback on the hub started them."""
+    return [task for task in hub.tasks() if _owner_of(task) is owner]
+
+
+def _owner_of(task: Task[Any]) -> Owner | None:
+    context = task.context
+    return None if context is None else context.get(OWNER)
+
+
+def end_tasks(find: Callable[[], list[Task[Any]]]) -> list[Task[Any]]:
+    """Kill what ``find`` finds, so that each ``finally`` runs, until it finds nothing more: the end of a task can start others. Waits for their end.
+
+    Returns those that have not ended in time.
+    """
+    me = current_task()
+    for _ in range(_MOST_ROUNDS):
+        victims = [task for task in find() if task is not me]
+        if not victims:
+            return []
+        try:
+            killall(victims, timeout=KILL_TIMEOUT)
+        except Timeout:
+            return [task for task in victims if not task.dead]
+        # Links of those that have ended run on the hub, and may spawn.
+        settle()
+    return [task for task in find() if task is not me]
+
+
+def settle() -> None:
+    """Wait until everything that was posted to the hub's inbox by now was handled: failures of tasks that were dropped come that way."""
+    me = current_task()
+    waiting = True
+
+    def arrive() -> None:
+        if waiting:
+            unpark(me)
+
+    me.hub.call_soon_threadsafe(arrive)
+    try:
+        park("the hub's inbox to be emptied")
+    finally:
+        waiting = False
+
+
+class Failed(NamedTuple):
+    """A task that failed and that nobody joined."""
+
+    task: TaskView
+    error: BaseException
+    traceback: TracebackType | None
+
+    def __str__(self) -> str:
+        return f"task {self.task.name!r}, spawned at {self.task.spawned_at}, failed, and nobody joined it"
+
+    def in_full(self) -> str:
+        trace = traceback.format_exception(type(self.error), self.error, self.traceback)
+        return f"{self}:\n{''.join(trace)}".rstrip()
+
+
+def raise_failed(failures: Sequence[Failed]) -> None:
+    """Raise what stands for these failures, of which there is at least one, with the traceback of the first."""
+    __tracebackhide__ = True
+    for failed in failures:
+        if isinstance(failed.error, _VERDICTS):
+            raise failed.error
+    first, *others = failures
+    words = "".join(traceback.format_exception_only(first.error)).strip()
+    message = [f"{first}: {words}"]
+    if others:
+        message.append(f"{len(others)} more failed:")
+        message += [failed.in_full() for failed in others]
+    error = TaskFailed("\n".join(message))
+    error.__cause__, error.__suppress_context__ = first.error.__cause__, True
+    raise error.with_traceback(first.traceback)

@@ -1,0 +1,500 @@
+"""Servers: accept connections and hand each to a handler in a task of its own.
+
+Theory
+======
+One task accepts. Before each accept it makes sure that a handler may start, so a server at its limit leaves further clients in the kernel's queue, which is the
+back-pressure that they understand. Who runs the handlers is a *crew*: anything with a Pool's ``spawn``, ``full`` and ``wait_available`` (and, to be waited for
+when the server stops, ``join`` and ``kill``), so a `coop_plugins.pool.Pool` fits, and this module needs to import none.
+
+Invariants
+==========
+1. No more handlers run at once than the crew allows, and no connection is accepted while it is full.
+2. Each accepted connection is closed when its handler ends, however it ends, and also if it never began.
+3. An error in a handler is reported and ends nothing but that handler.
+4. A shortage (EMFILE, ENFILE, ENOBUFS, ENOMEM) makes the server wait and try again; a client that is gone already (ECONNABORTED) costs nothing.
+5. After `close` nothing is accepted any more; after `stop` no handler of a bounded crew runs any more.
+6. The listener is closed exactly when the server is.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket as _stdlib
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+from coopcore import Task, TaskExit, Timeout, killall, sleep, spawn
+from coopcore.errors import ClosedResourceError
+from coopcore.lowlevel import ParkingLot, check_seconds, current_task, hide_frames, on_hub, throw_in
+
+from .socket import has_dualstack_ipv6, socket
+
+S = TypeVar("S", bound="BaseServer")
+
+Handle = Callable[..., object]
+
+_SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+# What the client, or the network on its way, did to a connection that was waiting to be accepted.
+_GONE = (
+    errno.ECONNABORTED,
+    errno.EPERM,
+    errno.EPROTO,
+    errno.ENETDOWN,
+    errno.ENOPROTOOPT,
+    errno.EHOSTDOWN,
+    errno.EHOSTUNREACH,
+    errno.EOPNOTSUPP,
+    errno.ENETUNREACH,
+)
+
+
+@runtime_checkable
+class Crew(Protocol):
+    """Who runs the handlers: the part of `coop_plugins.pool.Pool` that a server needs."""
+
+    def spawn(self, fn: Handle, /, *args: Any) -> Any:
+        """Start a handler; parks while there is no room."""
+
+    def full(self) -> bool:
+        """True if there is no room."""
+
+    def wait_available(self, timeout: float | None = None) -> Any:
+        """Park until there is."""
+
+
+class _Crew:
+    """So many handlers at once; None: any number. What ``spawn=<int>`` means."""
+
+    def __init__(self, size: int | None) -> None:
+        self.size = size
+        self.tasks: set[Task[Any]] = set()
+        self._room = ParkingLot(f"a handler to end, of {size} at work", lambda: list(self.tasks))
+        self._empty = ParkingLot("the last handler to end", lambda: list(self.tasks))
+
+    def spawn(self, fn: Handle, /, *args: Any) -> Task[Any]:
+        self.wait_available()
+        task = spawn(fn, *args)
+        self.tasks.add(task)
+        task.rawlink(self._ended)
+        return task
+
+    def full(self) -> bool:
+        return self.size is not None and len(self.tasks) >= self.size
+
+    def wait_available(self, timeout: float | None = None) -> bool:
+        while self.full():
+            if not self._room.park(timeout):
+                return False
+        return True
+
+    def join(self, timeout: float | None = None) -> bool:
+        return not self.tasks or bool(self._empty.park(timeout))
+
+    def kill(self, timeout: float | None = None) -> None:
+        with Timeout(timeout, False):
+            killall(list(self.tasks))
+
+    def __contains__(self, task: object) -> bool:
+        return task in self.tasks
+
+    def _ended(self, task: Task[Any]) -> None:
+        self.tasks.discard(task)
+        self._room.unpark()
+        if not self.tasks:
+            self._empty.unpark_all()
+
+
+class _Visit:
+    """One client's handler, as the task runs it. Knows whether it ever began: a task that is killed before that runs none of its code."""
+
+    __slots__ = ("args", "began", "server")
+
+    def __init__(self, server: BaseServer, args: tuple[Any, ...]) -> None:
+        self.server = server
+        self.args = args
+        self.began = False
+
+    def handle(self) -> None:
+        self.began = True
+        try:
+            self.server.handle(*self.args)
+        finally:
+            self.server.do_close(*self.args)
+
+    def ended(self, task: Any) -> None:
+        if not self.began:
+            self.server.do_close(*self.args)
+
+
+class _Calls:
+    """A function that starts tasks, as a crew without a limit."""
+
+    def __init__(self, start: Callable[..., object]) -> None:
+        self.spawn = start
+
+    def full(self) -> bool:
+        return False
+
+    def wait_available(self, timeout: float | None = None) -> bool:
+        return True
+
+
+def _crew(how: Any) -> Any:
+    """What ``spawn=`` may be: "default", a pool, a number, a callable, or None."""
+    if how == "default":
+        return _Calls(spawn)
+    if how is None:
+        return _Crew(1)
+    if isinstance(how, (bool, str)):
+        raise TypeError(f'spawn={how!r}: give a Pool, a number of handlers, a callable that starts a task, None for one at a time, or "default"')
+    if isinstance(how, int):
+        if how < 1:
+            raise ValueError(f"spawn={how}: a server needs room for at least one handler. Leave spawn out for no limit.")
+        return _Crew(how)
+    if isinstance(how, Crew):
+        return how
+    if callable(how):
+        return _Calls(how)
+    raise TypeError(
+        f"spawn={how!r} cannot run handlers: it is neither a number nor callable, and has no spawn(), full() and wait_available(). Give a Pool, or a number."
+    )
+
+
+def parse_address(listener: Any) -> tuple[int, tuple[Any, ...]]:
+    """The family and the address to bind, from ``(host, port)``, ``"host:port"``, ``"[v6]:port"``, ``"*:port"``, ``":port"`` or a port.
+
+    An empty host, ``*`` or none at all means every address: IPv6 and IPv4 where the system can do both on one socket, else IPv4.
+    """
+    host, port = _split(listener)
+    if host in ("", "*"):
+        return (_stdlib.AF_INET6 if has_dualstack_ipv6() else _stdlib.AF_INET), ("", port)
+    return (_stdlib.AF_INET6 if ":" in host else _stdlib.AF_INET), (host, port)
+
+
+def _split(listener: Any) -> tuple[str, int]:
+    if isinstance(listener, tuple) and len(listener) == 2:
+        host, port = listener
+        if host is not None and not isinstance(host, str):
+            raise TypeError(f"the host of a listener is a string, not {host!r}")
+        return host or "", _port(port, listener)
+    if isinstance(listener, int) and not isinstance(listener, bool):
+        return "", _port(listener, listener)
+    if isinstance(listener, str):
+        host, _, port = listener.rpartition(":")
+        if host.startswith("[") and host.endswith("]"):
+            host = host[1:-1]
+        elif ":" in host:
+            raise ValueError(f"{listener!r}: an IPv6 address stands in brackets before its port: [::1]:8000")
+        return host, _port(port, listener)
+    raise TypeError(f'a listener is a bound socket, (host, port), "host:port" or a port, not {listener!r}')
+
+
+def _port(port: Any, listener: Any) -> int:
+    try:
+        number = int(port)
+    except (TypeError, ValueError):
+        raise ValueError(f"{listener!r}: {port!r} is not a port; a number from 0 to 65535 is wanted") from None
+    if not 0 <= number <= 65535:
+        raise ValueError(f"{listener!r}: port {number} is out of range; ports go from 0 (any free one) to 65535")
+    return number
+
+
+class BaseServer:
+    """What servers share: the listener, the crew, starting and stopping. Subclasses say what is read from the listener (`do_read`).
+
+    ``listener``: a bound socket, or an address (see `parse_address`), bound at `start`. ``handle``: called for each client, in a task; or a method of that
+    name in a subclass. ``spawn``: ``"default"`` (any number of tasks), a Pool, a number of handlers, a callable that starts a task, or None for one at a time.
+    """
+
+    min_delay = 0.01
+    """Seconds to wait after a shortage, doubled while it lasts ..."""
+    max_delay = 1.0
+    """... up to this."""
+    max_accept = 100
+    """How many are accepted in one go before the other tasks get a turn."""
+    stop_timeout: float | None = 1.0
+    """Seconds that `stop` gives the handlers to end."""
+
+    def __init__(self, listener: Any, handle: Handle | None = None, spawn: Any = "default") -> None:
+        self._accepting: Task[Any] | None = None
+        self._socket: _stdlib.socket | None = None
+        self._given: _stdlib.socket | None = None
+        self._stopped = ParkingLot(f"the end of {type(self).__name__}")
+        self._broken: Task[Any] | None = None
+        self.delay = self.min_delay
+        self.set_listener(listener)
+        self.set_spawn(spawn)
+        if handle is not None:
+            self.set_handle(handle)
+
+    # -- what it is made of ---------------------------------------------------------------------------------------------
+
+    def set_listener(self, listener: Any) -> None:
+        """Where to listen: a bound socket, or an address. Before `start`."""
+        self._given = None
+        if hasattr(listener, "getsockname"):
+            self._given = listener
+            self.family = listener.family
+            self.address: Any = listener.getsockname()
+            return
+        self.family, self.address = parse_address(listener)
+        self._wanted = self.address
+
+    def set_spawn(self, spawn: Any) -> None:
+        """Who runs the handlers from now on: see the class."""
+        self._crew = _crew(spawn)
+        self.pool = self._crew if hasattr(self._crew, "join") else None
+        """The crew, if it can be waited for: `stop` does so."""
+
+    def set_handle(self, handle: Handle) -> None:
+        """What is called for each client."""
+        if not callable(handle):
+            raise TypeError(f"a handler is called for each client; {handle!r} cannot be")
+        self.handle = handle  # type: ignore[method-assign]  # an argument takes the place of the method
+
+    def handle(self, *args: Any) -> object:
+        """Called in a task for each client. Given as an argument, or overridden."""
+        raise NotImplementedError(f"{type(self).__name__} has no handler: pass handle= or override this method")
+
+    def open_listener(self, address: tuple[Any, ...]) -> _stdlib.socket:
+        """Make a socket that is bound to ``address``. Parks only to look up a name."""
+        raise NotImplementedError
+
+    def prepare_listener(self, listener: _stdlib.socket) -> None:
+        """Make a bound socket ready for `do_read`."""
+
+    def do_read(self) -> tuple[Any, ...] | None:
+        """The arguments for the next handler; None if there is nothing after all. Parks."""
+        raise NotImplementedError
+
+    def do_close(self, *args: Any) -> None:
+        """Undo what `do_read` opened."""
+
+    # -- starting and stopping ------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Bind if that is still to do, and begin to accept. Returns at once. Quiet if it is started. Raises OSError if the address cannot be had."""
+        if self._accepting is not None:
+            return
+        if type(self).handle is BaseServer.handle and "handle" not in self.__dict__:
+            raise TypeError(f"{type(self).__name__} has no handler: pass handle= or override handle() in a subclass")
+        if self._socket is None:
+            self._open()
+        self.start_accepting()
+
+    def _open(self) -> None:
+        given = self._given
+        if given is None:
+            self._socket = self.open_listener(self._wanted)
+            # Started again, it listens at the port that it had.
+            self._wanted = (self._wanted[0], self._socket.getsockname()[1])
+        elif isinstance(given, socket):
+            self._socket = given
+        else:
+            # Its own duplicate, so that the caller's object stays what it is; both are closed in the end.
+            self._socket = socket(given.family, given.type, given.proto, os.dup(given.fileno()))
+        self._socket.settimeout(None)
+        self.address = self._socket.getsockname()
+        try:
+            self.prepare_listener(self._socket)
+        except BaseException:
+            self.close()
+            raise
+
+    def start_accepting(self) -> None:
+        """Go on accepting, after `stop_accepting`. Never blocks."""
+        if self._socket is None:
+            raise ValueError(f"{self!r} has no listener: start() opens it")
+        if self._accepting is None:
+            self._accepting = task = Task(self._accept_clients)
+            task.name = f"{type(self).__name__} at {self._socket.getsockname()!r}"
+            task.rawlink(self._accepting_ended)
+            task.start()
+
+    def stop_accepting(self) -> None:
+        """Leave new clients in the kernel's queue; the handlers run on. Never blocks."""
+        task, self._accepting = self._accepting, None
+        if task is not None:
+            task.unlink(self._accepting_ended)
+            throw_in(task, TaskExit("the server stopped accepting"))  # not kill(): a handler that runs in this very task may stop the server
+
+    def close(self) -> None:
+        """Accept no more and close the listener. Handlers run on. Never blocks. Quiet if it is closed."""
+        self.stop_accepting()
+        listener, self._socket = self._socket, None
+        if listener is not None:
+            listener.close()
+        given, self._given = self._given, None
+        if given is not None:
+            given.close()
+        self._stopped.unpark_all()
+
+    def stop(self, timeout: float | None = None) -> None:
+        """`close`, then wait ``timeout`` seconds (`stop_timeout`) for the handlers to end, then kill those that have not.
+
+        That is for a pool or a number of handlers; tasks that were started by ``"default"`` or a callable run on. Called by one of its own handlers, or
+        on the hub, it waits for nothing and kills nobody.
+        """
+        if timeout is not None:
+            check_seconds(timeout, "the time to stop in")
+        self.close()
+        if self.pool is not None and not on_hub():
+            me = current_task()
+            span = self.stop_timeout if timeout is None else timeout
+            if me not in self.pool:  # a handler that stops its server cannot wait for itself
+                self.pool.join(timeout=span)
+                self.pool.kill(timeout=1)
+
+    def serve_forever(self, stop_timeout: float | None = None) -> None:
+        """`start`, park until somebody calls `stop` or `close`, or an exception comes (Ctrl-C), then `stop`.
+
+        Raises the error of a listener that broke.
+        """
+        self.start()
+        try:
+            if self._socket is not None:
+                self._stopped.park()
+        finally:
+            self.stop(stop_timeout)
+        broken, self._broken = self._broken, None
+        if broken is not None:
+            broken.get()
+
+    @property
+    def started(self) -> bool:
+        """True from `start` to `close`."""
+        return self._socket is not None
+
+    @property
+    def closed(self) -> bool:
+        """True if no listener is open: before `start`, unless it was given one, and after `close`."""
+        return self._socket is None and self._given is None
+
+    @property
+    def socket(self) -> _stdlib.socket:
+        """The listening socket. Raises AttributeError before `start` and after `close`."""
+        if self._socket is None:
+            raise AttributeError(f"{self!r} has no listener now; start() opens it")
+        return self._socket
+
+    @property
+    def server_host(self) -> str | None:
+        """The host that it is bound to; None if its address has none."""
+        return self.address[0] if isinstance(self.address, tuple) else None
+
+    @property
+    def server_port(self) -> int | None:
+        """The port that it is bound to; None if its address has none. After `start` the real one, also if 0 was asked for."""
+        return self.address[1] if isinstance(self.address, tuple) else None
+
+    def full(self) -> bool:
+        """True if as many handlers run as may."""
+        return bool(self._crew.full())
+
+    def __enter__(self: S) -> S:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.stop()
+
+    def __repr__(self) -> str:
+        state = "started" if self.started else "closed" if self.closed else "not started"
+        return f"<{type(self).__name__} at {self.address!r} {state}>"
+
+    # -- accepting ------------------------------------------------------------------------------------------------------
+
+    def _accept_clients(self) -> None:
+        """The body of the task that accepts."""
+        in_one_go = 0
+        while True:
+            if self._crew.full():
+                self._crew.wait_available()
+                if self._crew.full():
+                    sleep(0)  # others share the pool, or it knows no better
+                continue
+            try:
+                args = self.do_read()
+            except OSError as error:
+                self._survive(error)
+                continue
+            self.delay = self.min_delay
+            if args is not None:
+                self.do_handle(*args)
+            in_one_go += 1
+            if in_one_go >= self.max_accept:
+                in_one_go = 0
+                sleep(0)
+
+    def _survive(self, error: OSError) -> None:
+        """Go on after an error of accept, or raise it."""
+        if isinstance(error, ClosedResourceError):
+            raise TaskExit(f"the listener was closed: {error}") from None
+        if error.errno in _SHORTAGES:
+            delay = self.delay
+            self.delay = min(delay * 2, self.max_delay)
+            sleep(delay)
+        elif error.errno not in _GONE:
+            raise error
+
+    def do_handle(self, *args: Any) -> None:
+        """Have the crew run the handler with these arguments. Parks while the crew is full."""
+        visit = _Visit(self, args)
+        try:
+            task = self._crew.spawn(visit.handle)
+        except BaseException:
+            self.do_close(*args)
+            raise
+        if isinstance(task, Task):
+            task.rawlink(visit.ended)
+
+    def _accepting_ended(self, task: Task[Any]) -> None:
+        """On the hub: the accepting task ended by itself, so the listener is of no use any more."""
+        if task.failed and self._stopped:
+            self._broken = task  # whoever serves raises it; else it is reported like that of any other task
+        self._accepting = None
+        self.close()
+
+
+class StreamServer(BaseServer):
+    """Accepts stream connections and calls ``handle(client, address)`` for each, in a task. The client is closed when that returns.
+
+    ``backlog``: how many connections may wait in the kernel's queue. The other arguments are those of `BaseServer`.
+    """
+
+    backlog = 256
+
+    def __init__(self, listener: Any, handle: Handle | None = None, backlog: int | None = None, spawn: Any = "default") -> None:
+        super().__init__(listener, handle, spawn)
+        if backlog is not None:
+            self.backlog = backlog
+
+    def open_listener(self, address: tuple[Any, ...]) -> _stdlib.socket:
+        made = socket(self.family, _stdlib.SOCK_STREAM)
+        try:
+            made.setsockopt(_stdlib.SOL_SOCKET, _stdlib.SO_REUSEADDR, 1)
+            if self.family == _stdlib.AF_INET6:
+                made.setsockopt(_stdlib.IPPROTO_IPV6, _stdlib.IPV6_V6ONLY, 0 if address[0] == "" else 1)
+            made.bind(address)
+        except OSError as error:
+            made.close()
+            raise OSError(error.errno, f"{error.strerror}: cannot listen at {address!r}. Is another program bound to it, or the port reserved?") from error
+        except BaseException:
+            made.close()
+            raise
+        return made
+
+    def prepare_listener(self, listener: _stdlib.socket) -> None:
+        if not listener.getsockopt(_stdlib.SOL_SOCKET, getattr(_stdlib, "SO_ACCEPTCONN", 30)):
+            listener.listen(self.backlog)
+
+    def do_read(self) -> tuple[Any, ...] | None:
+        assert self._socket is not None
+        return self._socket.accept()
+
+    def do_close(self, *args: Any) -> None:
+        args[0].close()
+
+
+hide_frames(__file__)

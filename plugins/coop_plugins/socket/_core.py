@@ -1,0 +1,595 @@
+"""The cooperative socket.
+
+Theory
+======
+Every call is *optimistic*: it is tried first, on a descriptor that never blocks, and the task parks only when the kernel has said EAGAIN. Having just
+seen EAGAIN it may rely on edges, so on epoll a wait costs no system call. On a level-triggered backend the same code works: the hub arms it for each wait.
+
+`socket` is a subclass of the standard class, so whatever does not wait is simply inherited, and every library that asks ``isinstance`` is content. The calls
+that can wait come in pairs: ``recv`` is ours, ``_recv_now`` is the standard class's own method, or, on a network that is not the kernel's, that of the
+network's object (`_Foreign`). Nothing stands between us and the kernel where the kernel is meant.
+
+The timeout is ours. The standard class is told that the socket never blocks; its own timeouts would hold up the thread.
+
+Invariants
+==========
+1. Between EAGAIN and the park no other task runs, so no edge is lost.
+2. A hub forgets the number of a descriptor before the socket's first wait there: the number may have named another file.
+3. When a socket is closed or detached, each task that waits at it gets `ClosedResourceError` before the number can be used anew.
+4. The bytes of one ``sendall`` (or ``sendfile``) are never mixed with those of another task.
+5. A timeout bounds the whole call, spurious wakes and partial sends included. It counts in the hub's own clock.
+6. No call looks up a name on the hub.
+7. Nobody starves: a task whose calls never have to wait lets the others run after every `_STREAK` of them on one socket, before it tries the next one.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import socket as _stdlib
+import stat
+from _thread import get_ident
+from collections.abc import Callable, Iterable
+from functools import cache
+from typing import IO, Any, TypeVar, cast
+
+from coopcore import sleep
+from coopcore.errors import BusyResourceError, HubClosedError
+from coopcore.lowlevel import READABLE, WRITABLE, Hub, Task, check_seconds, current_task, hide_frames, on_hub
+
+from ._network import current_network
+
+R = TypeVar("R")
+
+_NANOSECONDS = 1_000_000_000
+_AT_ONCE = int(getattr(_stdlib, "MSG_DONTWAIT", 0))  # a flag of the enum class would cost a call of Python for each test
+_STREAK = 32  # calls in a row that found the socket ready
+_CONNECTING = (errno.EINPROGRESS, errno.EALREADY, errno.EWOULDBLOCK, errno.EAGAIN)
+_INTERNET = (_stdlib.AF_INET, _stdlib.AF_INET6)
+_SENDFILE_MOST = 0x7FFF_F000  # what Linux moves at once
+_COPY_PIECE = 65536
+
+
+class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
+    """``socket.socket`` whose waits park the task. Arguments, results and errors are the standard class's.
+
+    Raises `TimeoutError` when the socket's timeout has passed, `ClosedResourceError` (an `OSError`, EBADF) in a task that waits while another closes the
+    socket, and `BusyResourceError` if two tasks wait to read, or to write, one socket.
+    """
+
+    __module__ = "coop_plugins.socket"  # the name that users import, in every repr
+    __slots__ = ("_hub", "_raw", "_sending", "_streak", "_thread", "_timeout", "_waiting")
+
+    _timeout: float | None
+
+    # What is tried first. The standard class's own methods, unless the network is not the kernel's (see _Foreign).
+    _accept_now = _stdlib.socket.accept
+    _bind_now = _stdlib.socket.bind
+    _connect_now = _stdlib.socket.connect_ex
+    _recv_now = _stdlib.socket.recv
+    _recv_into_now = _stdlib.socket.recv_into
+    _recvfrom_now = _stdlib.socket.recvfrom
+    _recvfrom_into_now = _stdlib.socket.recvfrom_into
+    _recvmsg_now = _stdlib.socket.recvmsg
+    _recvmsg_into_now = _stdlib.socket.recvmsg_into
+    _send_now = _stdlib.socket.send
+    _sendto_now = _stdlib.socket.sendto
+    _sendmsg_now = _stdlib.socket.sendmsg
+
+    def __init__(self, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None) -> None:
+        self._set_up(current_network().socket(family, type, proto, fileno))
+        if fileno is None and type != -1 and type & getattr(_stdlib, "SOCK_NONBLOCK", 0):
+            self._timeout = 0.0
+
+    @classmethod
+    def _over(cls, raw: _stdlib.socket) -> socket:
+        """A socket that takes over what a network has made."""
+        made = cls.__new__(cls)
+        made._set_up(raw)
+        return made
+
+    def _set_up(self, raw: _stdlib.socket) -> None:
+        self._hub: Hub | None = None
+        """The hub that knows the descriptor by now; None before the first wait."""
+        self._thread = 0
+        self._waiting = 0
+        self._streak = 0
+        """How many calls have found the socket ready since a task last waited, or gave way, here."""
+        self._sending: Task[Any] | None = None
+        """The task in the middle of a sendall, while it waits."""
+        self._raw: Any = None
+        """The network's object, unless the kernel has it."""
+        if isinstance(raw, _stdlib.socket):
+            super().__init__(raw.family, raw.type, raw.proto, raw.detach())
+            super().setblocking(False)
+        else:
+            self._raw = raw
+            self._io_refs, self._closed = 0, False  # the standard close() and makefile() keep these
+            self.__class__ = _foreign_class(type(self))
+        self._timeout = _stdlib.getdefaulttimeout()
+
+    # -- waiting --------------------------------------------------------------------------------------------------------
+
+    def _deadline(self) -> int | None:
+        timeout = self._timeout
+        return None if timeout is None else current_task().hub.clock.now() + int(timeout * _NANOSECONDS)
+
+    def _wait(self, direction: int, deadline: int | None) -> None:
+        """Park until the socket may be ready. To be called only after EAGAIN."""
+        hub = current_task().hub
+        left: float | None = None
+        if deadline is not None:
+            left = (deadline - hub.clock.now()) / _NANOSECONDS
+            if left <= 0:
+                raise TimeoutError("timed out")
+        fd = self.fileno()
+        if hub is not self._hub:
+            hub.forget_fd(fd)
+            self._hub = hub
+            self._thread = get_ident()
+        self._streak = 0
+        self._waiting += 1
+        try:
+            if not hub.wait_fd(fd, direction, left, edge=True):
+                raise TimeoutError("timed out")
+        finally:
+            self._waiting -= 1
+
+    def _when_ready(self, direction: int, call: Callable[..., R], *args: Any) -> R:
+        """Go on with a call that has just met EAGAIN."""
+        deadline = None if self._timeout is None else self._deadline()
+        while True:
+            self._wait(direction, deadline)
+            try:
+                return call(*args)
+            except BlockingIOError:
+                continue
+
+    def _give_way(self) -> None:
+        self._streak = 1  # the call that is about to be tried
+        if self._timeout != 0.0 and not on_hub():
+            sleep(0)
+
+    def _refuse_second_sender(self) -> None:
+        other = self._sending
+        if other is not None:
+            raise BusyResourceError(
+                f"{current_task()!r} wants to send on {self!r}, but {other!r} is in the middle of a sendall() there: the pieces would be mixed. "
+                f"Let one task send and give it the data through a Queue, or guard the socket with a lock."
+            )
+
+    # -- receiving ------------------------------------------------------------------------------------------------------
+
+    def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
+        """At most ``bufsize`` bytes; ``b""`` at the end of the stream. Parks until there are some."""
+        self._streak += 1
+        if self._streak > _STREAK:
+            self._give_way()
+        try:
+            return self._recv_now(bufsize, flags)
+        except BlockingIOError:
+            if self._timeout == 0.0 or flags & _AT_ONCE:
+                raise
+        return self._when_ready(READABLE, self._recv_now, bufsize, flags)
+
+    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
+        """As `recv`, into ``buffer``. Returns how many bytes came."""
+        self._streak += 1
+        if self._streak > _STREAK:
+            self._give_way()
+        try:
+            return self._recv_into_now(buffer, nbytes, flags)
+        except BlockingIOError:
+            if self._timeout == 0.0 or flags & _AT_ONCE:
+                raise
+        return self._when_ready(READABLE, self._recv_into_now, buffer, nbytes, flags)
+
+    def recvfrom(self, bufsize: int, flags: int = 0, /) -> tuple[bytes, Any]:
+        """As `recv`, with the sender's address."""
+        self._streak += 1
+        if self._streak > _STREAK:
+            self._give_way()
+        try:
+            return self._recvfrom_now(bufsize, flags)
+        except BlockingIOError:
+            if self._timeout == 0.0 or flags & _AT_ONCE:
+                raise
+        return self._when_ready(READABLE, self._recvfrom_now, bufsize, flags)
+
+    def recvfrom_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> tuple[int, Any]:
+        """As `recv_into`, with the sender's address."""
+        self._streak += 1
+        if self._streak > _STREAK:
+            self._give_way()
+        try:
+            return self._recvfrom_into_now(buffer, nbytes, flags)
+        except BlockingIOError:
+            if self._timeout == 0.0 or flags & _AT_ONCE:
+                raise
+        return self._when_ready(READABLE, self._recvfrom_into_now, buffer, nbytes, flags)
+
+    def recvmsg(self, bufsize: int, ancbufsize: int = 0, flags: int = 0, /) -> tuple[bytes, list[tuple[int, int, bytes]], int, Any]:
+        """Data, ancillary data, flags and address of one message. Parks until there is one."""
+        self._streak += 1
+        if self._streak > _STREAK:
+            self._give_way()
+        try:
+            return self._recvmsg_now(bufsize, ancbufsize, flags)
+        except BlockingIOError:
+            if self._timeout == 0.0 or flags & _AT_ONCE:
+                raise
+        return self._when_ready(READABLE, self._recvmsg_now, bufsize, ancbufsize, flags)
+
+    def recvmsg_into(self, buffers: Iterable[Any], ancbufsize: int = 0, flags: int = 0, /) -> tuple[int, list[tuple[int, int, bytes]], int, Any]:
+        """As `recvmsg`, into ``buffers``."""
+        buffers = list(buffers)  # it may have to be tried twice
+        self._streak += 1
+        if self._streak > _STREAK:
+            self._give_way()
+        try:
+            return self._recvmsg_into_now(buffers, ancbufsize, flags)
+        except BlockingIOError:
+            if self._timeout == 0.0 or flags & _AT_ONCE:
+                raise
+        return self._when_ready(READABLE, self._recvmsg_into_now, buffers, ancbufsize, flags)
+
+    # -- sending --------------------------------------------------------------------------------------------------------
+
+    def send(self, data: Any, flags: int = 0, /) -> int:
+        """Send some of ``data`` and return how many bytes. Parks while the buffer is full."""
+        self._streak += 1
+        if self._streak > _STREAK:
+            self._give_way()
+        if self._sending is not None:
+            self._refuse_second_sender()
+        try:
+            return self._send_now(data, flags)
+        except BlockingIOError:
+            if self._timeout == 0.0 or flags & _AT_ONCE:
+                raise
+        return self._when_ready(WRITABLE, self._send_now, data, flags)
+
+    def sendall(self, data: Any, flags: int = 0, /) -> None:
+        """Send all of ``data``. Parks as often as needed; the timeout is for all of it. After an error, how much was sent is unknown."""
+        self._streak += 1
+        if self._streak > _STREAK:
+            self._give_way()
+        if self._sending is not None:
+            self._refuse_second_sender()
+        with memoryview(data) as given, given.cast("B") as view:
+            try:
+                sent = self._send_now(view, flags)
+            except BlockingIOError:
+                if self._timeout == 0.0:
+                    raise
+                sent = 0
+            if sent < len(view):
+                self._send_rest(view, sent, flags)
+
+    def _send_rest(self, view: memoryview, sent: int, flags: int) -> None:
+        deadline = self._deadline()
+        self._sending = current_task()
+        try:
+            while sent < len(view):
+                try:
+                    sent += self._send_now(view[sent:], flags)
+                except BlockingIOError:
+                    if self._timeout == 0.0:
+                        raise
+                    self._wait(WRITABLE, deadline)
+        finally:
+            self._sending = None
+
+    def sendto(self, data: Any, *args: Any) -> int:
+        """``sendto(data, address)`` or ``sendto(data, flags, address)``. Parks while the buffer is full, and to look up a name."""
+        if self._sending is not None:
+            self._refuse_second_sender()
+        if args:
+            args = (*args[:-1], self._resolved(args[-1]))
+        self._streak += 1
+        if self._streak > _STREAK:
+            self._give_way()
+        try:
+            return self._sendto_now(data, *args)
+        except BlockingIOError:
+            if self._timeout == 0.0 or (len(args) == 2 and args[0] & _AT_ONCE):
+                raise
+        return self._when_ready(WRITABLE, self._sendto_now, data, *args)
+
+    def sendmsg(self, buffers: Iterable[Any], ancdata: Iterable[Any] = (), flags: int = 0, address: Any = None, /) -> int:
+        """Send buffers and ancillary data as one message. Returns how many bytes of the buffers were sent. Parks while the buffer is full."""
+        if self._sending is not None:
+            self._refuse_second_sender()
+        buffers, ancdata = list(buffers), list(ancdata)  # they may have to be tried twice
+        if address is not None:
+            address = self._resolved(address)
+        self._streak += 1
+        if self._streak > _STREAK:
+            self._give_way()
+        try:
+            return self._sendmsg_now(buffers, ancdata, flags, address)
+        except BlockingIOError:
+            if self._timeout == 0.0 or flags & _AT_ONCE:
+                raise
+        return self._when_ready(WRITABLE, self._sendmsg_now, buffers, ancdata, flags, address)
+
+    def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
+        """Send a file that is open in binary mode, by ``os.sendfile`` where that works. Returns how many bytes; moves the file's position behind them.
+
+        Parks while the socket's buffer is full; the timeout is for all of it. Raises ValueError for a text file, a socket that is no stream or never
+        waits, and bad counts.
+        """
+        self._check_sendfile(file, offset, count)
+        if self._sending is not None:
+            self._refuse_second_sender()
+        source = self._sendfile_source(file)
+        deadline = self._deadline()
+        sent = 0
+        self._sending = current_task()
+        try:
+            if source is None:
+                sent = self._copy_file(file, offset, count, deadline)
+            else:
+                sent = self._splice_file(source, offset, count, deadline)
+                file.seek(offset + sent)
+        finally:
+            self._sending = None
+        return sent
+
+    def _check_sendfile(self, file: IO[bytes], offset: int, count: int | None) -> None:
+        if "b" not in getattr(file, "mode", "b"):
+            raise ValueError("file should be opened in binary mode")
+        if not self.type & _stdlib.SOCK_STREAM:
+            raise ValueError("only SOCK_STREAM type sockets are supported")
+        if self._timeout == 0.0:
+            raise ValueError("non-blocking sockets are not supported")
+        if not isinstance(offset, int) or offset < 0:
+            raise ValueError(f"offset must be an integer that is not negative (got {offset!r})")
+        if count is not None and not isinstance(count, int):
+            raise TypeError(f"count must be a positive integer (got {count!r})")
+        if count is not None and count <= 0:
+            raise ValueError(f"count must be a positive integer (got {count!r})")
+
+    def _sendfile_source(self, file: IO[bytes]) -> int | None:
+        """The descriptor to give to os.sendfile, or None if the file must be copied."""
+        try:
+            fd = file.fileno()
+            return fd if hasattr(os, "sendfile") and stat.S_ISREG(os.fstat(fd).st_mode) else None
+        except (AttributeError, io.UnsupportedOperation, OSError):
+            return None
+
+    def _splice_file(self, source: int, offset: int, count: int | None, deadline: int | None) -> int:
+        sent = 0
+        while count is None or sent < count:
+            try:
+                moved = os.sendfile(self.fileno(), source, offset + sent, _SENDFILE_MOST if count is None else min(count - sent, _SENDFILE_MOST))
+            except BlockingIOError:
+                self._wait(WRITABLE, deadline)
+                continue
+            if not moved:
+                break
+            sent += moved
+        return sent
+
+    def _copy_file(self, file: IO[bytes], offset: int, count: int | None, deadline: int | None) -> int:
+        if offset:
+            file.seek(offset)
+        sent = 0
+        while count is None or sent < count:
+            piece = memoryview(file.read(_COPY_PIECE if count is None else min(count - sent, _COPY_PIECE)))
+            if not piece:
+                break
+            while piece:
+                try:
+                    moved = self._send_now(piece)
+                except BlockingIOError:
+                    self._wait(WRITABLE, deadline)
+                    continue
+                piece = piece[moved:]
+                sent += moved
+        return sent
+
+    # -- connecting -----------------------------------------------------------------------------------------------------
+
+    def accept(self) -> tuple[socket, Any]:
+        """A new connection and the address of its other end. Parks until there is one."""
+        try:
+            raw, address = self._accept_now()
+        except BlockingIOError:
+            if self._timeout == 0.0:
+                raise
+            raw, address = self._when_ready(READABLE, self._accept_now)
+        return socket._over(raw), address
+
+    def bind(self, address: Any, /) -> None:
+        """As the standard one. Parks if a name must be looked up."""
+        self._bind_now(self._resolved(address))
+
+    def connect(self, address: Any, /) -> None:
+        """Connect to ``address``. Parks until it is done, and to look up a name."""
+        deadline = self._deadline()
+        address = self._resolved(address)
+        error = self._connect_now(address)
+        if error in _CONNECTING and self._timeout != 0.0:
+            error = self._await_connection(address, error, deadline)
+        if error:
+            raise OSError(error, os.strerror(error))
+
+    def connect_ex(self, address: Any, /) -> int:
+        """As `connect`, but returns the error number of a connection that failed, and EAGAIN after a timeout."""
+        try:
+            self.connect(address)
+        except TimeoutError as error:
+            return error.errno or errno.EAGAIN
+        except _stdlib.gaierror:
+            raise
+        except OSError as error:
+            if error.errno is None:
+                raise
+            return error.errno
+        return 0
+
+    def _await_connection(self, address: Any, error: int, deadline: int | None) -> int:
+        """Returns 0 once connected, else the error number."""
+        while error in _CONNECTING:
+            if error in (errno.EAGAIN, errno.EWOULDBLOCK):
+                # A Unix socket whose listener's queue is full: no descriptor will ever tell when it isn't.
+                self._pause(deadline)
+            else:
+                self._wait(WRITABLE, deadline)
+                error = self.getsockopt(_stdlib.SOL_SOCKET, _stdlib.SO_ERROR)
+                if error:
+                    return error
+            error = self._connect_now(address)  # a wake may be spurious; connecting again tells
+        return 0 if error == errno.EISCONN else error
+
+    def _pause(self, deadline: int | None) -> None:
+        if deadline is not None and current_task().hub.clock.now() >= deadline:
+            raise TimeoutError("timed out")
+        sleep(0.01)
+
+    def _resolved(self, address: Any) -> Any:
+        """``address`` with a number for the host's name. The standard class would look it up, and hold up the thread."""
+        if not isinstance(address, tuple) or len(address) < 2 or self.family not in _INTERNET:
+            return address
+        host = address[0]
+        if not isinstance(host, (str, bytes, bytearray)) or host in ("", "<broadcast>", b"", b"<broadcast>"):
+            return address
+        name = host if isinstance(host, str) else bytes(host).decode("ascii")
+        try:
+            _stdlib.inet_pton(self.family, name)
+            return address
+        except (OSError, ValueError):
+            pass
+        found = current_network().getaddrinfo(name, address[1], self.family, self.type & 0xF, self.proto)[0][4]
+        return (found[0], *address[1:]) if len(address) > 2 else found
+
+    # -- ending ---------------------------------------------------------------------------------------------------------
+
+    def _real_close(self, *args: Any) -> None:
+        """What `close` comes to once no file made by `makefile` is open. The standard class calls this; its ssl module relies on that too."""
+        hub, self._hub = self._hub, None
+        if hub is not None and self._waiting and self._thread != get_ident():
+            # Tasks of another thread wait: only their own hub may wake them, and the number must not be used anew before.
+            try:
+                hub.call_soon_threadsafe(self._close_on, hub)
+                return
+            except HubClosedError:
+                pass
+        self._tell_waiters(hub)
+        self._close_now()
+
+    def _close_on(self, hub: Hub) -> None:
+        self._tell_waiters(hub)
+        self._close_now()
+
+    def _tell_waiters(self, hub: Hub | None) -> None:
+        fd = self.fileno()
+        if hub is None or fd < 0 or self._thread != get_ident():
+            return
+        if self._waiting:
+            hub.notify_closing(fd)
+        else:
+            hub.forget_fd(fd)
+
+    def _close_now(self) -> None:
+        super()._real_close()  # type: ignore[misc]  # typeshed leaves it out; see _real_close
+
+    def detach(self) -> int:
+        """Give up the descriptor, open and not blocking, and return it. Tasks that wait at the socket get `ClosedResourceError`."""
+        hub, self._hub = self._hub, None
+        self._tell_waiters(hub)
+        return super().detach()
+
+    # -- timeouts -------------------------------------------------------------------------------------------------------
+
+    def settimeout(self, value: float | None, /) -> None:
+        """Bound each later call to so many seconds. None: no bound; 0: never wait, raise BlockingIOError."""
+        if value is not None:
+            seconds = check_seconds(value, "the timeout of a socket")
+            if seconds is None:
+                raise OverflowError("the timeout of a socket cannot be infinite; None means that there is none")
+            if seconds < 0:
+                raise ValueError(f"Timeout value out of range: {value!r} is negative. Did a deadline pass before this call? Use max(0.001, ...).")
+            value = float(seconds)
+        self._timeout = value
+
+    def gettimeout(self) -> float | None:
+        """The timeout in seconds, or None."""
+        return self._timeout
+
+    @property
+    def timeout(self) -> float | None:
+        """The timeout in seconds, or None."""
+        return self._timeout
+
+    def setblocking(self, flag: bool, /) -> None:
+        """True: as ``settimeout(None)``. False: as ``settimeout(0)``. The descriptor itself never blocks."""
+        self._timeout = None if flag else 0.0
+
+    def getblocking(self) -> bool:
+        """False if calls never wait."""
+        return self._timeout != 0.0
+
+
+class _Foreign:
+    """Mixed in front of `socket` (or a subclass) when the network is not the kernel's: all that touches a descriptor goes to the network's object."""
+
+    __slots__ = ()
+
+    _raw: Any
+
+    @property
+    def family(self) -> Any:
+        return self._raw.family
+
+    @property
+    def type(self) -> Any:
+        return self._raw.type
+
+    @property
+    def proto(self) -> int:
+        return cast(int, self._raw.proto)
+
+    def dup(self) -> socket:
+        made = socket._over(self._raw.dup())
+        made.settimeout(cast(socket, self).gettimeout())
+        return made
+
+    def detach(self) -> int:
+        me = cast(socket, self)
+        hub, me._hub = me._hub, None
+        me._tell_waiters(hub)
+        return cast(int, self._raw.detach())
+
+    def _close_now(self) -> None:
+        self._raw.close()
+
+    def _sendfile_source(self, file: IO[bytes]) -> None:
+        return None
+
+
+def _pass_on(name: str) -> Callable[..., Any]:
+    def method(self: _Foreign, *args: Any) -> Any:
+        return getattr(self._raw, name)(*args)
+
+    method.__name__ = name
+    return method
+
+
+_TRIED = ("accept", "bind", "recv", "recv_into", "recvfrom", "recvfrom_into", "recvmsg", "recvmsg_into", "send", "sendto", "sendmsg")
+_PASSED_ON = ("fileno", "getpeername", "getsockname", "getsockopt", "setsockopt", "listen", "shutdown", "get_inheritable", "set_inheritable")
+for _name in _TRIED:
+    setattr(_Foreign, f"_{_name}_now", _pass_on(_name))
+_Foreign._connect_now = _pass_on("connect_ex")  # type: ignore[attr-defined]  # a method like those above, by another name
+for _name in _PASSED_ON:
+    setattr(_Foreign, _name, _pass_on(_name))
+
+
+@cache
+def _foreign_class(cls: type[socket]) -> type[socket]:
+    return type(cls.__name__, (_Foreign, cls), {"__slots__": (), "__module__": cls.__module__})
+
+
+hide_frames(__file__)

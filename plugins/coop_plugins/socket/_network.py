@@ -1,0 +1,69 @@
+"""Which network the sockets of a hub are made of: the kernel's, unless another one is asked for.
+
+``COOP_NETWORK`` names an offer of `coop_networks()`; `use_network` sets one for the present hub. It is chosen once for each hub, when the
+hub's first socket is made.
+"""
+
+from __future__ import annotations
+
+import socket as _stdlib
+from weakref import WeakKeyDictionary
+
+from coopcore.errors import InterfaceError
+from coopcore.lowlevel import Hub, Network, current_hub, hide_frames, plugins
+
+from ._resolve import AddressInfo, system_getaddrinfo
+
+
+class KernelNetwork:
+    """The network of the operating system. Implements `coopcore.protocols.Network`."""
+
+    def socket(self, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None) -> _stdlib.socket:
+        """A standard socket that never blocks."""
+        made = _stdlib.socket(family, type, proto, fileno)
+        made.setblocking(False)
+        return made
+
+    def socketpair(self, family: int | None = None, type: int = -1, proto: int = 0) -> tuple[_stdlib.socket, _stdlib.socket]:
+        """Two connected ones."""
+        first, second = _stdlib.socketpair(family, _stdlib.SOCK_STREAM if type == -1 else type, proto)
+        first.setblocking(False)
+        second.setblocking(False)
+        return first, second
+
+    def getaddrinfo(
+        self, host: str | bytes | None, port: str | bytes | int | None, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
+    ) -> AddressInfo:
+        """The system's answer; numeric addresses at once, names by a thread, while the calling task is parked."""
+        return system_getaddrinfo(host, port, family, type, proto, flags)
+
+
+_kernel = KernelNetwork()
+_networks: WeakKeyDictionary[Hub, Network] = WeakKeyDictionary()
+
+
+def current_network() -> Network:
+    """The network of this thread's hub."""
+    hub = current_hub()
+    network = _networks.get(hub)
+    if network is None:
+        network = _networks[hub] = plugins().make("network", None) or _kernel
+    return network
+
+
+def use_network(network: Network) -> Network:
+    """Make the sockets of this hub out of ``network`` from now on. Returns the previous one; sockets that exist stay as they are.
+
+    Raises `InterfaceError` for an object that lacks part of `coopcore.protocols.Network`.
+    """
+    if not isinstance(network, Network):
+        missing = ", ".join(name for name in ("socket", "socketpair", "getaddrinfo") if not hasattr(network, name))
+        raise InterfaceError(
+            f"{network!r} is not a network: it lacks {missing}. coopcore.protocols.Network says what each method does; pass an object that has all three."
+        )
+    previous = current_network()
+    _networks[current_hub()] = network
+    return previous
+
+
+hide_frames(__file__)

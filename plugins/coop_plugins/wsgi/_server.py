@@ -1,0 +1,468 @@
+"""The server: connections, one task each; environments; logs; how it stops.
+
+A connection's task reads a request, calls the application, sends the answer, and reads the next one. Requests that were sent ahead (pipelined) wait in the
+reader. The task parks in reads, in writes, and wherever the application parks; nothing else ever waits.
+
+Invariants
+==========
+1. Responses go out in the order of their requests, each whole before the next one begins.
+2. After a mistake of the client, or a body that was not read to its end, nothing more is read as a request: the connection is closed.
+3. An error of the application reaches the error log with its traceback, and the client as a bare 500, or, if the head was out already, as a cut connection.
+4. The iterable's ``close()`` is called exactly once, whatever happens.
+5. After `WSGIServer.close` each connection ends with the response that it is at; idle ones end at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket as _stdlib
+import sys
+import time
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import unquote_to_bytes
+from wsgiref.util import FileWrapper
+
+from coopcore import Task, Timeout, killall, sleep
+from coopcore.lowlevel import ParkingLot, current_task, hide_frames, on_hub
+
+from ..server import StreamServer
+from ._request import ClientError, Input, Limits, Request, RequestReader
+from ._response import Response
+
+Environ = dict[str, Any]
+Application = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
+
+_PIECE = 65536  # read at once
+_SEND_PIECE = 262_144  # sent under one timeout
+_DRAIN_MOST = 65536  # of a body that the application did not read; more is not worth a kept connection
+_LINGER = 1.0  # seconds in which a client may still read an answer that came before it had sent all
+_NANOSECONDS = 1_000_000_000
+
+
+class _Connection:
+    """One client."""
+
+    def __init__(self, server: WSGIServer, client: _stdlib.socket, address: Any) -> None:
+        self.server = server
+        self.client = client
+        self.reader = RequestReader(server.limits)
+        self.task: Task[Any] = current_task()
+        self.clock = self.task.hub.clock
+        self.idle = True
+        """True while it waits for a request."""
+        self.answered = 0
+        self.spoilt = False
+        """True once the rest of a body did not come, or came wrong."""
+        self.unread = False
+        """True if the client may be sending what nobody will read."""
+        self.lost: OSError | None = None
+        """What sending to the client failed with."""
+        self.environ = self._base_environ(address)
+        self.remote: str = self.environ["REMOTE_ADDR"]
+
+    def _base_environ(self, address: Any) -> Environ:
+        environ = dict(self.server.base_environ)
+        mine = self.client.getsockname()
+        if isinstance(address, tuple):
+            environ["REMOTE_ADDR"] = _plain(address[0])
+            environ["REMOTE_PORT"] = str(address[1])
+        else:
+            environ["REMOTE_ADDR"] = ""  # a Unix socket
+        environ["SERVER_NAME"], environ["SERVER_PORT"] = (_plain(mine[0]), str(mine[1])) if isinstance(mine, tuple) else ("localhost", "")
+        return environ
+
+    # -- its life -------------------------------------------------------------------------------------------------------
+
+    def serve(self) -> None:
+        """Answer requests until the connection ends."""
+        if not self.server.started:
+            self.retire()  # it was accepted just before the server closed: what it has sent is answered
+        try:
+            while (request := self._next_request()) is not None:
+                self.idle = False
+                self.answered += 1
+                if not self._answer(request):
+                    break
+                self.idle = True
+                if self.reader.requests:
+                    sleep(0)  # a client that sends ahead must not keep the others waiting
+        except ClientError as error:
+            self._refuse(error)
+        except OSError as error:
+            self.lost = error
+        if self.lost is None and (self.unread or self.reader.failure is not None or self.reader.requests):
+            self._linger()
+
+    def retire(self) -> None:
+        """The server closes: end now if idle, else after this response."""
+        if self.idle and not self.reader.in_head:
+            try:
+                self.client.shutdown(_stdlib.SHUT_RD)
+            except OSError:
+                pass  # it is gone already
+
+    def _next_request(self) -> Request | None:
+        """The next request whose head is complete; None at the end. Raises ClientError."""
+        reader = self.reader
+        limits = self.server.limits
+        begun = reader.in_head
+        deadline = self._after(limits.idle_timeout if self.answered and not begun else limits.header_timeout)
+        while not reader.requests:
+            if reader.failure is not None:
+                raise reader.failure
+            if reader.ended:
+                return None
+            if reader.in_head and not begun:
+                begun = True
+                deadline = self._after(limits.header_timeout)
+            try:
+                reader.feed(self._receive(deadline))
+            except TimeoutError:
+                if not reader.in_head:
+                    return None
+                raise ClientError(408, "the head of the request took too long") from None
+        return reader.requests.popleft()
+
+    def _after(self, seconds: float) -> int:
+        return self.clock.now() + int(seconds * _NANOSECONDS)
+
+    def _receive(self, deadline: int) -> bytes:
+        left = (deadline - self.clock.now()) / _NANOSECONDS
+        if left <= 0:
+            raise TimeoutError("timed out")
+        self.client.settimeout(left)
+        return self.client.recv(_PIECE)
+
+    def _receive_body(self, request: Request, response: Response) -> None:
+        """Read more of a body that is not complete. Raises ClientError."""
+        if request.expects_continue and not request.received and not response.head_sent:
+            self._send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.expects_continue = False
+        try:
+            if self.reader.failure is None:  # else the mistake came together with what was read before
+                self.reader.feed(self._receive(self._after(self.server.limits.body_timeout)))
+            if self.reader.failure is not None and not request.complete:
+                raise self.reader.failure
+        except TimeoutError:
+            self.spoilt = True
+            raise ClientError(408, "the body of the request took too long") from None
+        except ClientError:
+            self.spoilt = True
+            raise
+        except OSError as error:
+            self.spoilt = True
+            raise ClientError(400, f"the client is gone: {error}") from error
+
+    def _send(self, data: bytes) -> None:
+        if self.lost is not None:
+            raise self.lost
+        self.client.settimeout(self.server.limits.send_timeout)
+        try:
+            if len(data) <= _SEND_PIECE:
+                self.client.sendall(data)
+                return
+            view = memoryview(data)
+            for start in range(0, len(data), _SEND_PIECE):
+                self.client.sendall(view[start : start + _SEND_PIECE])
+        except OSError as error:
+            self.lost = error
+            raise
+
+    # -- one request ----------------------------------------------------------------------------------------------------
+
+    def _answer(self, request: Request) -> bool:
+        """Call the application and send what it answers. Returns True if another request may follow."""
+        server = self.server
+        began = time.perf_counter()
+        response = Response(request, self._send, self._may_stay, server.date(), server.software)
+        try:
+            self._call_application(request, response)
+        except ClientError as error:
+            server.log_client(self.remote, request.line, error)
+            self.unread = True
+            self._fail(response, error.status)
+        except (Exception, Timeout) as error:
+            if self.lost is not None:
+                server.log_client(self.remote, request.line, self.lost)
+            else:
+                server.log_error(f"the application failed in {request.line!r} from {self.remote}", error)
+                self._fail(response, 500)
+        except BaseException:
+            if response.head_sent:
+                _reset(self.client)  # killed: closed as it is, a response without a length would look whole
+            raise
+        finally:
+            server.log_access(self.remote, request.line, response.status[:3], response.sent, time.perf_counter() - began)
+        if self.lost is not None:
+            return False
+        if not request.complete and not (response.keep_alive and self._drain(request, response)):
+            self.unread = True
+            return False
+        return response.keep_alive and server.started
+
+    def _may_stay(self) -> bool:
+        return self.server.started and not self.reader.ended and not self.spoilt
+
+    def _call_application(self, request: Request, response: Response) -> None:
+        environ = self._make_environ(request, response)
+        body = self.server.application(environ, response.start_response)
+        try:
+            response.send_body(body)
+        finally:
+            close = getattr(body, "close", None)
+            if close is not None:
+                close()
+        if response.surplus or response.missing:
+            difference = f"{response.surplus} bytes more" if response.surplus else f"{response.missing} bytes less"
+            self.server.log_error(f"the application gave {difference} than its Content-Length says in {request.line!r}", None)
+
+    def _fail(self, response: Response, status: int) -> None:
+        """The application did not finish. Answer in its place if nothing was sent; cut the connection in any case."""
+        response.keep_alive = False
+        if response.head_sent:
+            self.lost = OSError(errno.ECONNABORTED, "the response was cut short")
+            _reset(self.client)
+            return
+        response.status = str(status)
+        self._send_page(status, response.request.method != "HEAD")
+
+    def _refuse(self, error: ClientError) -> None:
+        """Answer what was no request."""
+        self.server.log_access(self.remote, "-", str(error.status), 0, 0.0)
+        try:
+            self._send_page(error.status, True)
+        except OSError:
+            pass  # it is gone already
+
+    def _send_page(self, status: int, with_body: bool) -> None:
+        phrase = HTTPStatus(status).phrase
+        page = f"{status} {phrase}\n"
+        headers = f"Content-Type: text/plain\r\nContent-Length: {len(page)}\r\nDate: {self.server.date()}\r\nConnection: close\r\n"
+        head = f"HTTP/1.1 {status} {phrase}\r\n{headers}\r\n"
+        self._send((head + (page if with_body else "")).encode("ascii"))
+
+    def _drain(self, request: Request, response: Response) -> bool:
+        """Read what the application left of the body. False if that is too much, or cannot be had."""
+        if request.expects_continue:
+            return False
+        try:
+            while not request.complete:
+                request.body.clear()
+                if self.spoilt or request.received > _DRAIN_MOST:
+                    return False
+                self._receive_body(request, response)
+        except ClientError as error:
+            self.server.log_client(self.remote, request.line, error)
+            return False
+        return True
+
+    def _linger(self) -> None:
+        """Let the client read the answer before the connection is closed: what it sends meanwhile would otherwise reset it."""
+        try:
+            self.client.shutdown(_stdlib.SHUT_WR)
+            deadline = self._after(_LINGER)
+            while self._receive(deadline):
+                pass
+        except OSError:
+            pass  # the time is over, or the client gone
+
+    # -- the environment ------------------------------------------------------------------------------------------------
+
+    def _make_environ(self, request: Request, response: Response) -> Environ:
+        environ = self.environ.copy()
+        environ["REQUEST_METHOD"] = request.method
+        environ["PATH_INFO"] = unquote_to_bytes(request.path).decode("latin-1")
+        environ["QUERY_STRING"] = request.query.decode("latin-1")
+        environ["REQUEST_URI"] = environ["RAW_URI"] = request.target.decode("latin-1")
+        environ["SERVER_PROTOCOL"] = f"HTTP/{request.version}"
+        environ["wsgi.input"] = Input(request, lambda: self._receive_body(request, response))
+        environ["wsgi.errors"] = self.server.errors
+        for name, value in request.headers:
+            if b"_" in name or name == b"proxy":
+                continue  # X_Forwarded_For would pass for X-Forwarded-For, and Proxy for the variable HTTP_PROXY
+            key = name.decode("latin-1").upper().replace("-", "_")
+            if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+                key = f"HTTP_{key}"
+            text = value.decode("latin-1")
+            known = environ.get(key) if key.startswith("HTTP_") else None
+            environ[key] = text if known is None else f"{known}{'; ' if key == 'HTTP_COOKIE' else ','}{text}"
+        if request.host is not None:
+            environ["HTTP_HOST"] = request.host.decode("latin-1")
+        return environ
+
+
+class _ErrorStream:
+    """``wsgi.errors``: lines that go to the error log."""
+
+    def __init__(self, log: Callable[[str, BaseException | None], None]) -> None:
+        self._log = log
+        self._unfinished = ""
+
+    def write(self, text: str) -> int:
+        *lines, self._unfinished = (self._unfinished + text).split("\n")
+        for line in lines:
+            self._log(line, None)
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        rest, self._unfinished = self._unfinished, ""
+        if rest:
+            self._log(rest, None)
+
+
+class WSGIServer(StreamServer):
+    """Serves a WSGI application over HTTP/1.1. Start it with `serve_forever` or `start`.
+
+    ``listener``, ``backlog`` and ``spawn`` are those of `StreamServer`; one handler is one connection. ``log`` and ``error_log``: a logger (anything with
+    ``info`` and ``error``), None for none, or "default" for the loggers ``coop_plugins.wsgi.access`` and ``.error``. ``environ``: added to every
+    request's. ``limits``: what a client may cost, see `Limits`.
+    """
+
+    software = "coopcore"
+    """The Server header; empty for none."""
+
+    def __init__(
+        self,
+        listener: Any,
+        application: Application | None = None,
+        backlog: int | None = None,
+        spawn: Any = "default",
+        log: Any = "default",
+        error_log: Any = "default",
+        environ: Environ | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        super().__init__(listener, None, backlog, spawn)
+        if application is not None:
+            if not callable(application):
+                raise TypeError(f"a WSGI application is called for each request; {application!r} cannot be")
+            self.application = application  # type: ignore[method-assign,assignment]  # an argument takes the place of the method
+        elif type(self).application is WSGIServer.application:
+            raise TypeError(f"{type(self).__name__} has no application: pass one, or override application() in a subclass")
+        if limits is not None and not isinstance(limits, Limits):
+            raise TypeError(f"limits are an object of coop_plugins.wsgi.Limits, not {limits!r}")
+        self.limits = Limits() if limits is None else limits
+        self._log = _logger(log, "access")
+        self._error_log = _logger(error_log, "error")
+        self.errors = _ErrorStream(self.log_error)
+        """What applications get as ``wsgi.errors``."""
+        self.base_environ: Environ = {
+            "SCRIPT_NAME": "",
+            "SERVER_SOFTWARE": self.software,
+            "wsgi.version": (1, 0),
+            "wsgi.url_scheme": "http",
+            "wsgi.multithread": True,  # it is entered anew while it parks
+            "wsgi.multiprocess": False,
+            "wsgi.run_once": False,
+            "wsgi.input_terminated": True,
+            "wsgi.file_wrapper": FileWrapper,
+            **(environ or {}),
+        }
+        self.connections: set[_Connection] = set()
+        """Those that are open."""
+        self._drained = ParkingLot("the last connection to end", lambda: [connection.task for connection in self.connections])
+        self._date_of = -1
+        self._date = ""
+
+    def application(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Called for each request. Given as an argument, or overridden."""
+        raise NotImplementedError
+
+    def handle(self, client: _stdlib.socket, address: Any) -> None:
+        """Serve one connection."""
+        if client.family != getattr(_stdlib, "AF_UNIX", None):
+            client.setsockopt(_stdlib.IPPROTO_TCP, _stdlib.TCP_NODELAY, 1)
+        connection = _Connection(self, client, address)
+        self.connections.add(connection)
+        try:
+            connection.serve()
+        finally:
+            self.connections.discard(connection)
+            if not self.connections:
+                self._drained.unpark_all()
+
+    def close(self) -> None:
+        """Accept no more. Idle connections end now, the others with the response that they are at. Never blocks."""
+        super().close()
+        for connection in list(self.connections):
+            connection.retire()
+
+    def stop(self, timeout: float | None = None) -> None:
+        """`close`, give the connections ``timeout`` seconds (`stop_timeout`) to finish, then kill those that have not, whatever ``spawn`` is."""
+        self.close()
+        if on_hub():
+            return
+        me = current_task()
+        mine = [connection for connection in self.connections if connection.task is me]
+        if self.connections and not mine:
+            self._drained.park(self.stop_timeout if timeout is None else timeout)
+            with Timeout(1, False):
+                killall([connection.task for connection in self.connections])
+        super().stop(timeout)
+
+    # -- logs -----------------------------------------------------------------------------------------------------------
+
+    def date(self) -> str:
+        """The present moment as HTTP writes it."""
+        now = int(time.time())
+        if now != self._date_of:
+            self._date_of = now
+            at = time.gmtime(now)
+            day = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")[at.tm_wday]
+            self._date = f"{day}, {at.tm_mday:02} {_MONTHS[at.tm_mon - 1]} {at.tm_year} {at.tm_hour:02}:{at.tm_min:02}:{at.tm_sec:02} GMT"
+        return self._date
+
+    def log_access(self, remote: str, line: str, status: str, sent: int, seconds: float) -> None:
+        """A line for each answer: client, date, request, status, bytes of the body, seconds. Override it for another form."""
+        log = self._log
+        if log is not None and _enabled(log):
+            log.info('%s - - [%s] "%s" %s %d %.6f', remote or "-", self.date(), line.replace('"', "%22"), status or "-", sent, seconds)
+
+    def log_error(self, message: str, error: BaseException | None) -> None:
+        """Something that an operator should see, with the traceback of ``error`` if there is one."""
+        if self._error_log is not None:
+            self._error_log.error("%s", message, exc_info=error)
+
+    def log_client(self, remote: str, line: str, error: OSError) -> None:
+        """A client that went away, took too long, or broke HTTP in the body of its request."""
+        if self._log is not None:
+            self._log.info("%s in %r: %s", remote or "-", line, error)
+
+
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+def _logger(given: Any, name: str) -> Any:
+    if given == "default":
+        return logging.getLogger(f"coop_plugins.wsgi.{name}")
+    if given is not None and not (callable(getattr(given, "info", None)) and callable(getattr(given, "error", None))):
+        raise TypeError(f'a log is a logger, with info() and error(), None for none, or "default", not {given!r}')
+    return given
+
+
+def _enabled(log: Any) -> bool:
+    ask = getattr(log, "isEnabledFor", None)
+    return ask is None or bool(ask(logging.INFO))
+
+
+def _plain(host: str) -> str:
+    """An IPv4 address as such, though it came through an IPv6 socket."""
+    return host.removeprefix("::ffff:") if "." in host else host
+
+
+def _reset(client: _stdlib.socket) -> None:
+    """Make closing it a reset, which no client takes for an end."""
+    try:
+        client.setsockopt(_stdlib.SOL_SOCKET, _stdlib.SO_LINGER, b"\x01\0\0\0\0\0\0\0" if sys.byteorder == "little" else b"\0\0\0\x01\0\0\0\0")
+    except OSError:
+        pass  # it is gone already
+
+
+hide_frames(__file__)

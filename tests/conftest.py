@@ -1,0 +1,87 @@
+"""What all tests share: the marks `slow` and `soak`, a watch over slow tests, and where the source tree is.
+
+A test that takes more than a second says why: ``@pytest.mark.slow(reason="...")``. One that doesn't is listed at the end of the run by its wall time, and fails
+by its CPU time, which a busy machine disturbs far less, once that passes two seconds. Tests that take minutes carry ``soak``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+LISTED = 1.0  # seconds of wall time
+REFUSED = 2.0  # seconds of CPU time
+TREE = Path(__file__).resolve().parent.parent
+
+# The only built-in plugins that may be imported, if this is set; tests/house/test_standing_alone.py does so.
+ONLY = os.environ.get("COOP_TEST_ONLY", "").split()
+
+
+class _OnlyThese:
+    """Stands before Python's own finders, and finds no other plugin."""
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> None:
+        package, _, rest = name.partition(".")
+        if package == "coop_plugins" and rest and rest.split(".")[0] not in ONLY:
+            raise ModuleNotFoundError(f"{name} is blocked: these tests must do with {', '.join(ONLY)}", name=name)
+
+
+if ONLY:
+    sys.meta_path.insert(0, _OnlyThese)  # type: ignore[arg-type]  # all of a finder that is ever called
+
+# A sample of the soak tests: none begins when this many seconds of the run are over.
+SOAK_SECONDS = float(os.environ.get("COOP_SOAK_SECONDS", "inf"))
+_began = time.monotonic()
+
+_slow: list[tuple[float, float, str]] = []
+
+
+def _is_traced() -> bool:
+    """Under coverage or a debugger, which multiply CPU time."""
+    coverage = sys.modules.get("coverage")
+    return sys.gettrace() is not None or (coverage is not None and coverage.Coverage.current() is not None)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        mark = item.get_closest_marker("slow")
+        if mark is not None and not (mark.kwargs.get("reason") or mark.args):
+            raise pytest.UsageError(f"{item.nodeid}: @pytest.mark.slow needs a reason: @pytest.mark.slow(reason='...')")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("soak") and time.monotonic() - _began > SOAK_SECONDS:
+        pytest.skip(f"not in this sample: COOP_SOAK_SECONDS={SOAK_SECONDS:g} are over")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    wall, cpu = time.monotonic(), time.process_time()
+    result = yield
+    wall, cpu = time.monotonic() - wall, time.process_time() - cpu
+    if item.get_closest_marker("slow") or item.get_closest_marker("soak") or _is_traced():
+        return result
+    if wall > LISTED:
+        _slow.append((wall, cpu, item.nodeid))
+    if cpu > REFUSED:
+        pytest.fail(f"took {cpu:.1f} s of CPU time, {wall:.1f} s in all. Make it cheaper, or mark it: @pytest.mark.slow(reason='...')", pytrace=False)
+    return result
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _slow:
+        terminalreporter.section("more than a second, without a slow mark")
+        for wall, cpu, nodeid in sorted(_slow, reverse=True):
+            terminalreporter.line(f"{wall:6.2f} s, {cpu:6.2f} of CPU time: {nodeid}")
+
+
+@pytest.fixture(scope="session")
+def tree() -> Path:
+    """The root of the source tree, or of the unpacked sdist: README.md, docs, examples and tests stand there."""
+    return TREE

@@ -1,0 +1,569 @@
+"""Event and AsyncResult: the invariants of ``coop_plugins.event`` by name, and what users of threading and gevent know of them."""
+
+from __future__ import annotations
+
+import functools
+import gc
+import sys
+import threading
+import traceback
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from coop_plugins.event import AsyncResult, Event
+from coopcore import Deadlock, Task, TaskExit, Timeout, get_hub, idle, iwait, run, sleep, spawn, spawn_later, wait
+from coopcore.errors import ParkInHubError, WrongThreadError
+from coopcore.lowlevel import park, unpark
+
+
+def in_a_hub(test: Callable[..., None]) -> Callable[..., None]:
+    """Run a test as the main task of a hub of its own, under a timeout."""
+
+    @functools.wraps(test)
+    def wrapper(*args: Any, **kwargs: Any) -> None:
+        def main() -> None:
+            with Timeout(20):
+                test(*args, **kwargs)
+
+        run(main)
+
+    return wrapper
+
+
+def waiters(thing: Event | AsyncResult[Any], names: str, log: list[Any]) -> list[Task[None]]:
+    """A task for each name that waits and then notes its name and what wait() returned. They wait when this returns."""
+    tasks = [spawn(lambda name=name: log.append((name, thing.wait()))) for name in names]
+    idle()
+    return tasks
+
+
+def make(kind: str) -> tuple[Any, Callable[[], None]]:
+    """An event or a result, and what makes it ready."""
+    if kind == "event":
+        event = Event()
+        return event, event.set
+    result = AsyncResult[Any]()
+    return result, (lambda: result.set(True)) if kind == "value" else (lambda: result.set_exception(KeyError("k")))
+
+
+each_kind = pytest.mark.parametrize("kind", ["event", "value", "error"])
+
+
+# -- invariants ---------------------------------------------------------------------------------------------------------
+
+
+@in_a_hub
+@each_kind
+def test_invariant_1_every_waiter_is_woken_once_in_order(kind: str) -> None:
+    thing, set_it = make(kind)
+    log: list[Any] = []
+    waiters(thing, "abcde", log)
+    set_it()
+    set_it()
+    idle()
+    outcome = None if kind == "error" else True
+    assert log == [(name, outcome) for name in "abcde"]
+
+
+@in_a_hub
+def test_invariant_2_a_wake_is_final_for_an_event_that_is_cleared_at_once() -> None:
+    event = Event()
+    log: list[Any] = []
+    waiters(event, "ab", log)
+    event.set()
+    event.clear()
+    idle()
+    assert log == [("a", True), ("b", True)]
+    assert event.is_set() is False
+
+
+@in_a_hub
+@each_kind
+def test_invariant_2_a_wake_is_final_for_a_waiter_that_is_killed(kind: str) -> None:
+    thing, set_it = make(kind)
+    log: list[Any] = []
+
+    def waiter() -> None:
+        log.append(thing.wait(timeout=5))
+        try:
+            sleep(0)
+        except TaskExit:
+            log.append("killed later")
+
+    task = spawn(waiter)
+    idle()
+    set_it()
+    task.kill(block=False)
+    idle()
+    assert log == [None if kind == "error" else True, "killed later"]
+
+
+@in_a_hub
+@each_kind
+def test_invariant_3_nobody_waits_when_ready(kind: str) -> None:
+    thing, set_it = make(kind)
+    log: list[Any] = []
+    waiters(thing, "ab", log)
+    set_it()
+    assert thing.linkcount() == 0
+    assert thing.wait() == (None if kind == "error" else True)  # does not even yield:
+    assert log == []
+    idle()
+    assert len(log) == 2
+
+
+@in_a_hub
+@each_kind
+def test_invariant_4_a_wait_that_ended_otherwise_has_left_the_line(kind: str) -> None:
+    thing, set_it = make(kind)
+    log: list[Any] = []
+    a, b, c = waiters(thing, "abc", log)
+    assert not thing.wait(timeout=0.001)
+    assert thing.linkcount() == 3
+    b.kill()
+    assert thing.linkcount() == 2
+    c.kill()
+    assert thing.linkcount() == 1
+    set_it()
+    a.join(timeout=5)
+    assert [name for name, _ in log] == ["a"]
+
+
+@in_a_hub
+@each_kind
+def test_invariant_4_a_task_that_was_killed_is_not_woken_from_its_next_wait(kind: str) -> None:
+    thing, set_it = make(kind)
+    elsewhere: list[object] = []
+
+    def waiter() -> None:
+        try:
+            thing.wait()
+        except TaskExit:
+            elsewhere.append(park("something else"))
+
+    task = spawn(waiter)
+    idle()
+    task.kill(block=False)
+    set_it()  # before the killed task has run
+    idle()
+    set_it()
+    assert task.state == "parked"
+    unpark(task, "the right wake")
+    idle()
+    assert elsewhere == ["the right wake"]
+
+
+@in_a_hub
+@each_kind
+def test_invariant_5_a_callback_is_called_once_for_each_rawlink_on_the_hub(kind: str) -> None:
+    thing, set_it = make(kind)
+    called: list[object] = []
+
+    def link(which: object) -> None:
+        called.append(which)
+        with pytest.raises(ParkInHubError):
+            sleep(1)
+
+    thing.rawlink(link)
+    thing.rawlink(link)
+    assert thing.linkcount() == 2
+    set_it()
+    assert called == []
+    set_it()
+    idle()
+    assert called == [thing, thing]
+    thing.rawlink(link)  # it is ready
+    assert len(called) == 2
+    idle()
+    assert called == [thing] * 3
+    assert thing.linkcount() == 0
+
+
+@in_a_hub
+@each_kind
+def test_invariant_5_a_callback_is_never_called_after_unlink(kind: str) -> None:
+    thing, set_it = make(kind)
+    called: list[object] = []
+    thing.rawlink(called.append)
+    thing.unlink(called.append)
+    thing.unlink(called.append)
+    set_it()
+    idle()
+    assert called == []
+    thing.rawlink(called.append)
+    thing.unlink(called.append)  # due, but not called yet
+    thing.rawlink(lambda _: thing.unlink(called.append))  # a callback that undoes the next one
+    thing.rawlink(called.append)
+    idle()
+    assert called == []
+    assert thing.linkcount() == 0
+
+
+@in_a_hub
+def test_invariant_5_a_callback_linked_after_clear_waits_for_the_next_set() -> None:
+    event = Event()
+    called: list[object] = []
+    event.rawlink(lambda _: called.append("before"))
+    event.set()
+    event.clear()
+    event.rawlink(lambda _: called.append("after"))
+    idle()
+    assert called == ["before"]
+    event.set()
+    idle()
+    assert called == ["before", "after"]
+
+
+@in_a_hub
+@each_kind
+def test_invariant_6_a_set_in_another_thread_has_changed_nothing(kind: str) -> None:
+    thing, set_it = make(kind)
+    log: list[Any] = []
+    waiters(thing, "ab", log)
+    errors: list[BaseException] = []
+
+    def other() -> None:
+        try:
+            set_it()
+        except WrongThreadError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    thread.join()
+    assert len(errors) == 1
+    assert (thing.ready(), thing.linkcount()) == (False, 2)
+    set_it()
+    idle()
+    assert [name for name, _ in log] == ["a", "b"]
+
+
+# -- both ---------------------------------------------------------------------------------------------------------------
+
+
+@in_a_hub
+@each_kind
+def test_a_callback_must_be_callable(kind: str) -> None:
+    thing, _ = make(kind)
+    with pytest.raises(TypeError, match="callable with one argument"):
+        thing.rawlink(3)
+
+
+@in_a_hub
+@each_kind
+def test_a_callback_that_raises_is_reported_and_the_next_one_runs(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    thing, set_it = make(kind)
+    called: list[object] = []
+    thing.rawlink(lambda _: 1 / 0)
+    thing.rawlink(called.append)
+    set_it()
+    idle()
+    assert called == [thing]
+    assert "ZeroDivisionError" in capsys.readouterr().err
+
+
+@in_a_hub
+@each_kind
+def test_it_can_be_made_ready_on_the_hub_but_not_waited_for(kind: str) -> None:
+    thing, set_it = make(kind)
+    log: list[Any] = []
+    waiters(thing, "a", log)
+
+    def on_hub() -> None:
+        with pytest.raises(ParkInHubError):
+            thing.wait()
+        set_it()
+
+    get_hub().call_soon(on_hub)
+    idle()
+    assert [name for name, _ in log] == ["a"]
+    assert thing.linkcount() == 0
+
+
+@in_a_hub
+@each_kind
+def test_wait_and_iwait_accept_it(kind: str) -> None:
+    (late, set_late), (soon, set_soon) = make(kind), make(kind)
+    with iwait([late, soon], timeout=5) as ready:
+        get_hub().call_soon(set_soon)
+        assert next(ready) is soon
+        get_hub().call_soon(set_late)
+        assert next(ready) is late
+    assert wait([late, soon], timeout=5) == [late, soon]
+    assert (late.linkcount(), soon.linkcount()) == (0, 0)
+
+
+@in_a_hub
+@each_kind
+def test_ready_between_the_timeout_and_the_turn_of_the_waiter_counts_as_ready(kind: str) -> None:
+    thing, set_it = make(kind)
+    results: list[object] = []
+
+    def waiter() -> None:
+        results.append(thing.wait(timeout=0.002))
+        results.append(thing.ready())
+
+    task = spawn(waiter)
+    spawn_later(0.001, set_it)
+    idle()
+    clock = get_hub().clock
+    until = clock.now() + 4_000_000
+    while clock.now() < until:  # both timers fire in one pass: the setter runs first, when the waiter is not parked any more
+        pass
+    task.join(timeout=5)
+    assert results == [None if kind == "error" else True, True]
+
+
+@in_a_hub
+def test_a_value_that_comes_between_the_timeout_of_get_and_its_turn_is_returned() -> None:
+    result = AsyncResult[int]()
+    task = spawn(result.get, timeout=0.002)
+    spawn_later(0.001, result.set, 5)
+    idle()
+    clock = get_hub().clock
+    until = clock.now() + 4_000_000
+    while clock.now() < until:  # both timers fire in one pass: the setter runs first, when the getter is not parked any more
+        pass
+    assert task.get(timeout=5) == 5
+
+
+@in_a_hub
+@each_kind
+def test_bad_and_odd_timeouts(kind: str) -> None:
+    thing, _ = make(kind)
+    for timeout in (0, 0.0, -1, 0.001, Timeout(0.001)):
+        assert not thing.wait(timeout)
+    for timeout, error in (("soon", TypeError), ([], TypeError), (float("nan"), ValueError)):
+        with pytest.raises(error):
+            thing.wait(timeout)
+    assert thing.linkcount() == 0
+
+
+@each_kind
+def test_a_deadlock_names_it(kind: str) -> None:
+    thing, _ = make(kind)
+    with pytest.raises(Deadlock) as caught:
+        run(thing.wait)
+    assert repr(thing) in str(caught.value)
+
+
+@in_a_hub
+@each_kind
+def test_it_is_freed_without_the_collector(kind: str) -> None:
+    gc.disable()
+    try:
+        thing, set_it = make(kind)
+        waiters(thing, "ab", [])
+        thing.rawlink(lambda _: None)
+        set_it()
+        idle()
+        gone = weakref.ref(thing)
+        del thing, set_it
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+def test_an_event_that_nobody_waits_for_needs_no_hub() -> None:
+    states: list[object] = []
+
+    def main() -> None:
+        event, result = Event(), AsyncResult[int]()
+        event.set()
+        result.set(5)
+        states.extend([event.wait(), event.is_set(), result.get()])
+        event.clear()
+        states.append(event.is_set())
+
+    thread = threading.Thread(target=main)
+    thread.start()
+    thread.join()
+    assert states == [True, True, 5, False]
+
+
+# -- Event --------------------------------------------------------------------------------------------------------------
+
+
+@in_a_hub
+def test_an_event_says_whether_it_is_set() -> None:
+    event = Event()
+    assert (event.is_set(), event.isSet(), event.ready(), event.wait(0)) == (False,) * 4
+    event.set()
+    assert (event.is_set(), event.isSet(), event.ready(), event.wait(0), event.wait()) == (True,) * 5
+    event.clear()
+    event.clear()
+    assert (event.is_set(), event.isSet(), event.ready(), event.wait(0)) == (False,) * 4
+
+
+def test_the_repr_of_an_event_is_that_of_threading() -> None:
+    ours, theirs = Event(), threading.Event()
+    for _ in range(2):
+        assert repr(ours) == repr(theirs).replace("threading", "coop_plugins.event").replace(hex(id(theirs)), hex(id(ours)))
+        ours.set()
+        theirs.set()
+
+
+# -- AsyncResult --------------------------------------------------------------------------------------------------------
+
+
+@in_a_hub
+def test_a_result_before_it_is_there() -> None:
+    result = AsyncResult[int]()
+    assert (result.ready(), result.done(), result.successful(), result.value, result.exception, result.exc_info) == (False, False, False, None, None, ())
+    assert (result.cancel(), result.cancelled()) == (False, False)
+    timed = (lambda: result.get(timeout=0.001), lambda: result.result(0.001), lambda: result.result(timeout=0))
+    for get in (result.get_nowait, lambda: result.get(block=False), *timed):
+        with pytest.raises(Timeout):
+            get()
+    mine = Timeout(0.001)
+    with pytest.raises(Timeout) as caught:
+        result.get(timeout=mine)  # type: ignore[arg-type]  # a Timeout does as well
+    assert caught.value is mine
+    assert result.wait(timeout=0.001) is None
+    assert repr(result) == f"<coop_plugins.event.AsyncResult at {id(result):#x}: unset>"
+
+
+@in_a_hub
+@pytest.mark.parametrize("value", [5, None, False, 0, KeyError("an error as a value")])
+def test_a_value(value: object) -> None:
+    result = AsyncResult[object]()
+    got = [spawn(result.get), spawn(result.wait), spawn(result.result)]
+    idle()
+    result.set(value)
+    assert [task.get(timeout=5) for task in got] == [value] * 3
+    assert (result.ready(), result.done(), result.successful(), result.value, result.exception, result.exc_info) == (True, True, True, value, None, ())
+    assert (result.get(), result.get_nowait(), result.result(), result.wait()) == (value,) * 4
+    assert (result.cancel(), result.cancelled()) == (False, False)
+    assert repr(result) == f"<coop_plugins.event.AsyncResult at {id(result):#x}: value={value!r}>"
+
+
+@in_a_hub
+def test_set_without_a_value_and_set_result() -> None:
+    result = AsyncResult[Any]()
+    result.set()
+    assert (result.get(), result.successful()) == (None, True)
+    result.set_result(4)
+    assert result.get() == 4
+
+
+@in_a_hub
+def test_an_error_is_raised_in_each_waiter() -> None:
+    result = AsyncResult[int]()
+    error = KeyError("on purpose")
+    got = [spawn(result.get) for _ in range(3)]
+    waiting = spawn(result.wait)
+    idle()
+    result.set_exception(error)
+    for task in got:
+        with pytest.raises(KeyError) as caught:
+            task.get(timeout=5)
+        assert caught.value is error
+    assert waiting.get(timeout=5) is None
+    assert (result.ready(), result.done(), result.successful(), result.value, result.exception) == (True, True, False, None, error)
+    assert result.exc_info == (KeyError, error, None)
+    for get in (result.get, result.get_nowait, result.result):
+        with pytest.raises(KeyError):
+            get()
+    assert result.wait() is None
+    assert repr(result) == f"<coop_plugins.event.AsyncResult at {id(result):#x}: error={error!r}>"
+
+
+@in_a_hub
+def test_an_error_keeps_the_traceback_of_its_origin_only() -> None:
+    def origin() -> None:
+        raise ValueError("on purpose")
+
+    result = AsyncResult[int]()
+    try:
+        origin()
+    except ValueError as error:
+        result.set_exception(error, sys.exc_info())
+    for _ in range(3):
+        with pytest.raises(ValueError, match="on purpose") as caught:
+            result.get()
+        names = [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
+        assert names[-1] == "origin"
+        assert names.count("get") == 1, "tracebacks pile up"
+    assert result.exc_info[2] is not None  # type: ignore[misc]  # a triple by now
+
+
+@in_a_hub
+def test_set_exception_wants_an_exception() -> None:
+    result = AsyncResult[int]()
+    for bad in ("x", None, 5, int):
+        with pytest.raises(TypeError, match=r"needs an exception.*call set\(\)"):
+            result.set_exception(bad)  # type: ignore[arg-type]  # on purpose
+    for triple in ((1, 2), (KeyError, KeyError(), "traceback")):
+        with pytest.raises(TypeError, match="triple"):
+            result.set_exception(KeyError(), triple)
+    assert not result.ready()
+    result.set_exception(KeyError)
+    assert isinstance(result.exception, KeyError)
+
+
+@in_a_hub
+def test_a_result_may_be_set_again_and_the_last_one_counts() -> None:
+    result = AsyncResult[int]()
+    waiting = spawn(result.get)
+    idle()
+    result.set(1)
+    result.set(2)
+    assert waiting.get(timeout=5) == 2
+    result.set_exception(KeyError("k"))
+    assert (result.value, result.successful()) == (None, False)
+    with pytest.raises(KeyError):
+        result.get()
+    result.set(3)
+    assert (result.get(), result.exception, result.exc_info) == (3, None, ())
+
+
+@in_a_hub
+def test_a_value_that_arrives_later() -> None:
+    result = AsyncResult[str]()
+    spawn_later(0.001, result.set, "late")
+    assert result.get(timeout=5) == "late"
+    assert result.get() == "late"
+
+
+@in_a_hub
+@pytest.mark.parametrize("how", ["link", "rawlink"])
+def test_a_result_as_a_link_is_the_future_of_a_task(how: str) -> None:
+    def fail() -> None:
+        raise ValueError("on purpose")
+
+    value, error = AsyncResult[int](), AsyncResult[None]()
+    getattr(spawn(lambda: 7), how)(value)
+    getattr(failed := spawn(fail), how)(error)
+    assert value.get(timeout=5) == 7
+    with pytest.raises(ValueError, match="on purpose") as caught:
+        error.get(timeout=5)
+    assert caught.value is failed.exception
+    assert traceback.extract_tb(caught.value.__traceback__)[-1].name == "fail"
+
+
+@in_a_hub
+def test_a_result_as_a_link_of_a_task_that_is_killed() -> None:
+    result = AsyncResult[Any]()
+    task = spawn(sleep, 60)
+    task.link(result)
+    task.kill()
+    assert isinstance(result.get(timeout=5), TaskExit)
+
+
+@in_a_hub
+def test_a_result_can_be_linked_to_another() -> None:
+    first, second, third = AsyncResult[int](), AsyncResult[int](), AsyncResult[int]()
+    first.rawlink(second)
+    first.set(5)
+    assert second.get(timeout=5) == 5
+    second.set_exception(KeyError("k"))
+    second.rawlink(third)
+    with pytest.raises(KeyError):
+        third.get(timeout=5)
+
+
+def test_results_are_subscriptable() -> None:
+    assert AsyncResult[int]().ready() is False

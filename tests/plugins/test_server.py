@@ -1,0 +1,606 @@
+"""coop_plugins.server over the loopback: what it listens at, who runs the handlers, and how it starts, suffers and stops."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import socket as stdlib
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import coopcore
+from coop_plugins import socket
+from coop_plugins.server import BaseServer, StreamServer, parse_address
+from coopcore import sleep, spawn
+from coopcore.errors import ParkInHubError
+
+BACKENDS = [os.environ["COOP_BACKEND"]] if os.environ.get("COOP_BACKEND") else ["epoll", "selectors"]
+
+LOCAL = ("127.0.0.1", 0)
+
+Run = Callable[[Callable[[], Any]], Any]
+
+
+@pytest.fixture(params=BACKENDS)
+def on(request: pytest.FixtureRequest) -> Run:
+    def run(body: Callable[[], Any]) -> Any:
+        return coopcore.run(body, backend=request.param)
+
+    return run
+
+
+def call(server: BaseServer) -> Any:
+    return socket.create_connection(server.address[:2], timeout=5)
+
+
+def ask(server: BaseServer, data: bytes = b"x") -> bytes:
+    """Send, half-close, and read until the server closes."""
+    with call(server) as client:
+        client.sendall(data)
+        client.shutdown(socket.SHUT_WR)
+        with client.makefile("rb") as reading:
+            return bytes(reading.read())
+
+
+def echo(client: Any, address: Any) -> None:
+    while data := client.recv(1000):
+        client.sendall(data)
+
+
+class Counter:
+    """A handler that parks until it is let go, and counts how many are at work."""
+
+    def __init__(self) -> None:
+        self.at_work = self.most = self.served = 0
+        self.leave = False
+
+    def __call__(self, client: Any, address: Any) -> None:
+        self.at_work += 1
+        self.most = max(self.most, self.at_work)
+        try:
+            client.recv(10)
+            while not self.leave:
+                sleep(0.001)
+            client.sendall(b"done")
+            self.served += 1
+        finally:
+            self.at_work -= 1
+
+
+# -- addresses ----------------------------------------------------------------------------------------------------------------
+
+
+ANY = stdlib.AF_INET6 if stdlib.has_dualstack_ipv6() else stdlib.AF_INET
+
+
+@pytest.mark.parametrize(
+    ("listener", "expected"),
+    [
+        (("127.0.0.1", 80), (stdlib.AF_INET, ("127.0.0.1", 80))),
+        (("127.0.0.1", "80"), (stdlib.AF_INET, ("127.0.0.1", 80))),
+        (("::1", 80), (stdlib.AF_INET6, ("::1", 80))),
+        (("", 80), (ANY, ("", 80))),
+        ((None, 80), (ANY, ("", 80))),
+        ("localhost:80", (stdlib.AF_INET, ("localhost", 80))),
+        ("*:80", (ANY, ("", 80))),
+        (":80", (ANY, ("", 80))),
+        ("[::1]:80", (stdlib.AF_INET6, ("::1", 80))),
+        ("80", (ANY, ("", 80))),
+        (80, (ANY, ("", 80))),
+    ],
+)
+def test_forms_of_a_listener(listener: Any, expected: Any) -> None:
+    assert parse_address(listener) == expected
+
+
+@pytest.mark.parametrize(
+    ("listener", "error", "words"),
+    [
+        ("::1:80", ValueError, "brackets"),
+        ("localhost:http", ValueError, "not a port"),
+        (70000, ValueError, "out of range"),
+        (-1, ValueError, "out of range"),
+        ((1, 2), TypeError, "host"),
+        (("a", 1, 2), TypeError, "a listener is"),
+        (None, TypeError, "a listener is"),
+        (True, TypeError, "a listener is"),
+        (1.5, TypeError, "a listener is"),
+    ],
+)
+def test_bad_listeners(listener: Any, error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        StreamServer(listener, echo)
+
+
+@pytest.mark.parametrize(("how", "error"), [("pool", TypeError), (True, TypeError), (0, ValueError), (-3, ValueError), (1.5, TypeError), ([], TypeError)])
+def test_bad_crews(how: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match="spawn="):
+        StreamServer(LOCAL, echo, spawn=how)
+
+
+def test_a_server_without_a_handler_says_so() -> None:
+    with pytest.raises(TypeError, match="has no handler"):
+        StreamServer(LOCAL).start()
+    with pytest.raises(TypeError, match="handler"):
+        StreamServer(LOCAL, 3)  # type: ignore[arg-type]  # that is the point
+
+
+def test_an_address_in_use_says_which(on: Run) -> None:
+    @on
+    def body() -> None:
+        with StreamServer(LOCAL, echo) as first:
+            first.start()
+            with pytest.raises(OSError, match="cannot listen at") as caught:
+                StreamServer(first.address, echo).start()
+            assert caught.value.errno == errno.EADDRINUSE
+
+
+# -- serving --------------------------------------------------------------------------------------------------------------------
+
+
+def test_serves_and_closes_when_the_handler_returns(on: Run) -> None:
+    @on
+    def body() -> None:
+        with StreamServer(LOCAL, echo) as server:
+            assert (server.started, server.server_port) == (False, 0)
+            server.start()
+            server.start()
+            assert server.started
+            assert server.server_port != 0
+            assert server.server_host == "127.0.0.1"
+            assert repr(server) == f"<StreamServer at {server.address!r} started>"
+            tasks = [spawn(ask, server, b"%d" % number) for number in range(20)]
+            assert [task.get(timeout=5) for task in tasks] == [b"%d" % number for number in range(20)]
+        assert server.closed
+        assert not server.started
+
+
+def test_every_address_means_ipv4_too(on: Run) -> None:
+    @on
+    def body() -> None:
+        with StreamServer(0, echo) as server:
+            server.start()
+            server.address = ("127.0.0.1", server.server_port)
+            assert ask(server, b"v4") == b"v4"
+
+
+@pytest.mark.parametrize("listening", [True, False])
+@pytest.mark.parametrize("kind", [stdlib.socket, socket.socket])
+def test_a_bound_socket_as_listener(on: Run, kind: Any, listening: bool) -> None:
+    @on
+    def body() -> None:
+        bound = kind()
+        bound.bind(LOCAL)
+        if listening:
+            bound.listen()
+        with StreamServer(bound, echo) as server:
+            assert not server.closed
+            server.start()
+            assert server.address == bound.getsockname()
+            assert ask(server) == b"x"
+        assert bound.fileno() == -1
+        assert server.closed
+
+
+def test_a_unix_socket_as_listener(on: Run, tmp_path: Any) -> None:
+    @on
+    def body() -> None:
+        bound = socket.socket(socket.AF_UNIX)
+        bound.bind(str(tmp_path / "sock"))
+        with StreamServer(bound, echo, spawn=1) as server, socket.socket(socket.AF_UNIX) as client:
+            server.start()
+            assert (server.server_host, server.server_port) == (None, None)
+            client.connect(server.address)
+            client.sendall(b"x")
+            assert client.recv(1) == b"x"
+            client.shutdown(socket.SHUT_WR)
+            assert client.recv(1) == b""
+
+
+def test_a_subclass_overrides_handle(on: Run) -> None:
+    class Shout(StreamServer):
+        def handle(self, client: Any, address: Any) -> None:
+            client.sendall(client.recv(100).upper())
+
+    @on
+    def body() -> None:
+        with Shout(LOCAL) as server:
+            server.start()
+            assert ask(server, b"hey") == b"HEY"
+
+
+# -- crews ------------------------------------------------------------------------------------------------------------------------
+
+
+class SmallPool:
+    """Somebody else's pool: what a server needs of one, and no more."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.tasks: list[Any] = []
+
+    def full(self) -> bool:
+        self.tasks = [task for task in self.tasks if not task.dead]
+        return len(self.tasks) >= self.size
+
+    def wait_available(self, timeout: float | None = None) -> None:
+        coopcore.wait(self.tasks, timeout=timeout, count=1)
+
+    def spawn(self, fn: Any, *args: Any) -> Any:
+        self.tasks.append(spawn(fn, *args))
+        return self.tasks[-1]
+
+
+@pytest.mark.parametrize("limit", ["pool", "number", "somebody's"])
+def test_invariant_1_no_more_handlers_than_the_crew_allows(on: Run, limit: str) -> None:
+    """Program 11: fifty clients, ten handlers."""
+    if limit == "pool":
+        crew: Any = pytest.importorskip("coop_plugins.pool").Pool(10)
+    else:
+        crew = 10 if limit == "number" else SmallPool(10)
+
+    @on
+    def body() -> None:
+        counter = Counter()
+        with StreamServer(LOCAL, counter, spawn=crew) as server:
+            server.start()
+            clients = [spawn(ask, server) for _ in range(50)]
+            while counter.at_work < 10:
+                sleep(0)
+            assert server.full()
+            counter.leave = True
+            assert [client.get(timeout=5) for client in clients] == [b"done"] * 50
+            assert (counter.most, counter.served) == (10, 50)
+
+
+def test_one_at_a_time_and_a_callable(on: Run) -> None:
+    @on
+    def body() -> None:
+        for how, most in [(None, 1), (lambda fn, *args: spawn(fn, *args), 5)]:
+            counter = Counter()
+            counter.leave = True
+            with StreamServer(LOCAL, counter, spawn=how) as server:
+                server.start()
+                clients = [spawn(ask, server) for _ in range(5)]
+                assert [client.get(timeout=5) for client in clients] == [b"done"] * 5
+                assert counter.most <= most
+
+
+def test_invariant_2_a_client_is_closed_though_its_handler_never_began(on: Run) -> None:
+    started = []
+
+    def stillborn(fn: Any, *args: Any) -> Any:
+        task = spawn(fn, *args)
+        task.kill(block=False)
+        return task
+
+    @on
+    def body() -> None:
+        with StreamServer(LOCAL, lambda *args: started.append(args), spawn=stillborn) as server:
+            server.start()
+            assert ask(server, b"") == b""
+            assert started == []
+
+
+def test_invariant_2_a_client_is_closed_when_the_crew_fails(on: Run, capfd: pytest.CaptureFixture[str]) -> None:
+    def broken(fn: Any, *args: Any) -> Any:
+        raise LookupError("nobody is here")
+
+    @on
+    def body() -> None:
+        server = StreamServer(LOCAL, echo, spawn=broken)
+        serving = spawn(server.serve_forever)
+        while not server.started:
+            sleep(0)
+        assert ask(server, b"") == b""
+        with pytest.raises(LookupError):
+            serving.get(timeout=5)
+        assert server.closed
+
+
+def test_invariant_3_an_error_ends_only_its_handler(on: Run, capfd: pytest.CaptureFixture[str]) -> None:
+    def handle(client: Any, address: Any) -> None:
+        if client.recv(10) == b"bad":
+            raise ZeroDivisionError("this one")
+        client.sendall(b"fine")
+
+    @on
+    def body() -> None:
+        with StreamServer(LOCAL, handle, spawn=2) as server:
+            server.start()
+            assert ask(server, b"bad") == b""
+            assert ask(server, b"bad") == b""
+            assert ask(server, b"good") == b"fine"
+
+    report = capfd.readouterr().err
+    assert report.count("ZeroDivisionError: this one") == 2
+
+
+# -- what may happen to accept ------------------------------------------------------------------------------------------------
+
+
+class Troubled(StreamServer):
+    """Its listener suffers what is listed in `troubles` before it works."""
+
+    min_delay = 0.001
+    max_delay = 0.004
+
+    def __init__(self, troubles: list[int]) -> None:
+        super().__init__(LOCAL, echo)
+        self.troubles = troubles
+        self.delays: list[float] = []
+
+    def do_read(self) -> Any:
+        if self.troubles:
+            self.delays.append(self.delay)
+            raise OSError(self.troubles.pop(0), "trouble")
+        return super().do_read()
+
+
+def test_invariant_4_shortages_and_clients_that_are_gone_are_survived(on: Run) -> None:
+    @on
+    def body() -> None:
+        troubles = [errno.ECONNABORTED, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EMFILE]
+        with Troubled(troubles) as server:
+            server.start()
+            assert ask(server) == b"x"
+            assert server.delays == [0.001, 0.001, 0.002, 0.004, 0.004, 0.004]
+            assert server.delay == server.min_delay
+
+
+SHORT_OF_DESCRIPTORS = """
+import resource
+from coop_plugins.server import StreamServer
+
+class Server(StreamServer):
+    min_delay = 0.001
+    suffered = 0
+
+    def _survive(self, error):
+        self.suffered += 1
+        super()._survive(error)
+
+def handle(client, address):
+    client.sendall(client.recv(10))
+    client.recv(1)
+
+server = Server(("127.0.0.1", 0), handle)
+server.start()
+resource.setrlimit(resource.RLIMIT_NOFILE, (25, 25))
+print(server.server_port, flush=True)
+try:
+    server.serve_forever()
+except KeyboardInterrupt:
+    print(server.suffered > 0)
+"""
+
+
+def test_invariant_4_a_process_that_runs_out_of_descriptors_serves_on(on: Run) -> None:
+    process = subprocess.Popen([sys.executable, "-c", SHORT_OF_DESCRIPTORS], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        port = int(process.stdout.readline())
+
+        @on
+        def body() -> None:
+            clients = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(40)]  # the kernel's queue takes them all
+            for client in clients:
+                client.sendall(b"x")
+            for client in clients:  # each that leaves makes room for another
+                assert client.recv(1) == b"x"
+                client.close()
+
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=10)[0] == "True\n"
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_nothing_is_left_of_connections_that_ended(on: Run) -> None:
+    @on
+    def body() -> None:
+        with StreamServer(LOCAL, echo) as server:
+            server.start()
+            ask(server)
+            counts = []
+            for _ in range(2):
+                coopcore.joinall([spawn(ask, server) for _ in range(50)], timeout=10, raise_error=True)
+                while len(coopcore.get_hub().tasks()) > 2:  # this one, and the one that accepts
+                    sleep(0)
+                counts.append(len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0)
+            assert counts[0] == counts[1]
+
+
+def test_a_broken_listener_ends_serve_forever_with_its_error(on: Run) -> None:
+    @on
+    def body() -> None:
+        server = Troubled([errno.EINVAL])
+        with pytest.raises(OSError, match="trouble"):
+            server.serve_forever()
+        assert server.closed
+
+
+def test_a_broken_listener_is_reported_when_nobody_serves(on: Run, capfd: pytest.CaptureFixture[str]) -> None:
+    @on
+    def body() -> None:
+        server = Troubled([errno.EINVAL])
+        server.start()
+        while server.started:
+            sleep(0)
+        assert server.closed
+
+    assert "trouble" in capfd.readouterr().err
+
+
+# -- stopping -------------------------------------------------------------------------------------------------------------------
+
+
+def test_invariant_5_stop_waits_for_a_bounded_crew_then_kills(on: Run) -> None:
+    @on
+    def body() -> None:
+        counter = Counter()
+        server = StreamServer(LOCAL, counter, spawn=5)
+        server.start()
+        client = spawn(ask, server)
+        while not counter.at_work:
+            sleep(0)
+        stopping = spawn(server.stop, 5)
+        while server.started:
+            sleep(0)
+        with pytest.raises(ConnectionRefusedError):
+            call(server)
+        assert counter.at_work == 1
+        counter.leave = True
+        assert stopping.get(timeout=5) is None
+        assert client.get(timeout=5) == b"done"
+
+        counter = Counter()
+        server = StreamServer(LOCAL, counter, spawn=5)
+        server.start()
+        client = spawn(ask, server)
+        while not counter.at_work:
+            sleep(0)
+        server.stop(0.01)
+        assert counter.at_work == 0
+        assert client.get(timeout=5) == b""
+
+
+def test_without_a_bound_running_handlers_live_on(on: Run) -> None:
+    @on
+    def body() -> None:
+        counter = Counter()
+        server = StreamServer(LOCAL, counter)
+        server.start()
+        client = spawn(ask, server)
+        while not counter.at_work:
+            sleep(0)
+        server.stop()
+        assert counter.at_work == 1
+        counter.leave = True
+        assert client.get(timeout=5) == b"done"
+
+
+def test_invariant_6_the_listener_is_closed_with_the_server(on: Run) -> None:
+    @on
+    def body() -> None:
+        server = StreamServer(LOCAL, echo)
+        with pytest.raises(AttributeError, match="start"):
+            server.socket
+        server.start()
+        listener = server.socket
+        server.close()
+        server.close()
+        assert listener.fileno() == -1
+        with pytest.raises(ValueError, match="no listener"):
+            server.start_accepting()
+
+
+def test_it_can_be_started_again_at_its_port(on: Run) -> None:
+    @on
+    def body() -> None:
+        server = StreamServer(LOCAL, echo)
+        server.start()
+        port = server.server_port
+        server.stop()
+        server.start()
+        assert server.server_port == port
+        assert ask(server) == b"x"
+        server.stop()
+
+
+def test_stop_accepting_leaves_clients_in_the_queue(on: Run) -> None:
+    @on
+    def body() -> None:
+        with StreamServer(LOCAL, echo) as server:
+            server.start()
+            server.stop_accepting()
+            server.start_accepting()
+            server.stop_accepting()
+            client = spawn(ask, server)
+            while client.state != "parked":
+                sleep(0)
+            server.start_accepting()
+            assert client.get(timeout=5) == b"x"
+
+
+def test_serve_forever_ends_with_stop_and_with_an_exception(on: Run) -> None:
+    @on
+    def body() -> None:
+        server = StreamServer(LOCAL, echo)
+        serving = spawn(server.serve_forever)
+        while not server.started:
+            sleep(0)
+        server.stop()
+        assert serving.get(timeout=5) is None
+
+        serving = spawn(server.serve_forever)
+        while not server.started:
+            sleep(0)
+        serving.kill(timeout=5)
+        assert server.closed
+
+
+def test_a_handler_may_stop_its_server(on: Run) -> None:
+    @on
+    def body() -> None:
+        for how in ("default", 3, lambda fn, *args: fn(*args)):
+            server = StreamServer(LOCAL, spawn=how)
+            server.set_handle(lambda client, address, server=server: server.stop())
+            serving = spawn(server.serve_forever)
+            while not server.started:
+                sleep(0)
+            assert ask(server, b"") == b""
+            serving.get(timeout=5)
+            assert server.closed
+
+
+def test_closing_the_listener_itself_ends_the_server_quietly(on: Run, capfd: pytest.CaptureFixture[str]) -> None:
+    @on
+    def body() -> None:
+        server = StreamServer(LOCAL, echo)
+        serving = spawn(server.serve_forever)
+        while not server.started:
+            sleep(0)
+        sleep(0)
+        server.socket.close()
+        assert serving.get(timeout=5) is None
+
+    assert capfd.readouterr().err == ""
+
+
+def test_stop_from_a_callback_on_the_hub_waits_for_nothing(on: Run) -> None:
+    @on
+    def body() -> None:
+        counter = Counter()
+        server = StreamServer(LOCAL, counter, spawn=2)
+        server.start()
+        client = spawn(ask, server)
+        while not counter.at_work:
+            sleep(0)
+        errors = []
+
+        def callback() -> None:
+            try:
+                server.stop()
+            except ParkInHubError as error:
+                errors.append(error)
+
+        coopcore.get_hub().call_soon(callback)
+        while server.started:
+            sleep(0)
+        assert errors == []
+        counter.leave = True
+        assert client.get(timeout=5) == b"done"
+
+
+def test_stop_refuses_a_bad_timeout(on: Run) -> None:
+    @on
+    def body() -> None:
+        with pytest.raises(TypeError):
+            StreamServer(LOCAL, echo).stop("soon")  # type: ignore[arg-type]  # that is the point

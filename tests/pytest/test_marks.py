@@ -1,0 +1,138 @@
+"""What a mark may say, and that anything else is a clear error."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def test_a_list_of_backends_runs_the_test_on_each(run):
+    result = run(
+        """
+        @pytest.mark.coop(backend=["epoll", "selectors"])
+        def test_x(request):
+            sleep(0)
+            kind = type(current_task().hub.backend).__name__
+            assert kind.lower().removesuffix("backend") in request.node.name
+
+        @pytest.mark.coop(backend=["epoll", "selectors"])
+        @pytest.mark.parametrize("n", [1, 2])
+        def test_y(n):
+            sleep(0)
+        """,
+        "-v",
+        passed=6,
+    )
+    for name in ("test_x[[]epoll]", "test_x[[]selectors]", "test_y[[]epoll-1]", "test_y[[]selectors-2]"):
+        result.stdout.fnmatch_lines([f"*::{name} PASSED*"])
+
+
+def test_one_backend(run):
+    run(
+        """
+        @pytest.mark.coop(backend="selectors")
+        def test_x():
+            assert type(current_task().hub.backend).__name__ == "SelectorsBackend"
+        """,
+        passed=1,
+    )
+
+
+def test_marks_add_up_and_the_closest_counts(run):
+    run(
+        """
+        pytestmark = pytest.mark.coop(backend=["epoll", "selectors"])
+
+        def kind():
+            return type(current_task().hub.backend).__name__
+
+        def test_of_the_module():
+            pass
+
+        @pytest.mark.coop
+        def test_adds_nothing():
+            pass
+
+        @pytest.mark.coop(backend="selectors")
+        class TestClass:
+            def test_of_the_class(self):
+                assert kind() == "SelectorsBackend"
+
+            @pytest.mark.coop(backend="epoll")
+            def test_of_its_own(self):
+                assert kind() == "EpollBackend"
+        """,
+        passed=6,
+    )
+
+
+def test_an_async_test_is_an_error_and_the_others_run(run):
+    result = run(
+        """
+        pytestmark = pytest.mark.coop
+
+        async def test_async():
+            pass
+
+        async def test_generator():
+            yield
+
+        def test_plain():
+            sleep(0)
+        """,
+        passed=1,
+        errors=2,
+    )
+    result.stdout.fnmatch_lines(
+        [
+            "test_it.py::test_async is an `async def` test, but marked coop: its body would need an event loop, and a task has none. "
+            "Write it as a plain `def` (calls may block), or take the mark away and use an asyncio plugin."
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("'epoll'", "@pytest.mark.coop takes no positional arguments, but got ('epoll',). Name it: @pytest.mark.coop(backend=...)."),
+        ("bakend='epoll'", "@pytest.mark.coop has no argument 'bakend'; it takes: backend. Check the spelling."),
+        ("backend='epol'", "@pytest.mark.coop(backend='epol'): there is no backend named 'epol'; on offer are: *epoll*selectors*"),
+        ("backend=['epoll', 'epol']", "@pytest.mark.coop(backend='epol'): there is no backend named 'epol'; on offer are: *epoll*selectors*"),
+        ("backend=3", "@pytest.mark.coop(backend=...) takes the name of a backend, or a list of names, not 3."),
+        ("backend=['epoll', None]", "@pytest.mark.coop(backend=...) takes the name of a backend, or a list of names, not None."),
+        ("backend=[]", "@pytest.mark.coop(backend=[[]]) names no backend, so the test would never run. Name at least one, or leave it out."),
+        ("backend=['epoll', 'epoll']", "@pytest.mark.coop(backend=[[]'epoll', 'epoll']) names a backend twice. Name each once."),
+    ],
+)
+def test_wrong_arguments_are_told_at_collection(run, arguments, message):
+    result = run(f"@pytest.mark.coop({arguments})\ndef test_it(): pass", errors=1)
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.stdout.fnmatch_lines(["*ERROR collecting test_it.py*", f"test_it.py::test_it: {message}"])
+
+
+def test_a_list_on_what_cannot_be_parametrised_is_a_usage_error(run):
+    result = run(
+        """
+        import unittest
+
+        @pytest.mark.coop(backend=["epoll", "selectors"])
+        class TestCase(unittest.TestCase):
+            def test_it(self):
+                pass
+        """,
+    )
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        ["ERROR: @pytest.mark.coop(backend=[[]...]) with a list needs a test that can be parametrised, and a TestCaseFunction cannot.*"]
+    )
+
+
+def test_a_backend_that_cannot_be_made_is_an_error_of_the_test(run, monkeypatch):
+    monkeypatch.setenv("COOP_BACKEND", "nonesuch")
+    result = run("@pytest.mark.coop\ndef test_it(): pass\n\ndef test_plain(): pass", errors=1, passed=1)
+    result.stdout.fnmatch_lines(["test_it.py::test_it cannot run in a task: there is no backend named 'nonesuch'; on offer are: *"])
+
+
+@pytest.mark.slow(reason="a session of its own")
+def test_the_mark_is_registered(run_apart):
+    result = run_apart("def test_it(): pass", "--markers")
+    result.stdout.fnmatch_lines(["@pytest.mark.coop(backend=None): run setup, test and teardown in one task of coopcore*"])

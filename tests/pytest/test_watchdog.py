@@ -1,0 +1,425 @@
+"""The invariants of coop_pytest._watchdog: pytest-timeout's mark in marked tests."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+
+import pytest
+
+from coop_pytest import _watchdog
+from coop_pytest._hubs import Hubs
+from coop_pytest._watchdog import Watchdog, without_machinery
+from coopcore import sleep
+
+pytest.importorskip("pytest_timeout")
+
+METHODS = ["signal", "thread"]
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """For tests in which the hub does not answer."""
+    monkeypatch.setattr(_watchdog, "GRACE", 0.1)
+
+
+class Settings:
+    func_only = False
+    disable_debugger_detection = False
+
+    def __init__(self, method, timeout):
+        self.method = method
+        self.timeout = timeout
+
+
+@pytest.fixture
+def hubs():
+    hubs = Hubs()
+    yield hubs
+    hubs.close()
+
+
+# -- 1. Cancelling is final, and may come at any time and any number of times --------------------------------------------------
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_invariant_1_cancelling_is_final(request, hubs, method):
+    handler = signal.getsignal(signal.SIGALRM)
+    timers = threading.active_count()
+    dog = Watchdog(request.node, Settings(method, 30), hubs)
+    dog.cancel()
+    dog.start()
+    dog.start()
+    assert dog.is_running
+    dog.cancel()
+    dog.cancel()
+    assert not dog.is_running
+    assert signal.getsignal(signal.SIGALRM) == handler
+    if method == "signal":
+        assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+    for thread in threading.enumerate():
+        if isinstance(thread, threading.Timer):
+            thread.join(timeout=5)
+    assert threading.active_count() == timers
+
+
+def test_a_question_that_is_answered_after_the_cancel_does_nothing(request, hubs):
+    dog = Watchdog(request.node, Settings("signal", 0.02), hubs)
+
+    def test():
+        dog.start()
+        until = time.monotonic() + 0.06
+        while time.monotonic() < until:
+            pass
+        dog.cancel()
+        sleep(0.001)
+
+    hubs.call(hubs.get(None), test, "a test")
+
+
+# -- 2. The failure is thrown into the test's task, whichever runs ----------------------------------------------------------------
+
+STUCK = """
+def beat():
+    while True:
+        sleep(0.01)
+
+ended = []
+
+@pytest.fixture
+def fixture():
+    yield
+    sleep(0.01)
+    ended.append("fixture")
+
+@pytest.mark.coop
+@pytest.mark.timeout(0.1, method="{method}")
+def test_stuck(fixture):
+    spawn(beat)
+    Queue().get()
+
+@pytest.mark.coop
+def test_next():
+    sleep(0.01)
+    assert ended == ["fixture"]
+    assert current_task().hub.tasks() == [current_task()]
+"""
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_invariant_2_the_stuck_test_fails_alone_with_every_stack(pytester, run, method):
+    result = run(STUCK.format(method=method), "--junitxml=out.xml", failed=1, passed=1)
+    lines = [
+        ">       Queue().get()",
+        "E       Failed: Timeout (>0.1s) from pytest-timeout.",
+        "E       Every task, and what it waits for:",
+        "E       test_stuck (parked, waits for Queue.get of <Queue *",
+        'E         File "*test_it.py", line *, in test_stuck',
+        "E           Queue().get()",
+        "E       beat-* (parked, waits for *sleep*",
+        "E         spawned at *test_it.py:* in test_stuck",
+        'E         File "*test_it.py", line *, in beat',
+        "E           sleep(0.01)",
+        "test_it.py:*: Failed",
+    ]
+    result.stdout.fnmatch_lines(lines)
+    result.stdout.no_fnmatch_line("E *pluggy*")
+    xml = (pytester.path / "out.xml").read_text()
+    assert "Timeout (&gt;0.1s) from pytest-timeout." in xml
+    assert "in beat" in xml
+
+
+def test_the_option_and_the_function_only_form(run):
+    run(STUCK.format(method="signal").replace('@pytest.mark.timeout(0.1, method="signal")', ""), "--timeout=0.5", failed=1, passed=1)
+    run(STUCK.format(method="signal").replace('method="signal"', "func_only=True"), failed=1, passed=1)
+
+
+def test_in_fixtures(run):
+    result = run(
+        """
+        pytestmark = pytest.mark.coop
+
+        def beat():
+            while True:
+                sleep(0.01)
+
+        @pytest.fixture
+        def early():
+            spawn(beat)
+            Queue().get()
+
+        @pytest.fixture
+        def late():
+            yield
+            spawn(beat)
+            Queue().get()
+
+        @pytest.mark.timeout(0.1)
+        def test_one(early):
+            pass
+
+        @pytest.mark.timeout(0.3)
+        def test_two(late):
+            pass
+
+        def test_three():
+            sleep(0.01)
+        """,
+        passed=2,
+        errors=2,
+    )
+    result.stdout.fnmatch_lines(["*ERROR at setup of test_one*", "E *Timeout (>0.1s)*", "*ERROR at teardown of test_two*", "E *Timeout (>0.3s)*"])
+
+
+def test_the_teardown_after_a_failure_has_a_timer_too(run):
+    result = run(
+        """
+        def beat():
+            while True:
+                sleep(0.01)
+
+        @pytest.fixture
+        def late():
+            yield
+            spawn(beat)
+            Queue().get()
+
+        @pytest.mark.coop
+        @pytest.mark.timeout(0.3)
+        def test_it(late):
+            assert 0
+        """,
+        failed=1,
+        errors=1,
+    )
+    result.stdout.fnmatch_lines(["*ERROR at teardown of test_it*", "E *Timeout (>0.3s)*"])
+
+
+def test_a_timer_does_not_hide_a_deadlock(run):
+    result = run(
+        """
+        @pytest.mark.coop
+        @pytest.mark.timeout(20)
+        def test_it():
+            Queue().get()
+        """,
+        failed=1,
+    )
+    result.stdout.fnmatch_lines(["E *Deadlock: *"])
+
+
+def test_an_except_clause_does_not_swallow_it(run):
+    run(
+        """
+        @pytest.mark.coop
+        @pytest.mark.timeout(0.1)
+        def test_it():
+            while True:
+                try:
+                    sleep(3600)
+                except Exception:
+                    pass
+        """,
+        failed=1,
+    )
+
+
+def test_a_busy_test_that_yields_is_reached(run):
+    run(
+        """
+        @pytest.mark.coop
+        @pytest.mark.timeout(0.1)
+        def test_it():
+            while True:
+                sleep(0)
+        """,
+        failed=1,
+    )
+
+
+def test_unmarked_tests_have_the_ordinary_timer(run):
+    result = run(
+        """
+        import time
+
+        @pytest.mark.timeout(0.1)
+        def test_plain():
+            time.sleep(10)
+
+        @pytest.mark.coop
+        def test_marked():
+            sleep(0.01)
+        """,
+        failed=1,
+        passed=1,
+    )
+    result.stdout.fnmatch_lines(["E *Failed: Timeout *0.1s*"])
+    result.stdout.no_fnmatch_line("*Every task*")
+
+
+# -- 3. As long as the hub answers, nobody else is disturbed; if it doesn't, whoever blocks it is ---------------------------------
+
+
+def test_invariant_3_others_are_not_disturbed(run):
+    run(
+        """
+        disturbed = []
+
+        def beat():
+            try:
+                while True:
+                    sleep(0.001)
+            except BaseException as error:
+                disturbed.append(error)
+                raise
+
+        @pytest.mark.coop
+        @pytest.mark.timeout(0.1)
+        def test_stuck():
+            spawn(beat)
+            Queue().get()
+
+        def test_next():
+            assert [type(error) for error in disturbed] == [coopcore.TaskExit]
+        """,
+        failed=1,
+        passed=1,
+    )
+
+
+def test_a_task_that_blocks_the_thread_is_named(run, quick):
+    result = run(
+        """
+        import time
+
+        def block():
+            time.sleep(30)
+
+        @pytest.mark.coop
+        @pytest.mark.timeout(0.1)
+        def test_by_a_task():
+            spawn(block)
+            sleep(30)
+
+        @pytest.mark.coop
+        @pytest.mark.timeout(0.1)
+        def test_by_itself():
+            block()
+
+        @pytest.mark.coop
+        def test_next():
+            sleep(0.01)
+        """,
+        failed=2,
+        passed=1,
+    )
+    words = [
+        "E * Timeout (>0.1s) from pytest-timeout.",
+        "E * The hub did not answer within 0.1 s, because this blocked the thread:",
+        'E * File "*test_it.py", line *, in block',
+        "E * time.sleep(30)",
+        "E * Every task, and what it waits for:",
+    ]
+    result.stdout.fnmatch_lines(["*_ test_by_a_task _*", ">       sleep(30)", *words, "*_ test_by_itself _*", "> * time.sleep(30)", *words])
+    assert result.stdout.str().count("failed, and nobody joined it") == 0
+
+
+def test_a_fixture_that_blocks_outside_while_a_marked_test_waits(run, quick):
+    result = run(
+        """
+        import time
+
+        @pytest.fixture(scope="module", autouse=True)
+        def wide():
+            yield
+            time.sleep(30)
+
+        def test_plain():
+            pass
+
+        @pytest.mark.coop
+        @pytest.mark.timeout(0.3)
+        def test_last():
+            sleep(0)
+        """,
+        passed=2,
+        errors=1,
+    )
+    result.stdout.fnmatch_lines(["E *Timeout (>0.3s) from pytest-timeout.", "E *This ran, outside of any task:", "E *time.sleep(30)"])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param("while True:\n    try:\n        time.sleep(30)\n    except BaseException:\n        pass", id="signal"),
+        pytest.param("time.sleep(30)", id="thread"),
+    ],
+)
+@pytest.mark.slow(reason="sessions of their own, that have to end")
+def test_the_last_resort_is_the_end_of_the_process(pytester, run_apart, body, request):
+    pytester.makeconftest("from coop_pytest import _watchdog\n_watchdog.GRACE = _watchdog.PATIENCE = 0.1")
+    indented = body.replace("\n", "\n            ")
+    result = run_apart(
+        f"""
+        import time
+
+        def beat():
+            while True:
+                sleep(0.01)
+
+        @pytest.mark.coop
+        @pytest.mark.timeout(0.2, method="{request.node.callspec.id}")
+        def test_it():
+            print("printed before")
+            spawn(beat)
+            sleep(0.05)
+            {indented}
+        """
+    )
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["*+ Tasks +*", "test_it (*", "beat-* (*", "*+ Timeout +*", "printed before", "*Stack of MainThread*", "*+ Timeout +*"])
+
+
+def test_a_test_that_swallows_everything_is_told_again(run, monkeypatch):
+    monkeypatch.setattr(_watchdog, "PATIENCE", 0.3)
+    run(
+        """
+        told = []
+
+        @pytest.mark.coop
+        @pytest.mark.timeout(0.05)
+        def test_it():
+            while len(told) < 3:
+                try:
+                    sleep(3600)
+                except BaseException as error:
+                    told.append(error)
+            assert len(set(told)) == 3
+        """,
+        passed=1,
+    )
+
+
+# -- 4. Debuggers ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_invariant_4_a_debugger_is_not_interrupted(run, monkeypatch, method):
+    monkeypatch.setattr("pytest_timeout.is_debugging", lambda: True)
+    source = """
+        @pytest.mark.coop
+        @pytest.mark.timeout(0.02, method="{}")
+        def test_it():
+            sleep(0.1)
+        """
+    run(source.format(method), passed=1)
+    run(source.format(method), "--timeout-disable-debugger-detection", failed=1)
+
+
+def test_machinery_is_left_out_of_reports():
+    import pluggy
+
+    mine = '  File "mine.py", line 4, in y\n    mine()'
+    theirs = f'  spawned at {pluggy.__file__}:3 in x\n  File "{pluggy.__file__}", line 3, in x\n    call()\n    ^^^^\n'
+    assert without_machinery(f"a task\n{theirs}{mine}") == f"a task\n{mine}"

@@ -1,0 +1,70 @@
+"""What type checkers see of the built-in primitives. Checked by ``make lint`` (mypy --strict), never run."""
+
+from __future__ import annotations
+
+from typing import assert_type
+
+from coop_plugins.event import AsyncResult, Event
+from coop_plugins.local import local
+from coop_plugins.lock import BoundedSemaphore, Semaphore
+from coop_plugins.pool import Group, Pool
+from coop_plugins.queue import Empty, Full, Queue
+from coopcore import Task, iwait, spawn
+from coopcore.protocols import Waitable
+
+
+def length(text: str) -> int:
+    return len(text)
+
+
+def events() -> None:
+    event = Event()
+    assert_type(event.wait(timeout=1), bool)
+    result: AsyncResult[int] = AsyncResult()
+    result.set(3)
+    assert_type(result.get(timeout=1), int)
+    assert_type(result.value, int | None)
+    spawn(length, "abc").link(result)
+
+
+def queues() -> None:
+    queue: Queue[int] = Queue(maxsize=3)
+    queue.put(1, timeout=1)
+    queue.put_nowait(2)
+    assert_type(queue.get(), int)
+    assert_type(queue.get(timeout=1), int)
+    assert_type(queue.get_nowait(), int)
+    assert_type(queue.peek(), int)
+    assert_type(queue.qsize(), int)
+    errors: list[type[Exception]] = [Empty, Full]
+    assert errors
+
+
+def locks() -> None:
+    for semaphore in (Semaphore(2), BoundedSemaphore(2)):
+        assert_type(semaphore.acquire(timeout=1), bool)
+        with semaphore:
+            assert_type(semaphore.locked(), bool)
+
+
+def groups() -> None:
+    for group in (Group(), Pool(2)):
+        assert_type(group.spawn(length, "abc"), Task[int])
+        assert_type(group.map(length, ["a", "b"]), list[int])
+        assert_type(list(group.imap(length, ["a"], maxsize=1)), list[int])
+        assert_type(list(group.imap_unordered(length, ["a"])), list[int])
+        assert_type(group.apply(length, ("abc",)), int)
+        assert_type(len(group), int)
+        group.join(timeout=1, raise_error=True)
+        group.kill(timeout=1)
+
+
+def locals_() -> None:
+    mine = local()
+    mine.name = "anything"
+
+
+def all_of_them_can_be_waited_for() -> None:
+    things: list[Waitable] = [Event(), AsyncResult[int](), Semaphore(), spawn(length, "abc")]
+    for thing in iwait(things, timeout=1, count=1):
+        assert_type(thing, Waitable)
