@@ -148,11 +148,11 @@ def _same(value: int) -> int:
 
 # name: (program, operations, the least ratio that issue and design ask for, or None)
 PROGRAMS: dict[str, tuple[Program, int, float | None]] = {
-    "yield, 2 tasks": (yield_2, 200_000, 2.4),
-    "yield, 1,000 tasks": (yield_1000, 200_000, 3.0),
-    "spawn + join, one at a time": (spawn_join, 30_000, 5.0),
+    "yield, 2 tasks": (yield_2, 100_000, 2.4),
+    "yield, 1,000 tasks": (yield_1000, 100_000, 3.0),
+    "spawn + join, one at a time": (spawn_join, 10_000, 5.0),
     "spawn + join, 100,000 at once": (spawn_100k, 100_000, 8.0),
-    "Queue(1) hand-off": (queue_1, 60_000, 5.0),
+    "Queue(1) hand-off": (queue_1, 20_000, 5.0),
     "Queue, never blocking": (queue_free, 200_000, None),
     "Semaphore, free": (semaphore_free, 200_000, None),
     "Semaphore, handed over": (semaphore_hand_over, 60_000, None),
@@ -160,6 +160,6 @@ PROGRAMS: dict[str, tuple[Program, int, float | None]] = {
     "AsyncResult, handed over": (result_hand_over, 40_000, None),
     "100,000 timers that fire": (timers, 100_000, 1.3),
     "Timeout that doesn't fire": (timeouts_unused, 100_000, None),
-    "Pool(100).map": (pool_map, 50_000, None),
-    "Pool(100).imap_unordered": (pool_imap_unordered, 50_000, None),
+    "Pool(100).map": (pool_map, 20_000, None),
+    "Pool(100).imap_unordered": (pool_imap_unordered, 20_000, None),
 }

@@ -148,7 +148,8 @@ class Plugins:
             for offer in offers:
                 if not isinstance(offer, Offer):
                     raise InterfaceError(
-                        f"plugin {origin!r} returned {offer!r} from {_HOOKS[kind]}(), where coopcore.lowlevel.Offer is wanted. Turn it off with {DISABLE}={origin}."
+                        f"plugin {origin!r} returned {offer!r} from {_HOOKS[kind]}(), where coopcore.lowlevel.Offer is wanted. "
+                        f"Turn it off with {DISABLE}={origin}."
                     )
                 if offer.name in found:
                     other = found[offer.name][1]
@@ -289,18 +290,23 @@ def make_hub(
         if not hook.coop_task_failed(task=view, error=error):
             print_failure(view, error)
 
-    hub = Hub(
-        backend=found.make("backend", backend),
-        clock=found.make("clock", clock),
-        timers=found.make("timers", timers),
-        scheduler=found.make("scheduler", scheduler),
-        network=found.make("network", network),
-        on_failure=on_failure,
-        name=name,
-    )
-    for more in (tracers, *hook.coop_tracers(hub=hub)):
-        for tracer in more:
-            hub.add_tracer(tracer)
+    parts = {
+        "clock": found.make("clock", clock),
+        "timers": found.make("timers", timers),
+        "scheduler": found.make("scheduler", scheduler),
+        "network": found.make("network", network),
+    }
+    # Last of the parts, since it holds descriptors: whatever goes wrong from here on must close it.
+    chosen = found.make("backend", backend)
+    try:
+        hub = Hub(backend=chosen, **parts, on_failure=on_failure, name=name)
+        for more in (tracers, *hook.coop_tracers(hub=hub)):
+            for tracer in more:
+                hub.add_tracer(tracer)
+        hook.coop_started(hub=hub)
+    except BaseException:
+        chosen.close()
+        raise
     restore_sigint = shield_sigint()
 
     def on_closed() -> None:
@@ -308,7 +314,6 @@ def make_hub(
         hook.coop_stopping(hub=hub)
 
     hub.on_closed = on_closed
-    hook.coop_started(hub=hub)
     return hub
 
 
@@ -394,7 +399,8 @@ def run(
     running = getattr(getcurrent(), "task", None)
     if running is not None and (running is not running._hub.root or running._hub.tasks()):
         raise HubError(
-            f"run() was called while {running._hub!r} is at work in this thread, in {running!r}. Call main() directly, spawn it, or call run() in another thread."
+            f"run() was called while {running._hub!r} is at work in this thread, in {running!r}. "
+            f"Call main() directly, spawn it, or call run() in another thread."
         )
     hub = make_hub(backend, clock, scheduler, timers, tracers, network=network)
     previous = hub.enter()

@@ -11,8 +11,8 @@ Tasks switch to each other directly (see ``_state``). Control comes to the hub's
 
 The hub never runs code of a user except callbacks, which must not wait.
 
-Fairness: each switch takes one from ``_budget``. When it is spent, `_choose` reads the clock and goes to the hub if 1 ms has passed since the last pass. The
-budget starts at 1 and doubles to 16 while looks come quickly, so that a look costs little when turns are short and happens at every turn when
+Fairness: each switch takes one from ``_budget``. When it is spent, `_choose` reads the clock and goes to the hub if 1 ms has passed since the last
+pass. The budget starts at 1 and doubles to 16 while looks come quickly, so that a look costs little when turns are short and happens at every turn when
 they are long. A timer or a descriptor thus waits at most 1 ms and 16 turns for a pass, and then one lap of ``ready``. Where other threads exist, descriptors wait
 for a poll that is not nearer to the last one than the interpreter's switch interval (see `_poll_is_due`).
 
@@ -35,13 +35,13 @@ import sys
 import threading
 import traceback
 import weakref
+from _thread import get_ident
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from time import monotonic_ns
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from _thread import get_ident
 from greenlet import GreenletExit, getcurrent, greenlet
 
 from . import _report
@@ -440,7 +440,8 @@ class Hub:
         """Set a timer whose ``entry._fire()`` is called after ``seconds``. None for no timer: infinity, or a Timeout that is running already."""
         kind = type(seconds)
         if (kind is float or kind is int) and 0 < seconds < _LONG:
-            return self._add_timer(self._now() + int(seconds * NANOSECONDS), entry)
+            now, add = self._now, self._add_timer
+            return add(now() + int(seconds * NANOSECONDS), entry)
         return self._arm_unusual(entry, seconds)
 
     def _arm_unusual(self, entry: Any, seconds: Any) -> Any:
@@ -513,9 +514,7 @@ class Hub:
     def _interest(self, fd: int) -> int:
         reader = self._waits.get(fd)
         writer = self._waits.get(~fd)
-        return (READABLE if reader is not None and reader.task is not None else 0) | (
-            WRITABLE if writer is not None and writer.task is not None else 0
-        )
+        return (READABLE if reader is not None and reader.task is not None else 0) | (WRITABLE if writer is not None and writer.task is not None else 0)
 
     def _rearm(self, fd: int) -> None:
         """A level-triggered backend has reported or forgotten ``fd``: watch it for whoever still waits there."""
@@ -604,7 +603,8 @@ class Hub:
         missing = sorted(name for name in _TRACER_EVENTS if not callable(getattr(tracer, name, None)))
         if missing:
             raise InterfaceError(
-                f"{tracer!r} is not a tracer: it lacks {', '.join(missing)}. Each method of coopcore.protocols.Tracer is called; leave the body empty for what is not of interest."
+                f"{tracer!r} is not a tracer: it lacks {', '.join(missing)}. Each method of coopcore.protocols.Tracer is called; "
+                f"leave the body empty for what is not of interest."
             )
         self._tracers = (*self._tracers, tracer)
         self._append = self._traced_append

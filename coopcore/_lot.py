@@ -18,7 +18,6 @@ from typing import Any
 from ._state import current_task, park_task, unpark
 from ._task import Task, hide_frames
 
-
 hide_frames(__file__)
 
 

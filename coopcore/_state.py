@@ -33,10 +33,10 @@ Invariants
 
 from __future__ import annotations
 
+from _thread import get_ident
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from _thread import get_ident
 from greenlet import getcurrent
 
 from .errors import ParkInHubError, WrongThreadError
@@ -128,7 +128,8 @@ def park_task(task: Task[Any], reason: object, timeout: float | None = None) -> 
     task._reason = reason
     hub._budget = budget = hub._budget - 1
     if budget > 0 and hub._ready:
-        hub._popleft().switch()
+        popleft = hub._popleft  # a local name: Python 3.11 looks up a method call on a slot the slow way
+        popleft().switch()
     else:
         hub._choose_for(task).switch()
     outcome = task._outcome
@@ -149,10 +150,12 @@ def yield_now() -> None:
     except AttributeError:
         task = _adopt()
     hub = task._hub
-    hub._append_yielded(task)
+    append = hub._append_yielded
+    append(task)
     hub._budget = budget = hub._budget - 1
     if budget > 0:
-        hub._popleft().switch()
+        popleft = hub._popleft
+        popleft().switch()
     else:
         hub._choose_for(task).switch()
     if task._pending is not None:
@@ -172,7 +175,8 @@ def unpark(task: Task[Any], value: Any = True) -> bool:
         raise_wrong_thread(hub, "unpark()")
     task._reason = None
     task._outcome = value
-    hub._append(task)
+    append = hub._append
+    append(task)
     return True
 
 

@@ -57,7 +57,8 @@ def _start(task: Task[Any]) -> None:
     else:
         task._phase = SCHEDULED
         hub._tasks[task.ident] = task
-        hub._append(task)
+        append = hub._append
+        append(task)
 
 
 def spawn_later(seconds: float, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Task[T]:
@@ -79,10 +80,12 @@ def sleep(seconds: float = 0, ref: bool = True) -> None:
         except AttributeError:
             task = current_task()
         hub = task._hub
-        hub._append_yielded(task)
+        append = hub._append_yielded
+        append(task)
         hub._budget = budget = hub._budget - 1
         if budget > 0:
-            hub._popleft().switch()
+            popleft = hub._popleft
+            popleft().switch()
         else:
             hub._choose_for(task).switch()
         if task._pending is not None:

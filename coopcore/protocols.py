@@ -78,7 +78,8 @@ class Backend(Protocol):
         """Wait at most ``timeout`` (None: for ever, 0: not at all) and return ``(fd, events)`` for what is ready.
 
         An error or a hang-up is reported with every direction that was asked for, so that whoever waits tries its call and
-        meets the error itself; the bits ``ERROR`` and ``HANGUP`` alone stand for both directions. Returns early, perhaps with nothing, after `wake`. May switch greenlets (a hosted loop).
+        meets the error itself; the bits ``ERROR`` and ``HANGUP`` alone stand for both directions.
+        Returns early, perhaps with nothing, after `wake`. May switch greenlets (a hosted loop).
         """
 
     def wake(self) -> None:
@@ -102,8 +103,9 @@ class Network(Protocol):
     def socketpair(self, family: int | None = None, type: int = -1, proto: int = 0) -> tuple[_stdlib_socket.socket, _stdlib_socket.socket]:
         """Two connected ones."""
 
-    def getaddrinfo(self, host: str | bytes | None, port: str | bytes | int | None, family: int = 0, type: int = 0,
-                    proto: int = 0, flags: int = 0) -> list[tuple[Any, ...]]:
+    def getaddrinfo(
+        self, host: str | bytes | None, port: str | bytes | int | None, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
+    ) -> list[tuple[Any, ...]]:
         """As ``socket.getaddrinfo``. May park the calling task; must not block the hub."""
 
 
@@ -131,7 +133,8 @@ class Clock(Protocol):
 class TimerQueue(Protocol):
     """Entries ordered by deadline. Setting and cancelling are the cheap operations: most timeouts never fire.
 
-    An entry is opaque to the queue and may be added twice. One that was cancelled or handed out is no longer referred to. Of two entries with one deadline the first added is due first.
+    An entry is opaque to the queue and may be added twice. One that was cancelled or handed out is no longer referred to.
+    Of two entries with one deadline the first added is due first.
     """
 
     def add(self, deadline: Nanoseconds, callback: Any) -> Any:

@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar, cast
 
 from coopcore import Task, Timeout
-from coopcore.lowlevel import Hub, current_hub, current_task, hide_frames, park, unpark
+from coopcore.lowlevel import Hub, current_hub, current_task, hide_frames, park_task, unpark
 
 hide_frames(__file__)
 
@@ -83,7 +83,7 @@ class _Waitable:
         line = self._line
         line.append(task)
         try:
-            woken = park(self, timeout)
+            woken = park_task(task, self, timeout)
         except BaseException:
             self._leave_line(task)
             raise

@@ -30,10 +30,8 @@ from operator import index
 from types import TracebackType
 from typing import Any
 
-from greenlet import getcurrent
-
 from coopcore import Task
-from coopcore.lowlevel import current_hub, current_task, hide_frames, park, unpark
+from coopcore.lowlevel import current_hub, current_task, hide_frames, park_task, running_task, unpark
 
 hide_frames(__file__)
 
@@ -83,10 +81,7 @@ class Semaphore:
             self._value = value - 1
             if self._is_lock:
                 # Not current_task(): a lock taken while a module is imported, or in a thread without a hub, must not make a hub.
-                try:
-                    self._holder = getcurrent().task
-                except AttributeError:
-                    self._holder = None
+                self._holder = running_task()
             return True
         if timeout is None:
             if not blocking:
@@ -99,7 +94,7 @@ class Semaphore:
         line = self._line
         line.append(task)
         try:
-            if park(self, timeout):
+            if park_task(task, self, timeout):
                 return True
         except BaseException:
             _leave(line, task)
@@ -120,7 +115,7 @@ class Semaphore:
         while line:
             # An entry leaves only after its wake: if that raises, for a task of another thread, nothing has changed.
             entry = line[0]
-            if entry.__class__ is _Watch:
+            if type(entry) is _Watch:
                 self._tell(entry, n)
                 line.popleft()
             else:
@@ -136,7 +131,7 @@ class Semaphore:
         return value
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        if self._line or self.__class__ is not Semaphore:
+        if self._line or type(self) is not Semaphore:
             self.release()
         else:  # what release() would do: the call costs a fifth of an uncontended block
             self._value += 1
@@ -151,10 +146,11 @@ class Semaphore:
         """
         if self._value:
             return self._value
-        watch = _Watch(current_task())
+        task = current_task()
+        watch = _Watch(task)
         self._line.append(watch)
         try:
-            free = park(self, timeout)
+            free = park_task(task, self, timeout)
         except BaseException:
             _leave(self._line, watch)
             raise
@@ -174,7 +170,7 @@ class Semaphore:
     def unlink(self, callback: Callable[[Any], object]) -> None:
         """Undo the first `rawlink` of this callback. Quiet if there is none, or it was called."""
         for entry in self._line:
-            if entry.__class__ is _Watch and entry.callback == callback:
+            if type(entry) is _Watch and entry.callback == callback:
                 self._line.remove(entry)
                 return
         if self._due and callback in self._due:

@@ -31,7 +31,7 @@ from typing import Any, Generic, TypeVar, overload
 
 from coopcore import Task, TaskExit, Timeout, current_task, killall, spawn
 from coopcore.errors import JoinSelfError, WrongThreadError
-from coopcore.lowlevel import ParkingLot, current_hub, hide_frames, on_hub, yield_now
+from coopcore.lowlevel import ParkingLot, current_hub, hide_frames, on_hub, spawn_linked, yield_now
 
 T = TypeVar("T")
 
@@ -455,8 +455,11 @@ class _Calls:
         group, func, running = self.group, self.func, self.running
         members = group._members
         make, spread, item_ended = group.task_class, self.spread, self.item_ended
+        plain = make is Task
         for item in self.items:
-            task = make(func, *item) if spread else make(func, item)
+            args = item if spread else (item,)
+            # A class of the user's own makes its task before the wait for a slot, as Group.spawn does.
+            task = None if plain else make(func, *args)
             if self.room > 0:
                 self.room -= 1
             else:
@@ -465,16 +468,19 @@ class _Calls:
                 group._free -= 1
             else:
                 group._entrants.park()
+            # One link that also lets the task leave the group is faster than two.
             try:
-                task.start()
+                if task is None:
+                    task = spawn_linked(func, args, item_ended)
+                else:
+                    task.start()
+                    task.rawlink(item_ended)
             except BaseException:
                 group._return_slot()
                 raise
             members[task] = None
             running[task] = self.started
             self.started += 1
-            # One link that also lets the task leave the group is faster than two.
-            task.rawlink(item_ended)
 
     def fed_by(self, feeder: Task[Any]) -> None:
         """This task, not started yet, is going to run `feed`."""
@@ -533,7 +539,7 @@ class _Stream(_Calls):
             raise StopIteration
         if self.bounded and not self.space.unpark():
             self.room += 1
-        return outcome.task.get() if outcome.__class__ is _Failed else outcome
+        return outcome.task.get() if type(outcome) is _Failed else outcome
 
 
 class _OrderedStream(_Stream):
@@ -563,13 +569,13 @@ class _Collection(_Calls):
 
     def arrive(self, place: int, outcome: Any) -> None:
         self.outcomes[place] = outcome
-        if self.failing or outcome.__class__ is _Failed:
+        if self.failing or type(outcome) is _Failed:
             self.failing = True
             self.look_for_failure()
 
     def look_for_failure(self) -> None:
         while self.due in self.outcomes:
-            if self.outcomes[self.due].__class__ is _Failed:
+            if type(self.outcomes[self.due]) is _Failed:
                 self.readers.unpark()
                 return
             self.due += 1

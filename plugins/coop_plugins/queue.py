@@ -40,7 +40,7 @@ from queue import Empty, Full
 from typing import Any, Generic, TypeVar
 
 from coopcore import Task, Timeout
-from coopcore.lowlevel import check_seconds, current_hub, current_task, hide_frames, park, unpark
+from coopcore.lowlevel import check_seconds, current_hub, current_task, hide_frames, park_task, unpark
 
 if sys.version_info >= (3, 13):
     from queue import ShutDown
@@ -180,7 +180,7 @@ class Queue(Generic[T]):
         while getters:
             # An entry leaves only after its wake: if that raises, for a task of another thread, nothing has changed.
             entry = getters[0]
-            if entry.__class__ is _Peeker:
+            if type(entry) is _Peeker:
                 unpark(entry.task, value)
                 getters.popleft()
             else:
@@ -199,7 +199,7 @@ class Queue(Generic[T]):
         while getters and self._qsize():
             entry = getters[0]
             handed = _Handed()
-            peeks = entry.__class__ is _Peeker
+            peeks = type(entry) is _Peeker
             woken = unpark(entry.task if peeks else entry, handed)
             getters.popleft()
             if woken:
@@ -219,7 +219,7 @@ class Queue(Generic[T]):
         putters.append(entry)
         self._stock = ()
         try:
-            failed = park(self, timeout)
+            failed = park_task(task, self, timeout)
         except BaseException:
             _leave(putters, entry)
             raise
@@ -311,7 +311,7 @@ class Queue(Generic[T]):
         getters.append(entry)
         self._room = -1
         try:
-            item = park(self, timeout)
+            item = park_task(task, self, timeout)
         except BaseException:
             _leave(getters, entry)
             raise
@@ -322,7 +322,7 @@ class Queue(Generic[T]):
             return False
         if item is _SHUT_DOWN:
             raise ShutDown
-        if item.__class__ is _Handed:
+        if type(item) is _Handed:
             if item.error is not None:
                 raise item.error
             return item.item
@@ -361,7 +361,7 @@ class Queue(Generic[T]):
         joiners = self._joiners
         joiners.append(task)
         try:
-            woken = park(_Joining(self), timeout)
+            woken = park_task(task, _Joining(self), timeout)
         except BaseException:
             _leave(joiners, task)
             raise
@@ -470,7 +470,7 @@ def _checked_maxsize(maxsize: Any) -> int:
 
 
 def _check_timeout(timeout: Any) -> None:
-    if timeout.__class__ is float or timeout.__class__ is int:
+    if type(timeout) is float or type(timeout) is int:
         if timeout >= 0:
             return
     elif isinstance(timeout, Timeout):
@@ -494,9 +494,9 @@ def _wake_all(line: deque[Any], value: object) -> None:
 
 
 def _task_of(entry: Any) -> Task[Any]:
-    if entry.__class__ is tuple:
+    if type(entry) is tuple:
         return entry[0]  # type: ignore[no-any-return]  # a putter: the task and its item
-    return entry.task if entry.__class__ is _Peeker else entry
+    return entry.task if type(entry) is _Peeker else entry
 
 
 def _refuse_other_thread(entry: Any) -> None:

@@ -178,7 +178,7 @@ class _Pipe(io.RawIOBase):
         self._waiting += 1
         try:
             with hub.promise(f"pipe {self.name} to a child"):
-                hub.wait_fd(self.fileno(), direction, edge=True)
+                hub.wait_fd(self.fileno(), direction, edge=True, what=f"{self.name} of a child")
         finally:
             self._waiting -= 1
 
@@ -364,7 +364,7 @@ def _open_pidfd(pid: int) -> int | None:
 
 def _wait_and_close(pidfd: int) -> None:
     try:
-        wait_readable(pidfd)
+        wait_readable(pidfd, what="the end of a child")
     finally:
         notify_closing(pidfd)
         os.close(pidfd)

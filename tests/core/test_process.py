@@ -32,7 +32,7 @@ def test_at_exit_every_finally_of_a_plain_script_runs() -> None:
 
 @pytest.mark.slow(reason="waits the second that a task is given")
 def test_at_exit_a_task_that_will_not_end_is_abandoned_after_a_second() -> None:
-    out, err = python("""
+    _out, err = python("""
         import warnings; warnings.simplefilter("default")
         from coopcore import spawn, sleep, TaskExit
         def body():

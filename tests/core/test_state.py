@@ -304,4 +304,4 @@ def test_yield_goes_round_in_fifo_order() -> None:
 
 
 def test_a_lone_yielder_goes_on() -> None:
-    assert run(lambda: [sleep(0) for _ in range(100)][0]) is None
+    assert run(lambda: next(sleep(0) for _ in range(100))) is None

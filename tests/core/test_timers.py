@@ -69,12 +69,17 @@ def test_invariant_4_blank_handles_do_not_pile_up() -> None:
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(st.one_of(
-    st.tuples(st.just("add"), st.integers(0, 6 << SHIFT)),
-    st.tuples(st.just("cancel"), st.integers(0, 30)),
-    st.tuples(st.just("pop"), st.integers(0, 6 << SHIFT)),
-    st.tuples(st.just("compact"), st.just(0)),
-), max_size=40))
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("add"), st.integers(0, 6 << SHIFT)),
+            st.tuples(st.just("cancel"), st.integers(0, 30)),
+            st.tuples(st.just("pop"), st.integers(0, 6 << SHIFT)),
+            st.tuples(st.just("compact"), st.just(0)),
+        ),
+        max_size=40,
+    )
+)
 def test_invariant_3_length_and_order_agree_with_a_sorted_list(steps: list[tuple[str, int]]) -> None:
     timers = BucketTimers()
     model: list[tuple[int, int]] = []

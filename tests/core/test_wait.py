@@ -26,7 +26,9 @@ def test_sleep_lasts_at_least_as_long_as_asked() -> None:
     run(main)
 
 
-@pytest.mark.parametrize(("bad", "error"), [(-1, ValueError), (-0.5, ValueError), ("1s", TypeError), (None, TypeError), (float("nan"), ValueError), ([], TypeError)])
+@pytest.mark.parametrize(
+    ("bad", "error"), [(-1, ValueError), (-0.5, ValueError), ("1s", TypeError), (None, TypeError), (float("nan"), ValueError), ([], TypeError)]
+)
 def test_sleep_refuses_what_is_no_span(bad: Any, error: type[Exception]) -> None:
     with pytest.raises(error, match="the time to sleep|cannot wait for"):
         run(sleep, bad)
@@ -188,7 +190,7 @@ def test_iwait_yields_what_became_ready_while_nobody_looked() -> None:
             seen.append(task)
             sleep(0.002)
         assert seen == tasks
-        assert [task for task in iwait(tasks, count=2)] == tasks[:2]
+        assert list(iwait(tasks, count=2)) == tasks[:2]
         assert len(list(iwait([tasks[0], tasks[0]]))) == 1
 
     run(main)

@@ -1,16 +1,14 @@
 """Which network the sockets of a hub are made of: the kernel's, unless another one is asked for.
 
-``COOP_NETWORK`` names an offer of `coop_networks()`; `use_network` sets one for the present hub. It is chosen once for each hub, when the
-hub's first socket is made.
+``COOP_NETWORK`` or ``run(network=...)`` names an offer of `coop_networks()` when the hub is made; `use_network` sets one for the present hub.
 """
 
 from __future__ import annotations
 
 import socket as _stdlib
-from weakref import WeakKeyDictionary
 
 from coopcore.errors import InterfaceError
-from coopcore.lowlevel import Hub, Network, current_hub, hide_frames, plugins
+from coopcore.lowlevel import Network, current_hub, hide_frames
 
 from ._resolve import AddressInfo, system_getaddrinfo
 
@@ -39,16 +37,11 @@ class KernelNetwork:
 
 
 _kernel = KernelNetwork()
-_networks: WeakKeyDictionary[Hub, Network] = WeakKeyDictionary()
 
 
 def current_network() -> Network:
-    """The network of this thread's hub."""
-    hub = current_hub()
-    network = _networks.get(hub)
-    if network is None:
-        network = _networks[hub] = plugins().make("network", None) or _kernel
-    return network
+    """The network of this thread's hub: what it was made with, else the kernel's."""
+    return current_hub().network or _kernel
 
 
 def use_network(network: Network) -> Network:
@@ -62,7 +55,7 @@ def use_network(network: Network) -> Network:
             f"{network!r} is not a network: it lacks {missing}. coopcore.protocols.Network says what each method does; pass an object that has all three."
         )
     previous = current_network()
-    _networks[current_hub()] = network
+    current_hub().network = network
     return previous
 
 
