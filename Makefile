@@ -1,11 +1,12 @@
 # What people and CI run. Needs make and a Python 3.11 or newer; everything else is put into a virtual environment, .venv-<version>.
-# PYTHON=python3.12 chooses another Python than python3. ARGS="-k queue" adds arguments to pytest.
+# PYTHON=python3.12 chooses another Python than python3. ARGS="-k queue" adds arguments to pytest. JOBS=1 runs the tests in one process.
 
 .PHONY: help demo test test-all lint coverage wheel bench soak format clean
 .DEFAULT_GOAL := help
 
 export PYTHON ?=
 ARGS ?=
+JOBS ?= 2
 
 help:
 	@echo "make demo       run the eleven example programs"
@@ -22,7 +23,7 @@ demo:
 	@python=$$(scripts/venv demo) && "$$python" scripts/demo.py
 
 test:
-	@python=$$(scripts/venv dev) && "$$python" -m pytest $(ARGS)
+	@python=$$(scripts/venv dev) && "$$python" -m pytest -n $(JOBS) $(ARGS)
 
 test-all:
 	@pythons=$$(PYTHON= scripts/pythons) && status=0 && \
@@ -36,10 +37,10 @@ lint:
 
 coverage:
 	@python=$$(scripts/venv dev) && "$$python" -m coverage erase && \
-	"$$python" -m coverage run -m pytest -m "not soak and not slow" $(ARGS) && "$$python" -m coverage combine --quiet && "$$python" -m coverage report
+	"$$python" -m coverage run -m pytest -n $(JOBS) -m "not soak and not slow" $(ARGS) && "$$python" -m coverage combine --quiet && "$$python" -m coverage report
 
 wheel:
-	@python=$$(scripts/venv dev) && scripts/wheel-test "$$python" $(ARGS)
+	@python=$$(scripts/venv dev) && scripts/wheel-test "$$python" -n $(JOBS) $(ARGS)
 
 bench:
 	@python=$$(scripts/venv dev) && "$$python" -m benchmarks.startup && "$$python" -m benchmarks

@@ -13,8 +13,8 @@ The hub never runs code of a user except callbacks, which must not wait.
 
 Fairness: each switch takes one from ``_budget``. When it is spent, `_choose` reads the clock and goes to the hub if 1 ms has passed since the last
 pass. The budget starts at 1 and doubles to 16 while looks come quickly, so that a look costs little when turns are short and happens at every turn when
-they are long. A timer or a descriptor thus waits at most 1 ms and 16 turns for a pass, and then one lap of ``ready``. Where other threads exist, descriptors wait
-for a poll that is not nearer to the last one than the interpreter's switch interval (see `_poll_is_due`).
+they are long. A timer or a descriptor thus waits at most 1 ms and 16 turns for a pass, and then one lap of ``ready``. Where other threads exist, descriptors
+wait for a poll that is not nearer to the last one than the interpreter's switch interval (see `_poll_is_due`).
 
 Invariants
 ==========
