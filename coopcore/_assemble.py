@@ -16,8 +16,10 @@ import atexit
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterable, Sequence
+import traceback
+from collections.abc import Callable, Sequence
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, TypeVar
 
 import pluggy
@@ -27,8 +29,9 @@ from . import hookspecs
 from ._hub import Hub
 from ._interrupt import shield_sigint
 from ._report import print_failure, warn
-from ._state import raise_park_in_hub, set_adopter
+from ._state import on_hub, raise_park_in_hub, running_task, set_adopter
 from ._task import Task, TaskRecord
+from ._timeout import check_seconds
 from .errors import (
     HubError,
     InterfaceError,
@@ -56,6 +59,7 @@ _HOOKS = {
     "primitive": "coop_primitives",
     "command": "coop_commands",
 }
+_WORDS = {"timers": "timer queue"}
 _PROTOCOLS: dict[str, Any] = {"backend": Backend, "network": Network, "clock": Clock, "timers": TimerQueue, "scheduler": Scheduler}
 
 
@@ -82,7 +86,7 @@ class Plugins:
             package = point.module.partition(".")[0]
             for kind, name in (("plugin", point.name), ("import package", package)):
                 owner = seen.setdefault(f"{kind} {name}", (dist, point.value))
-                if owner[0] != dist:
+                if owner[0] != dist and not (name == package and kind == "import package" and _is_namespace(package)):
                     raise OfferConflictError(
                         f"two distributions, {owner[0]!r} and {dist!r}, both ship the {kind} {name!r}; only one could ever be imported. "
                         f"Uninstall one of them, or set {DISABLE}={owner[0]} or {DISABLE}={dist}."
@@ -123,6 +127,20 @@ class Plugins:
                 f"Check its spelling against coopcore.hookspecs, or turn the plugin off with {DISABLE}={name}."
             ) from error
 
+    def call(self, hook: str, *args: Any) -> list[Any]:
+        """What every plugin answers to a hook. ``args`` are those of its specification, of which an implementation may take the first few."""
+        answers = []
+        for impl in getattr(self.manager.hook, hook).get_hookimpls():
+            origin = impl.plugin_name
+            try:
+                answers.append(impl.function(*args[: len(impl.argnames)]))
+            except Exception as error:
+                raise PluginError(
+                    f"plugin {origin!r} of {self._origins.get(origin, '?')!r} failed in {hook}(): "
+                    f"{type(error).__name__}: {error}. Turn it off with {DISABLE}={origin}."
+                ) from error
+        return answers
+
     # -- choice ---------------------------------------------------------------------------------------------------------
 
     def offers(self, kind: str) -> dict[str, Offer]:
@@ -139,7 +157,7 @@ class Plugins:
         for impl in getattr(self.manager.hook, _HOOKS[kind]).get_hookimpls():
             origin = impl.plugin_name
             try:
-                offers: Iterable[Any] = impl.function()
+                offers = list(impl.function())
             except Exception as error:
                 raise PluginError(
                     f"plugin {origin!r} of {self._origins.get(origin, '?')!r} failed in {_HOOKS[kind]}(): "
@@ -167,7 +185,8 @@ class Plugins:
         if name not in offers:
             known = ", ".join(sorted(offers)) or "none"
             raise UnknownOfferError(
-                f"there is no {kind} named {name!r}; on offer are: {known}. Check the spelling, or install the distribution that offers it."
+                f"there is no {_WORDS.get(kind, kind)} named {name!r}; on offer are: {known}. Check the spelling where it was asked for "
+                f"(an argument, a mark, or the variable COOP_{kind.upper()}), or install the distribution that offers it."
             )
         offer, origin = offers[name]
         _check_interface(offer.interface, f"{kind} {name!r} of plugin {origin!r}", origin)
@@ -234,6 +253,12 @@ class Plugins:
         return made
 
 
+def _is_namespace(package: str) -> bool:
+    """True for a package without files of its own, of which several distributions may ship a part."""
+    spec = find_spec(package)
+    return spec is not None and spec.origin is None
+
+
 def _check_interface(wanted: object, who: str, switch: str) -> None:
     if not isinstance(wanted, int) or wanted > INTERFACE_VERSION:
         raise InterfaceError(
@@ -287,8 +312,12 @@ def make_hub(
     hook = found.manager.hook
 
     def on_failure(view: TaskRecord, error: BaseException) -> None:
-        if not hook.coop_task_failed(task=view, error=error):
-            print_failure(view, error)
+        dealt_with = False
+        try:
+            dealt_with = bool(hook.coop_task_failed(task=view, error=error))
+        finally:
+            if not dealt_with:
+                print_failure(view, error)
 
     parts = {
         "clock": found.make("clock", clock),
@@ -300,10 +329,14 @@ def make_hub(
     chosen = found.make("backend", backend)
     try:
         hub = Hub(backend=chosen, **parts, on_failure=on_failure, name=name)
-        for more in (tracers, *hook.coop_tracers(hub=hub)):
+        for more in (tracers, *found.call("coop_tracers", hub)):
             for tracer in more:
                 hub.add_tracer(tracer)
-        hook.coop_started(hub=hub)
+        previous = hub.enter()
+        try:
+            found.call("coop_started", hub)
+        finally:
+            hub.leave(previous)
     except BaseException:
         chosen.close()
         raise
@@ -311,7 +344,7 @@ def make_hub(
 
     def on_closed() -> None:
         restore_sigint()
-        hook.coop_stopping(hub=hub)
+        found.call("coop_stopping", hub)
 
     hub.on_closed = on_closed
     return hub
@@ -340,6 +373,7 @@ def _adopt() -> Task[Any]:
         return main
     task = Task._for_greenlet(stack, main._hub, f"greenlet-{id(stack):x}")
     stack.task = task
+    main._hub._adopted.add(task)
     return task
 
 
@@ -396,7 +430,10 @@ def run(
     """
     if not callable(main):
         raise TypeError(f"run() needs a function, not {main!r}. Pass the function and its arguments apart: run(main, arg).")
-    running = getattr(getcurrent(), "task", None)
+    if on_hub():
+        raise_park_in_hub()
+    check_seconds(close_timeout, "close_timeout")
+    running = running_task()
     if running is not None and (running is not running._hub.root or running._hub.tasks()):
         raise HubError(
             f"run() was called while {running._hub!r} is at work in this thread, in {running!r}. "
@@ -437,22 +474,32 @@ def _after_fork_in_child() -> None:
     What the parent's hub held is kept for ever: collected, its parked tasks would run the parent's ``finally`` blocks here.
     """
     stack = getcurrent()
-    task: Task[Any] | None = getattr(stack, "task", None)
-    if task is None:
-        return
-    _kept_after_fork.append(task._hub)
-    task._hub.abandon_after_fork(_end_forked_child)
-    del stack.task
+    for name in ("task", "hub"):
+        owner = getattr(stack, name, None)
+        if owner is not None:
+            hub: Hub = owner if name == "hub" else owner._hub
+            _kept_after_fork.append(hub)
+            hub.abandon_after_fork(_end_forked_child)
+            delattr(stack, name)
 
 
-def _end_forked_child() -> None:
-    """The task that forked has returned, in the child: there is no other stack to go on with, so the process ends here."""
+def _end_forked_child(error: BaseException | None = None) -> None:
+    """The task that forked has ended, in the child: there is no other stack to go on with, so the process ends here, as a script would."""
+    status: Any = 0
+    if isinstance(error, SystemExit):
+        status = error.code
+    elif error is not None:
+        traceback.print_exception(error)
+        status = 1
+    if status is not None and not isinstance(status, int):
+        print(status, file=sys.stderr)
+        status = 1
     task: Task[Any] | None = getattr(getcurrent(), "task", None)
     if task is not None:
         task._hub.close(timeout=1.0)
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(status or 0)
 
 
 _kept_after_fork: list[Hub] = []

@@ -38,6 +38,7 @@ import weakref
 from _thread import get_ident
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from time import monotonic_ns
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -47,9 +48,9 @@ from greenlet import GreenletExit, getcurrent, greenlet
 from . import _report
 from ._clock import RealClock
 from ._inbox import Inbox
-from ._state import IDLE, NANOSECONDS, STARTED, current_task, park_task, throw_in, unpark, yield_now
+from ._state import IDLE, NANOSECONDS, SCHEDULED, STARTED, current_task, park_task, raise_wrong_thread, throw_in, unpark, yield_now
 from ._task import Failure, Task, TaskRecord, Worker, work
-from ._timeout import Timeout, check_seconds
+from ._timeout import LONG, Timeout, check_seconds
 from ._timers import BucketTimers
 from .errors import BusyResourceError, ClosedResourceError, Deadlock, HubClosedError, HubError, InterfaceError, LeftBehindWarning, TaskExit
 from .protocols import ERROR, HANGUP, READABLE, WRITABLE, Backend, Clock, Network, Ready, Scheduler, TimerQueue
@@ -59,7 +60,6 @@ if TYPE_CHECKING:
 
 _LAP = 1_000_000  # ns between passes while tasks are busy
 _MOST_BUDGET = 16
-_LONG = 10**10  # seconds; nobody waits for longer
 _PAST = -1  # a deadline that makes Clock.wait look without waiting
 _TRACER_EVENTS = ("task_spawned", "task_started", "task_parked", "task_unparked", "task_exited", "task_failed")
 _IDLE_WORKERS = 512  # each keeps some 20 KB of stack
@@ -115,9 +115,12 @@ class Promise:
         hub._promises[id(self)] = self
 
     def close(self) -> None:
-        """It is over. Harmless when repeated."""
-        hub, self._hub = self._hub, None
-        if hub is not None:
+        """It is over. Harmless when repeated. From any thread."""
+        hub = self._hub
+        if hub is not None and hub._thread != get_ident():
+            hub._inbox.put(self.close, ())  # wakes the hub, which may have nothing left to wait for
+        elif hub is not None:
+            self._hub = None
             del hub._promises[id(self)]
 
     def __enter__(self) -> Promise:
@@ -138,6 +141,7 @@ class Hub:
     __slots__ = (
         "__weakref__",
         "_add_timer",
+        "_adopted",
         "_allowance",
         "_append",
         "_append_yielded",
@@ -229,6 +233,7 @@ class Hub:
         self._idle: list[Worker] = []
         self._idle_limit = _IDLE_WORKERS
         self._failures: weakref.WeakSet[Failure] = weakref.WeakSet()
+        self._adopted: weakref.WeakSet[Task[Any]] = weakref.WeakSet()  # of greenlets that others made
         self._on_failure = on_failure or _report.print_failure
         self._tracers: tuple[Tracer, ...] = ()
         # What may still happen.
@@ -261,18 +266,25 @@ class Hub:
 
     def _loop(self) -> None:
         while not self._stopping:
-            if self._to_begin is not None:
-                self._begin_in_new_worker()
-            elif self._next is not None:
-                entry, self._next = self._next, None
-                entry.switch()
-            else:
-                if self._callbacks_due:
-                    self._run_callbacks()
-                if self._pass_due or not self._ready:
-                    self._pass()
-                if self._ready:
-                    self._popleft().switch()
+            try:
+                if self._to_begin is not None:
+                    self._begin_in_new_worker()
+                elif self._next is not None:
+                    entry, self._next = self._next, None
+                    entry.switch()
+                else:
+                    if self._callbacks_due:
+                        self._run_callbacks()
+                    if self._pass_due or not self._ready:
+                        self._pass()
+                    if self._ready:
+                        self._popleft().switch()
+            except GreenletExit:
+                raise  # this hub itself is being collected
+            except BaseException as error:
+                # Out of a signal handler, on this stack or on that of a worker between two tasks.
+                self._recover(None)
+                self.interrupt_main(error)
 
     def _pass(self) -> None:
         """Take what came through the inbox, wait for something, tell whoever waits at a descriptor, fire what is due."""
@@ -329,7 +341,9 @@ class Hub:
         return True
 
     def _deadlock(self) -> None:
-        stuck = self.main if self.main._reason is not None else self.root
+        # Main, else the root; a greenlet of another library may park while both are merely switched away from.
+        everyone = (self.main, self.root, *self._adopted, *self.tasks())
+        stuck = next((task for task in everyone if task._reason is not None), self.root)
         throw_in(stuck, Deadlock(_report.deadlock(self)))
 
     def _broken(self, error: BaseException) -> None:
@@ -337,11 +351,28 @@ class Hub:
         if isinstance(error, Exception) and not isinstance(error, HubError):
             failed = HubError(
                 f"the hub could not go on: {type(error).__name__}: {error}. This came from backend {self.backend!r}, "
-                f"clock {self.clock!r} or timer queue {self.timers!r}; the traceback above says which."
+                f"clock {self.clock!r}, timer queue {self.timers!r} or a signal handler; the traceback above says which."
             )
             failed.__cause__ = error
             error = failed
         self.interrupt_main(error)
+
+    def _recover(self, running: Task[Any] | None) -> bool:
+        """An exception came out of a switch, where only a signal handler can have raised it: give a new entry to whoever was popped and not reached.
+
+        Returns whether ``running``, the task on whose stack that was, has an entry itself.
+        """
+        entries = [self._popleft() for _ in range(len(self._ready))]
+        for entry in entries:
+            self._ready.append(entry)
+        queued = {id(entry) for entry in entries}
+        for task in (self.root, *self._tasks.values()):
+            runnable = task._phase == SCHEDULED or (task._phase == STARTED and task._reason is None)
+            if runnable and task is not running and id(task) not in queued:
+                self._ready.append(task)
+        if self._callbacks and id(self._callback_entry) not in queued:
+            self._ready.append(self._callback_entry)
+        return running is not None and id(running) in queued
 
     def _begin_in_new_worker(self) -> None:
         task, self._to_begin = self._to_begin, None
@@ -389,6 +420,8 @@ class Hub:
 
     def call_soon(self, fn: Callable[..., object], *args: Any) -> None:
         """Call ``fn(*args)`` on the hub, after what is ready now. It must not wait. Only from the hub's own thread."""
+        if self._thread != get_ident():
+            raise_wrong_thread(self, "call_soon()")
         if not self._callbacks:
             self._ready.append(self._callback_entry)
         self._callbacks.append((fn, args))
@@ -413,9 +446,13 @@ class Hub:
             fn(*args)
         except BaseException as error:
             self._callback_failed(error, fn, args)
+        if self._forked:
+            self._pass_entry.switch()  # the callback forked, and this is the child
 
     def _callback_failed(self, error: BaseException, fn: Callable[..., object], args: tuple[Any, ...]) -> None:
-        if isinstance(error, KeyboardInterrupt | SystemExit):
+        if self._forked:
+            self.fail_in_child(error)
+        elif isinstance(error, KeyboardInterrupt | SystemExit):
             self.interrupt_main(error)
         else:
             print(f"coopcore: a callback on {self.name} raised; it was {fn!r} with {args!r}", file=sys.stderr)
@@ -427,6 +464,9 @@ class Hub:
 
     def _run_callbacks(self) -> None:
         self._callbacks_due = False
+        if self._pressure() - self._last_pass >= _LAP:
+            self._pass_due = True  # callbacks that call for callbacks must not keep the hub from its pass
+        self._greenlet.gr_context = None  # what one batch sets is not for the next
         callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:
             if isinstance(callback, tuple):
@@ -439,7 +479,7 @@ class Hub:
     def _arm(self, entry: Any, seconds: Any) -> Any:
         """Set a timer whose ``entry._fire()`` is called after ``seconds``. None for no timer: infinity, or a Timeout that is running already."""
         kind = type(seconds)
-        if (kind is float or kind is int) and 0 < seconds < _LONG:
+        if (kind is float or kind is int) and 0 < seconds < LONG:
             now, add = self._now, self._add_timer
             return add(now() + int(seconds * NANOSECONDS), entry)
         return self._arm_unusual(entry, seconds)
@@ -447,14 +487,20 @@ class Hub:
     def _arm_unusual(self, entry: Any, seconds: Any) -> Any:
         if isinstance(seconds, Timeout):
             timeout = seconds
+            if timeout.pending and timeout.owner is not entry:
+                raise RuntimeError(
+                    f"{timeout!r} was given as a timeout, but it runs for {timeout.owner!r}, and would never end this wait. Make one of its own for each task."
+                )
             if timeout.pending or timeout.seconds is None:
                 return None
             if timeout.exception is not None and timeout.exception is not False:
+                # A copy, for this wait alone: the caller's own stays fit for the next one.
+                timeout = Timeout(timeout.seconds, timeout.exception)
                 timeout.start()
                 return timeout._timer
             seconds = timeout.seconds
         span = check_seconds(seconds, "a timeout")
-        if span is None or span >= _LONG:
+        if span is None or span >= LONG:
             return None
         return self._add_timer(self._now() + int(max(span, 0) * NANOSECONDS), entry)
 
@@ -467,6 +513,8 @@ class Hub:
         system call. Without it the wait has level semantics on every backend. The wake may be spurious. ``what`` says in reports what is waited for.
         """
         task = current_task()
+        if task._hub is not self:
+            raise_wrong_thread(self, "waiting at a descriptor")
         if type(fd) is not int:
             raise TypeError(f"a descriptor's number is needed, not {fd!r} of type {type(fd).__name__}; pass its fileno()")
         key = fd if direction == READABLE else ~fd
@@ -554,6 +602,8 @@ class Hub:
         """Call just before closing ``fd``: whoever waits at it gets `ClosedResourceError`, and its number can be used anew."""
         if self._closed:
             return
+        if self._thread != get_ident():
+            raise_wrong_thread(self, "notify_closing()")
         self.backend.unwatch(fd)
         for key in (fd, ~fd):
             wait = self._waits.pop(key, None)
@@ -619,14 +669,18 @@ class Hub:
         for tracer in self._tracers:
             try:
                 getattr(tracer, event)(*args)
-            except Exception:
+            except BaseException as error:
                 self._tracers = tuple(other for other in self._tracers if other is not tracer)
                 print(f"coopcore: tracer {tracer!r} raised in {event} and was removed from {self.name}", file=sys.stderr)
-                traceback.print_exc()
+                traceback.print_exception(error)
+                if isinstance(error, KeyboardInterrupt | SystemExit):
+                    self.interrupt_main(error)
 
     def idle(self) -> None:
         """Park the current task until a pass finds that nothing is ready or due."""
         task = current_task()
+        if task._hub is not self:
+            raise_wrong_thread(self, "idle()")
         self._idlers.append(task)
         try:
             park_task(task, IDLE)
@@ -663,21 +717,22 @@ class Hub:
         if getcurrent() is not self.root._greenlet:
             raise HubError(f"{self.name} can only be closed by the greenlet that made it ({self.root.name!r}), not from {_who()}.")
         left = self.tasks()
-        stragglers = self._kill_all(timeout)
+        stragglers, interrupt = self._kill_all(timeout)
         for failure in self.unreceived_failures():
             failure.report()
-        for fn, args in self._inbox.take():
-            self.call_safely(fn, *args)
+        self._inbox.close()
+        while calls := self._inbox.take():
+            for fn, args in calls:
+                self.call_safely(fn, *args)
         self._closed = True
         self._budget = 0
-        self._inbox.close()
-        if self.on_closed is not None:
-            self.on_closed()
         self._stopping = True
         for worker in self._idle[:]:
             worker.throw()
         self._switch()
         self.backend.close()
+        if self.on_closed is not None:
+            self.call_safely(self.on_closed)
         if stragglers:
             _abandoned.append((self, stragglers))
             names = ", ".join(f"{task.name!r} ({task.state}, spawned at {task.spawned_at})" for task in stragglers)
@@ -685,12 +740,20 @@ class Hub:
                 f"{len(stragglers)} task(s) did not end within {timeout} s of being killed and were abandoned: {names}. A task must let TaskExit pass.",
                 LeftBehindWarning,
             )
+        if interrupt is None and self.root._pending:
+            interrupt = self.root._pending[0].error
+        if interrupt is not None:
+            raise interrupt
         return left
 
-    def _kill_all(self, timeout: float) -> list[Task[Any]]:
-        """Kill tasks, and those that they start meanwhile, until none is left or the time is over. Returns those that are left."""
+    def _kill_all(self, timeout: float) -> tuple[list[Task[Any]], BaseException | None]:
+        """Kill tasks, and those that they start meanwhile, until none is left or the time is over.
+
+        Returns those that are left, and what was thrown into the root meanwhile; a KeyboardInterrupt ends the waiting.
+        """
         self.main = self.root
         killed: set[int] = set()
+        interrupt: BaseException | None = None
         deadline = monotonic_ns() + int(timeout * NANOSECONDS)
         while (self._tasks or self._callbacks) and (left := deadline - monotonic_ns()) > 0:
             for task in self.tasks():
@@ -705,7 +768,11 @@ class Hub:
                     first._await_end(min(left / NANOSECONDS, 0.1))
             except Deadlock:
                 break
-        return self.tasks()
+            except BaseException as error:
+                interrupt = interrupt or error
+                if isinstance(error, KeyboardInterrupt):
+                    break
+        return self.tasks(), interrupt
 
     def abandon_after_fork(self, end_child: Callable[[], object]) -> None:
         """This is the child's copy of a hub: nothing of it may run. ``end_child`` is called when the task that forked returns."""
@@ -713,9 +780,15 @@ class Hub:
         self._inbox.close()
         self._ready = deque()
         self._append = self._append_yielded = self._ready.append
+        self._popleft = self._ready.popleft
         self._pass_entry.switch = end_child
         self._budget = 0
         self.backend.close()
+
+    def fail_in_child(self, error: BaseException) -> None:
+        """The task that forked has failed, in the child: its process ends with the status that a script would end with."""
+        end_child: Callable[..., object] = self._pass_entry.switch
+        self._pass_entry.switch = partial(end_child, error)
 
     def _raise_closed(self, what: str) -> None:
         raise HubClosedError(

@@ -7,7 +7,7 @@ Invariants
 1. A call that was put before the hub last looked is run by that look; one put later finds ``asleep`` True and wakes the backend,
    or is found by the look that the hub takes between setting ``asleep`` and polling. So none waits for an unrelated event.
 2. Calls run in the order in which they were put, on the hub, each once; one that raises does not stop the next.
-3. After `close`, `put` returns False and the call is not kept.
+3. A call for which `put` returned True is taken, also one that came while the hub was closing; after `close`, `put` returns False.
 """
 
 from __future__ import annotations
@@ -37,7 +37,14 @@ class Inbox:
         """Leave a call. From any thread. Returns False if the hub has closed its door."""
         if self._closed:
             return False
-        self._calls.append((fn, args))  # atomic; the flag is read after it, and set before the hub looks
+        call = (fn, args)
+        self._calls.append(call)  # atomic; the flags are read after it, and set before the hub looks
+        if self._closed:
+            try:
+                self._calls.remove(call)
+            except ValueError:
+                return True  # the hub, closing, has taken it
+            return False
         if self.asleep:
             self._backend.wake()
         return True
@@ -51,5 +58,5 @@ class Inbox:
         return [calls.popleft() for _ in range(len(calls))]
 
     def close(self) -> None:
+        """Accept nothing from now on. What is there may still be taken."""
         self._closed = True
-        self._calls.clear()

@@ -7,6 +7,7 @@ the main task. "Ours" are the core's modules, and those of plugins, which add th
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable
@@ -30,13 +31,21 @@ def deferring(handler: Handler) -> Handler:
             stack = getcurrent()
             task: Task[Any] | None = getattr(stack, "task", None)
             hub = getattr(stack, "hub", None) if task is None else task._hub
-            if hub is None or hub._closed or frame is None or frame.f_code.co_filename not in HIDDEN_FILES:
+            if hub is None or hub._closed or not _is_ours(frame):
                 raise
             hub.call_soon_threadsafe(hub.interrupt_main, error)
 
     return handle
 
 
+def _is_ours(frame: FrameType | None) -> bool:
+    """Whether our code was interrupted, itself or in a function of the standard library that it has called."""
+    while frame is not None and frame.f_code.co_filename.startswith(_STANDARD) and "site-packages" not in frame.f_code.co_filename:
+        frame = frame.f_back
+    return frame is not None and frame.f_code.co_filename in HIDDEN_FILES
+
+
+_STANDARD = (os.path.dirname(os.__file__), "<frozen ")
 _on_sigint = deferring(signal.default_int_handler)
 _shielded = 0  # hubs of the main thread that live
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 import warnings
@@ -12,13 +13,15 @@ from collections.abc import Iterable
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from ._task import HIDDEN_FILES, Task
+from ._task import HIDDEN_FILES, Ending, Task
 
 if TYPE_CHECKING:
     from ._hub import Hub
     from ._task import TaskRecord
 
+_CORE = os.path.dirname(__file__)
 _MANY = 100  # tasks listed in full
+_FEW = 5  # holders named for each
 
 
 def stands_at(task: Task[Any]) -> str:
@@ -32,11 +35,15 @@ def stands_at(task: Task[Any]) -> str:
 def innermost_frame(task: Task[Any]) -> FrameType | None:
     """The innermost frame of a suspended task that is not plumbing, else its innermost one."""
     top = frame = task.frame
+    outer: FrameType | None = None
     while frame is not None:
         if frame.f_code.co_filename not in HIDDEN_FILES:
             return frame
+        # A task of plumbing alone, as spawn(event.wait), stands in the primitive rather than in the core.
+        if outer is None and os.path.dirname(frame.f_code.co_filename) != _CORE:
+            outer = frame
         frame = frame.f_back
-    return top
+    return outer or top
 
 
 def owners(task: Task[Any]) -> list[Task[Any]]:
@@ -73,8 +80,8 @@ def deadlock(hub: Hub) -> str:
     if hub.root._reason is hub.main:
         parked.remove(hub.root)  # it only waits for the main task, which is in the list
     lines = [
-        f"nothing can ever run again on {hub.name}: no task is ready, no timer is set, no task waits at a descriptor, and no thread, "
-        f"child process or signal handler is awaited. {len(parked)} task{' is' if len(parked) == 1 else 's are'} parked:"
+        f"nothing can ever run again on {hub.name}. {len(parked)} task{' is' if len(parked) == 1 else 's are'} parked, and no timer, "
+        f"descriptor, thread, child process or signal handler can wake one:"
     ]
     for task in parked[:_MANY]:
         lines += _wait_lines(task)
@@ -85,7 +92,10 @@ def deadlock(hub: Hub) -> str:
         lines.append("They wait for each other in a cycle:")
         for task, following in zip(cycle, cycle[1:] + cycle[:1], strict=True):
             lines.append(f"  {task.name} waits for {task.waiting_on}, which is up to {following.name}")
-        lines.append("Next step: let every task take these in one order, or wait with a timeout.")
+        lines.append(
+            "Next step: take locks in one order everywhere; let no task wait for the end of one that waits for it (inside a pool's task, "
+            "use another pool); or wait with a timeout=."
+        )
     else:
         lines.append(
             "Likely cause: what they wait for was to be put, set, released or ended by a task that has ended, or was never spawned. "
@@ -95,7 +105,8 @@ def deadlock(hub: Hub) -> str:
 
 
 def _wait_lines(task: Task[Any]) -> list[str]:
-    held_by = ", ".join(owner.name for owner in owners(task) if owner is not task._reason)
+    holders = [] if isinstance(task._reason, Task | Ending) else owners(task)  # those two name the tasks themselves
+    held_by = ", ".join(owner.name for owner in holders[:_FEW]) + (f" and {len(holders) - _FEW} more" if len(holders) > _FEW else "")
     lines = [f"  {task.name} waits for {task.waiting_on}{f', held by {held_by}' if held_by else ''}", f"    at {stands_at(task)}"]
     if task._spawn_code is not None:
         parent = task.parent
@@ -117,6 +128,7 @@ def run_info(hub: Hub) -> str:
     if len(everyone) > _MANY:
         lines.append(f"... and {len(everyone) - _MANY} more tasks")
     lines += [f"open promise: {promise.what}" for promise in hub._promises.values()]
+    lines += [f"{failure.view.name} failed, and nobody has received its error yet: {failure.error!r}" for failure in hub.unreceived_failures()]
     return "\n".join(lines)
 
 
@@ -130,7 +142,11 @@ def stack_of(task: Task[Any]) -> list[str]:
 def print_failure(view: TaskRecord, error: BaseException) -> None:
     """Print the traceback of a failed task whose error nobody received."""
     text = "".join(traceback.format_exception(error))
-    print(f"Task {view.name!r}, spawned at {view.spawned_at}, failed, and nobody joined it:\n{text}", end="", file=sys.stderr)
+    print(
+        f"Task {view.name!r}, spawned at {view.spawned_at}, failed, and nobody joined it (get(), join() and .exception receive an error):\n{text}",
+        end="",
+        file=sys.stderr,
+    )
 
 
 def warn(message: str, category: type[Warning]) -> None:

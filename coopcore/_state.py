@@ -29,6 +29,7 @@ Invariants
 5. Something thrown is raised by its receiver, on the receiver's own stack, once.
 6. A pending exception with a source that closes (a `Timeout` that is left) is withdrawn.
 7. A task that spends its budget and 1 ms lets the hub look at timers and descriptors before another task runs.
+8. An exception that a signal handler raises in the middle of a switch loses no task: whoever was popped and not reached gets a new entry.
 """
 
 from __future__ import annotations
@@ -127,11 +128,20 @@ def park_task(task: Task[Any], reason: object, timeout: float | None = None) -> 
     timer = None if timeout is None else hub._arm(task, timeout)
     task._reason = reason
     hub._budget = budget = hub._budget - 1
-    if budget > 0 and hub._ready:
-        popleft = hub._popleft  # a local name: Python 3.11 looks up a method call on a slot the slow way
-        popleft().switch()
-    else:
-        hub._choose_for(task).switch()
+    try:
+        if budget > 0 and hub._ready:
+            popleft = hub._popleft  # a local name: Python 3.11 looks up a method call on a slot the slow way
+            popleft().switch()
+        else:
+            hub._choose_for(task).switch()
+    except BaseException as error:
+        hub._recover(task)
+        if task._reason is not None:
+            task._reason = None
+            if timer is not None:
+                hub._disarm(timer)
+            raise
+        add_pending(task, error)
     outcome = task._outcome
     if outcome is True and timer is None:
         return True
@@ -153,13 +163,26 @@ def yield_now() -> None:
     append = hub._append_yielded
     append(task)
     hub._budget = budget = hub._budget - 1
-    if budget > 0:
-        popleft = hub._popleft
-        popleft().switch()
-    else:
-        hub._choose_for(task).switch()
+    try:
+        if budget > 0:
+            popleft = hub._popleft
+            popleft().switch()
+        else:
+            hub._choose_for(task).switch()
+    except BaseException as error:
+        yield_interrupted(task, error)
     if task._pending is not None:
         raise_pending(task)
+
+
+def yield_interrupted(task: Task[Any], error: BaseException) -> None:
+    """A signal handler raised in the middle of a yield: the task takes its turn, if it had none, and then raises it."""
+    hub = task._hub
+    if hub._closed:
+        raise error
+    add_pending(task, error)
+    if hub._recover(task):
+        hub._pass_entry.switch()
 
 
 def unpark(task: Task[Any], value: Any = True) -> bool:
@@ -172,7 +195,7 @@ def unpark(task: Task[Any], value: Any = True) -> bool:
         return False
     hub = task._hub
     if hub._thread != get_ident():
-        raise_wrong_thread(hub, "unpark()")
+        raise_wrong_thread(hub, f"waking task {task.name!r}")
     task._reason = None
     task._outcome = value
     append = hub._append
@@ -187,7 +210,7 @@ def throw_in(task: Task[Any], error: BaseException, source: object = None) -> No
     """
     hub = task._hub
     if hub._thread != get_ident():
-        raise_wrong_thread(hub, "throwing into a task")
+        raise_wrong_thread(hub, f"throwing into task {task.name!r}")
     phase = task._phase
     if phase == DONE:
         return
@@ -197,10 +220,15 @@ def throw_in(task: Task[Any], error: BaseException, source: object = None) -> No
         task._reason = None
         task._outcome = Thrown(error, source)
         hub._append(task)
-    elif task._pending is None:
-        task._pending = [Thrown(error, source)]
     else:
-        task._pending.append(Thrown(error, source))
+        add_pending(task, error, source)
+
+
+def add_pending(task: Task[Any], error: BaseException, source: object = None) -> None:
+    """Have ``error`` raised by the next park of a task that is not parked."""
+    if task._pending is None:
+        task._pending = []
+    task._pending.append(Thrown(error, source))
 
 
 def withdraw(task: Task[Any], source: object) -> None:
@@ -242,4 +270,4 @@ def raise_park_in_hub() -> None:
     raise ParkInHubError(
         "this code runs in a callback on the hub itself (a rawlink, a timer or call_soon), where nothing may wait: the hub is what "
         "wakes the others. Spawn a task that does the waiting, or use link() instead of rawlink()."
-    )
+    ) from None

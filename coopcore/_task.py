@@ -31,7 +31,7 @@ from _thread import get_ident
 from collections.abc import Callable
 from contextvars import Context, copy_context
 from itertools import count
-from types import CodeType, FrameType, TracebackType
+from types import CodeType, CoroutineType, FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from greenlet import GreenletExit, getcurrent, greenlet
@@ -49,7 +49,7 @@ from ._state import (
     throw_in,
     unpark,
 )
-from ._timeout import Timeout
+from ._timeout import Timeout, check_seconds
 from .errors import JoinSelfError, TaskExit
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def label_of(fn: object) -> str:
     """What a function is called, whatever kind of callable it is."""
     try:
         return fn.__qualname__  # type: ignore[attr-defined,no-any-return]  # most have it
-    except AttributeError:
+    except Exception:  # a proxy may raise anything
         return type(fn).__name__
 
 
@@ -137,10 +137,11 @@ class TaskRecord:
 class _Link:
     """A `Task.link`: runs its callback in a task of its own. Equal to the callback it was made from, for `unlink`."""
 
-    __slots__ = ("callback", "on_error", "on_value")
+    __slots__ = ("callback", "context", "on_error", "on_value")
 
     def __init__(self, callback: Callable[[Any], object], on_value: bool, on_error: bool) -> None:
         self.callback = callback
+        self.context = copy_context()
         self.on_value = on_value
         self.on_error = on_error
 
@@ -149,7 +150,9 @@ class _Link:
         if self.on_error if failed else self.on_value:
             if failed:
                 task._received()
-            Task(self.callback, task)._start_on(task._hub)
+            follower = Task(self.callback, task)
+            follower._context = self.context
+            follower._start_on(task._hub)
 
 
 class Ending:
@@ -212,7 +215,7 @@ class Task(_Hot, Generic[T]):
         "_failure",
         "_fn",
         "_greenlet",
-        "_joined",
+        "_joiners",
         "_kwargs",
         "_label",
         "_links",
@@ -262,7 +265,7 @@ class Task(_Hot, Generic[T]):
         self._pending = None
         self._links: Any = None
         self._failure: Failure | None = None
-        self._joined = False
+        self._joiners = 0
         self._value: Any = None
         self._name: str | None = None
         self._label: str | None = None
@@ -288,7 +291,7 @@ class Task(_Hot, Generic[T]):
         task._label = task._links = task._failure = task._value = task._spawn_code = task._start_timer = None
         task._args = ()
         task._kwargs = None
-        task._joined = False
+        task._joiners = 0
         task._spawn_instruction = 0
         task._phase = STARTED
         task._name = name
@@ -311,6 +314,9 @@ class Task(_Hot, Generic[T]):
                 raise_wrong_thread(hub, "starting a task")
             if hub._closed:
                 hub._raise_closed("start a task")
+            if self._start_timer is not None:
+                hub._disarm(self._start_timer)
+                self._start_timer = None
             self._phase = SCHEDULED
             hub._tasks[self.ident] = self
             if hub._tracers:
@@ -319,9 +325,13 @@ class Task(_Hot, Generic[T]):
 
     def start_later(self, seconds: float) -> None:
         """Make it runnable after ``seconds``. A kill before that means that it never runs."""
+        if self._hub._thread != get_ident():
+            raise_wrong_thread(self._hub, "starting a task")
+        if (span := check_seconds(seconds, "the delay")) is not None and span < 0:
+            raise ValueError(f"cannot start a task after {seconds!r} seconds: a span of time is not negative. Use max(0, ...).")
         if self._phase == NEW and self._start_timer is None:
-            self._hub._tasks[self.ident] = self
             self._start_timer = self._hub._arm(self, seconds)
+            self._hub._tasks[self.ident] = self
 
     def _fire(self) -> None:
         """A timer that was set for this task is due: a timed park, or `start_later`."""
@@ -360,7 +370,7 @@ class Task(_Hot, Generic[T]):
         if self._name is None:
             try:
                 self._label = self._fn.__qualname__  # type: ignore[union-attr]  # set until here
-            except AttributeError:
+            except Exception:
                 self._label = label_of(self._fn)
         self._fn = self._context = self._greenlet = self._pending = None
         self._kwargs = None
@@ -400,20 +410,23 @@ class Task(_Hot, Generic[T]):
 
     def _fail(self, error: BaseException) -> None:
         hub = self._hub
-        failure = Failure(self, error, self._joined)
+        if hub._forked:
+            hub.fail_in_child(error)
+        failure = Failure(self, error, self._joiners > 0)
         if isinstance(error, (KeyboardInterrupt, SystemExit)):
             failure.received = True
             hub.interrupt_main(error)
-        elif not failure.received:
+        else:
             hub._failures.add(failure)
         self._finish(None, failure)
 
     def _deliver(self) -> None:
         """Tell everybody who is linked. Runs on the hub."""
-        links, self._links = self._links, None
-        if links is None:
-            return
-        for link in links if type(links) is list else (links,):
+        links = self._links
+        # Latest first, and still in its place: a link may unlink those that come after it.
+        self._links = due = links[::-1] if type(links) is list else [] if links is None else [links]
+        while due:
+            link = due.pop()
             if isinstance(link, Task):
                 if link._reason is self:
                     unpark(link)
@@ -422,6 +435,9 @@ class Task(_Hot, Generic[T]):
                 link(self)
             except BaseException as error:
                 self._hub._callback_failed(error, link, (self,))
+            if self._hub._forked:
+                self._hub._pass_entry.switch()
+        self._links = None
 
     # -- waiting for it -------------------------------------------------------------------------------------------------
 
@@ -430,11 +446,20 @@ class Task(_Hot, Generic[T]):
 
         Whoever joins a task is taken to look after its error: it is not reported.
         """
-        if self._phase == DONE:
-            self._received()
-            return True
-        self._joined = True
-        return self._await_end(timeout)
+        if self._phase != DONE:
+            # Counted before the wait, so that a failure finds somebody who receives it; whoever gives up is counted out again.
+            self._joiners += 1
+            ended = False
+            try:
+                ended = self._await_end(timeout)
+            finally:
+                self._joiners -= 1
+                if not ended and self._failure is not None and not self._joiners:
+                    self._failure.received = False
+            if not ended:
+                return False
+        self._received()
+        return True
 
     def _await_end(self, timeout: float | None) -> bool:
         try:
@@ -468,7 +493,7 @@ class Task(_Hot, Generic[T]):
         was killed, returns the `TaskExit`.
         """
         if self._phase != DONE and not (block and self.join(timeout)):
-            raise Timeout(timeout if block else 0, f"{self!r} has not ended")
+            raise timeout if isinstance(timeout, Timeout) else Timeout(timeout if block else 0, f"{self!r} has not ended")
         self._received()
         if self._failure is not None:
             raise self._failure.error.with_traceback(self._failure.traceback)
@@ -505,6 +530,8 @@ class Task(_Hot, Generic[T]):
         """Call ``callback(task)`` on the hub when it has ended; in the hub's next turn if it has already. It must not wait."""
         if not callable(callback):
             raise TypeError(f"a link must be callable with one argument, the task; got {callback!r}")
+        if self._hub._thread != get_ident():
+            raise_wrong_thread(self._hub, f"waiting for, or linking to, task {self.name!r}")
         if self._phase == DONE and self._links is None:
             self._hub._deliver_soon(self)
         self._add_link(callback)
@@ -537,7 +564,7 @@ class Task(_Hot, Generic[T]):
     def unlink_all(self) -> None:
         """Undo every link, but not the joins of other tasks."""
         links = self._links
-        joiners = [link for link in (links if type(links) is list else (links,)) if isinstance(link, Task)]
+        joiners = [link for link in (links if type(links) is list else (links,)) if isinstance(link, Task | Ending)]
         self._links = joiners or None
 
     def has_links(self) -> bool:
@@ -548,10 +575,12 @@ class Task(_Hot, Generic[T]):
         links = self._links
         if links is None:
             self._links = link
-        elif type(links) is list:
-            links.append(link)
-        else:
+        elif type(links) is not list:
             self._links = [links, link]
+        elif self._phase == DONE:
+            links.insert(0, link)  # being delivered, latest first
+        else:
+            links.append(link)
 
     def _drop_link(self, link: Any) -> None:
         links = self._links
@@ -563,8 +592,7 @@ class Task(_Hot, Generic[T]):
     # -- what is known of it --------------------------------------------------------------------------------------------
 
     def _received(self) -> None:
-        """Somebody has taken charge of the error, if there is or will be one."""
-        self._joined = True
+        """Somebody has taken charge of the error, if there is one."""
         if self._failure is not None:
             self._failure.received = True
 
@@ -680,14 +708,15 @@ class Task(_Hot, Generic[T]):
         return None if self._greenlet is None else self._greenlet.gr_frame
 
     def describe_wait(self) -> str:
-        return f"the end of task {self.name!r}"
+        return f"the end of task {self.name!r}{', which was never started' if self._phase == NEW and self._start_timer is None else ''}"
 
     def wait_owners(self) -> tuple[Task[Any], ...]:
         return (self,)
 
     def __repr__(self) -> str:
         waiting = self.waiting_on
-        return f"<{type(self).__name__} {self.name!r} {self.state}{' on ' + waiting if waiting else ''}>"
+        state = f"failed: {self._failure.error!r}" if self._failure is not None else f"{self.state}{' on ' + waiting if waiting else ''}"
+        return f"<{type(self).__name__} {self.name!r} {state}>"
 
 
 def describe_reason(reason: object) -> str:
@@ -716,6 +745,14 @@ def current_or_hub_task() -> Task[Any]:
     except AttributeError:
         hub = getattr(getcurrent(), "hub", None)
         return hub.root if hub is not None else current_task()
+
+
+def _refuse_coroutine(task: Task[Any], coroutine: CoroutineType[Any, Any, Any]) -> TypeError:
+    coroutine.close()
+    return TypeError(
+        f"task {task.name!r} was given an async function: calling it made a coroutine, which nobody here can run. "
+        f"Write it as an ordinary def, which may wait wherever it likes; coroutines need an asyncio loop."
+    )
 
 
 class Worker(greenlet):
@@ -751,7 +788,10 @@ def work() -> None:
             error.__traceback__ = error.__traceback__.tb_next if error.__traceback__ else None
             task._fail(error)
         else:
-            task._finish(value, None)
+            if type(value) is CoroutineType:
+                task._fail(_refuse_coroutine(task, value))
+            else:
+                task._finish(value, None)
             value = None
         me.task = task = None
         hub._budget = budget = hub._budget - 1

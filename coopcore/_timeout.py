@@ -3,7 +3,7 @@
 Invariants
 ==========
 1. A timeout is thrown only into the task that started it, and only while it is open.
-2. Once `Timeout.close` has returned it is never raised: a throw that its task has not yet met is withdrawn.
+2. Once its task has closed it, it is never raised: a throw that the task has not yet met is withdrawn.
 3. Of nested timeouts each is raised by itself: an inner ``with`` block lets an outer one's pass.
 """
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ._task import Task
 
 R = TypeVar("R")
+LONG = 10**10  # seconds; nobody waits for longer, and no timer is set for it
 _RAISE = object()
 
 
@@ -33,6 +34,13 @@ def check_seconds(seconds: Any, what: str) -> float | int | None:
     if isnan(seconds):
         raise ValueError(f"{what} is not a number (NaN): some computation of it went wrong before this call")
     return None if seconds == float("inf") else seconds
+
+
+def _check_exception(exception: Any) -> None:
+    if not isinstance(exception, str | BaseException) and not (isinstance(exception, type) and issubclass(exception, BaseException)):
+        raise TypeError(
+            f"the exception of a Timeout is None, False, a message, an exception or its class, not {exception!r} of type {type(exception).__name__}"
+        )
 
 
 class Timeout(BaseException):
@@ -53,6 +61,8 @@ class Timeout(BaseException):
     def __init__(self, seconds: float | None = None, exception: Any = None, ref: bool = True, priority: int = -1) -> None:
         if seconds is not None and type(seconds) is not int and type(seconds) is not float:
             check_seconds(seconds, "the span of a Timeout")
+        if exception is not None and exception is not False:
+            _check_exception(exception)
         self.seconds = seconds
         self.exception = exception
         self._ref = ref
@@ -89,7 +99,11 @@ class Timeout(BaseException):
             self._hub._uncounted -= 1
         owner = self.owner
         if owner is not None:
-            throw_in(owner, self._to_raise(), self)
+            try:
+                error = self._to_raise()
+            except Exception as failed:  # the class needs arguments: its owner is to hear of that, and not the hub
+                error = failed
+            throw_in(owner, error, self)
 
     def _to_raise(self) -> BaseException:
         exception = self.exception
@@ -138,9 +152,9 @@ class Timeout(BaseException):
         if self.seconds is None:
             return ""
         span = f"{self.seconds} second{'' if self.seconds == 1 else 's'}"
-        if self.exception is None or self.exception is False or not isinstance(self.exception, str):
-            return span
-        return f"{span}: {self.exception}"
+        if self.exception is False:
+            return f"{span} (silent)"
+        return f"{span}: {self.exception}" if isinstance(self.exception, str) else span
 
 
 def with_timeout(seconds: Any, function: Callable[..., R], *args: Any, timeout_value: Any = _RAISE, **kwargs: Any) -> R:

@@ -12,17 +12,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import index
 from sys import _getframe
-from time import monotonic
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from greenlet import getcurrent
 
-from ._state import DONE, SCHEDULED, SLEEP, current_task, park_task, raise_pending, throw_in, unpark
+from ._state import DONE, NANOSECONDS, SCHEDULED, SLEEP, current_task, park_task, raise_pending, throw_in, unpark, yield_interrupted
 from ._task import Ending, Task, as_exception
-from ._timeout import Timeout, check_seconds
-from .errors import TaskExit
+from ._timeout import LONG, Timeout, check_seconds
+from .errors import JoinSelfError, TaskExit
 from .protocols import Waitable
 
 T = TypeVar("T")
@@ -83,17 +83,20 @@ def sleep(seconds: float = 0, ref: bool = True) -> None:
         append = hub._append_yielded
         append(task)
         hub._budget = budget = hub._budget - 1
-        if budget > 0:
-            popleft = hub._popleft
-            popleft().switch()
-        else:
-            hub._choose_for(task).switch()
+        try:
+            if budget > 0:
+                popleft = hub._popleft
+                popleft().switch()
+            else:
+                hub._choose_for(task).switch()
+        except BaseException as error:
+            yield_interrupted(task, error)
         if task._pending is not None:
             raise_pending(task)
         return
     _span(seconds)
     me = current_task()
-    if ref:
+    if ref or not seconds < LONG:  # for so long no timer is set, and what is not set cannot be left out of the count
         park_task(me, SLEEP, seconds)
         return
     hub = me._hub
@@ -151,12 +154,13 @@ def joinall(tasks: Iterable[Task[T]], timeout: float | None = None, raise_error:
     ending = Ending(waiting, len(waiting) if count is None else min(_check_count(count), len(waiting)), raise_error)
     try:
         if ending.left:
+            me = _check_not_self(waiting, "joinall")
             for task in waiting:
-                if task._links is None and task._phase != DONE:
+                if task._links is None and task._phase != DONE and task._hub is me._hub:
                     task._links = ending
                 else:
                     task.rawlink(ending)
-            ending.waiter = me = current_task()
+            ending.waiter = me
             park_task(me, ending, timeout)
     finally:
         ending.left = 0
@@ -169,7 +173,21 @@ def joinall(tasks: Iterable[Task[T]], timeout: float | None = None, raise_error:
     return ending.ended
 
 
-def _check_count(count: int) -> int:
+def _check_not_self(things: Iterable[Any], verb: str) -> Task[Any]:
+    me = current_task()
+    if me in things:
+        raise JoinSelfError(
+            f"{me!r} is among what it gave to {verb}(), and would have waited for its own end for ever. "
+            f"Leave it out: [t for t in tasks if t is not current_task()]."
+        )
+    return me
+
+
+def _check_count(given: Any) -> int:
+    try:
+        count: int = index(given)
+    except TypeError:
+        raise TypeError(f"count is the number of things to wait for, not {given!r} of type {type(given).__name__}") from None
     if count < 0:
         raise ValueError(f"count is the number of things to wait for, and cannot be {count}")
     return count
@@ -181,16 +199,30 @@ def wait(objects: Iterable[W] | None = None, timeout: float | None = None, count
     Without objects: wait until every other task of this hub has ended; returns True, or False after ``timeout``.
     """
     if objects is None:
-        me = current_task()
-        others = [task for task in me._hub.tasks() if task is not me]
-        until = None if timeout is None else monotonic() + timeout
-        while others:
-            if len(joinall(others, None if until is None else max(0, until - monotonic()))) < len(others):
-                return False
-            others = [task for task in me._hub.tasks() if task is not me]
-        return True
+        return _wait_for_all_others(timeout)
     with iwait(_as_list(objects, "wait"), timeout=timeout, count=count) as ready:
         return list(ready)
+
+
+def _wait_for_all_others(timeout: Any) -> bool:
+    me = current_task()
+    timer = _as_timeout(timeout)
+    try:
+        if not timer.pending:
+            timer.start()
+        while others := [task for task in me._hub.tasks() if task is not me]:
+            joinall(others)
+    except Timeout as fired:
+        if fired is not timer:
+            raise
+        return False
+    finally:
+        timer.close()
+    return True
+
+
+def _as_timeout(timeout: Any) -> Timeout:
+    return timeout if isinstance(timeout, Timeout) else Timeout(timeout)
 
 
 def _check_task(task: Any, verb: str) -> Task[Any]:
@@ -223,7 +255,8 @@ class iwait(Generic[W]):  # noqa: N801 - a function to its users, who also enter
         self._waiting = dict(self._things)
         self._left = len(self._waiting) if count is None else min(_check_count(count), len(self._waiting))
         self._ready: deque[W] = deque()
-        self._timer = Timeout(timeout)
+        self._timeout = timeout.seconds if isinstance(timeout, Timeout) else None if timeout is None else check_seconds(timeout, "the timeout")
+        self._deadline: int | None = None
         self._task: Task[Any] | None = None
         self._linked = False
 
@@ -234,20 +267,17 @@ class iwait(Generic[W]):  # noqa: N801 - a function to its users, who also enter
         if self._left <= 0:
             self._unlink()
             raise StopIteration
-        if not self._linked:
-            self._link()
         try:
+            if not self._linked:
+                self._link()
             while not self._ready:
                 self._task = me = current_task()
                 try:
-                    park_task(me, self)
+                    woken = park_task(me, self, self._time_left(me))
                 finally:
                     self._task = None
-        except Timeout as fired:
-            self._unlink()
-            if fired is not self._timer:
-                raise
-            raise StopIteration from None
+                if woken is False:
+                    raise StopIteration
         except BaseException:
             self._unlink()
             raise
@@ -258,15 +288,18 @@ class iwait(Generic[W]):  # noqa: N801 - a function to its users, who also enter
         return thing
 
     def _link(self) -> None:
+        me = _check_not_self(self._waiting.values(), "wait")
         self._linked = True
-        if self._timer.seconds is not None:
-            self._timer.start()
+        if self._timeout is not None:
+            self._deadline = me._hub._now() + int(max(self._timeout, 0) * NANOSECONDS)
         for thing in list(self._waiting.values()):
             thing.rawlink(self._became_ready)
 
+    def _time_left(self, me: Task[Any]) -> float | None:
+        return None if self._deadline is None else max(self._deadline - me._hub._now(), 0) / NANOSECONDS
+
     def _unlink(self) -> None:
         self._left = 0
-        self._timer.close()
         if self._linked:
             for thing in self._things.values():
                 thing.unlink(self._became_ready)

@@ -14,7 +14,7 @@ import pytest
 
 import coopcore
 from coopcore import Deadlock, Hub, LeftBehindWarning, TaskExit, Timeout, current_task, get_hub, joinall, run, sleep, spawn
-from coopcore.errors import BusyResourceError, ClosedResourceError, HubClosedError, HubError, InterfaceError
+from coopcore.errors import BusyResourceError, ClosedResourceError, HubClosedError, HubError, InterfaceError, WrongThreadError
 from coopcore.lowlevel import ParkingLot, current_hub, make_hub, notify_closing, park, promise, wait_readable, wait_writable
 
 BACKENDS = ["epoll", "selectors"]
@@ -111,7 +111,7 @@ def test_invariant_3_a_deadlock_is_thrown_into_the_main_task() -> None:
         return ""
 
     text = run(main)
-    assert "1 task is parked:" in text and "waits for 'nothing'" in text and "test_hub.py:" in text
+    assert "1 task is parked" in text and "waits for 'nothing'" in text and "test_hub.py:" in text
 
 
 def test_a_deadlock_without_a_run_reaches_the_main_greenlet() -> None:
@@ -678,3 +678,147 @@ def test_a_hub_needs_only_a_backend() -> None:
     finally:
         hub.close()
         hub.leave(previous)
+
+
+def test_run_on_the_hub_is_refused() -> None:
+    errors: list[BaseException] = []
+
+    def callback() -> None:
+        try:
+            run(sleep)
+        except HubError as error:
+            errors.append(error)
+
+    def main() -> None:
+        current_hub().call_soon(callback)
+        sleep(0)
+
+    run(main)
+    assert len(errors) == 1 and errors[0].__suppress_context__
+
+
+def test_call_soon_from_another_thread_is_refused() -> None:
+    errors: list[BaseException] = []
+
+    def main() -> None:
+        hub = current_hub()
+
+        def meddle() -> None:
+            for call in (lambda: hub.call_soon(print), lambda: coopcore.Task.start_later(task, 1)):
+                try:
+                    call()
+                except WrongThreadError as error:
+                    errors.append(error)
+
+        task = coopcore.Task(sleep)
+        thread = threading.Thread(target=meddle)
+        thread.start()
+        thread.join()
+
+    run(main)
+    assert len(errors) == 2
+
+
+def test_describe_lists_failures_that_nobody_received() -> None:
+    def main() -> None:
+        task = spawn(lambda: 1 / 0)
+        sleep(0.001)
+        assert "failed, and nobody has received its error yet: ZeroDivisionError" in get_hub().describe()
+        assert task.exception
+
+    run(main)
+
+
+def test_callbacks_that_call_for_callbacks_do_not_starve_the_rest() -> None:
+    def main() -> None:
+        hub = current_hub()
+        stop: list[int] = []
+
+        def again() -> None:
+            if not stop:
+                hub.call_soon(again)
+
+        again()
+        sleep(0.003)
+        stop.append(1)
+
+    run(main)
+
+
+def test_a_deadlock_of_another_librarys_greenlet() -> None:
+    from greenlet import greenlet
+
+    seen: list[BaseException] = []
+
+    def foreign() -> None:
+        try:
+            park("nothing")
+        except Deadlock as error:
+            seen.append(error)
+
+    hub = make_hub()
+    previous = hub.enter()
+    try:
+        greenlet(foreign).switch()
+    finally:
+        hub.close()
+        hub.leave(previous)
+    assert len(seen) == 1
+
+
+def test_a_promise_that_a_thread_closes_wakes_the_hub() -> None:
+    def main() -> None:
+        kept = promise("a thread")
+        threading.Timer(0.01, kept.close).start()
+        with pytest.raises(Deadlock):
+            park("nothing")
+
+    run(main)
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
+def test_closing_is_completed_whatever_is_raised_meanwhile(error: type[BaseException]) -> None:
+    hubs: list[Hub] = []
+
+    def child() -> None:
+        try:
+            sleep(100)
+        finally:
+            raise error
+
+    def main() -> None:
+        hubs.append(get_hub())
+        spawn(child)
+        sleep(0)
+
+    with pytest.raises(error):
+        run(main)
+    assert hubs[0]._closed
+
+
+def test_a_tracer_that_raises_anything_is_removed(capsys: pytest.CaptureFixture[str]) -> None:
+    class Outcome(BaseException):
+        pass
+
+    for event in ("task_spawned", "task_started", "task_parked", "task_unparked", "task_exited"):
+
+        def bad(self: Any, *args: Any) -> None:
+            raise Outcome
+
+        tracer = type("Bad", (Recorder,), {event: bad})()
+        run(lambda: spawn(sleep, 0.001).join(), tracers=[tracer])
+        assert f"raised in {event} and was removed" in capsys.readouterr().err
+
+
+def test_another_hubs_descriptors_and_idleness_are_refused() -> None:
+    other = make_hub("selectors")
+    try:
+
+        def main() -> None:
+            for misuse in (lambda: other.wait_fd(0, 1), other.idle):
+                with pytest.raises(WrongThreadError):
+                    misuse()
+
+        run(main)
+    finally:
+        other.close()

@@ -66,3 +66,25 @@ def test_invariant_3_a_closed_door_refuses() -> None:
     hub = run(get_hub)
     with pytest.raises(HubClosedError, match=r"call_soon_threadsafe\(\): .* was closed"):
         hub.call_soon_threadsafe(print)
+
+
+def test_a_call_during_the_closing_is_run_or_refused() -> None:
+    for _ in range(30):
+        ran: list[int] = []
+        accepted: list[int] = []
+
+        def flood(hub: Any, ran: list[int] = ran, accepted: list[int] = accepted) -> None:
+            for n in range(10_000_000):
+                try:
+                    hub.call_soon_threadsafe(ran.append, n)
+                except HubClosedError:
+                    return
+                accepted.append(n)
+
+        def main(flood: Any = flood) -> threading.Thread:
+            thread = threading.Thread(target=flood, args=(get_hub(),))
+            thread.start()
+            return thread
+
+        run(main).join()
+        assert ran == accepted

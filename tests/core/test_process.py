@@ -181,3 +181,46 @@ def test_spawns_and_joins_leave_memory_flat() -> None:
 def test_a_million_spawns_and_joins_leave_memory_flat() -> None:
     out, _ = python(MANY.format(warm=10_000, count=1_000_000), timeout=300)
     assert int(out) < 1024, f"grew by {out} KiB"
+
+
+def test_a_fork_in_a_callback_on_the_hub_leaves_the_child_with_a_fresh_hub() -> None:
+    out, err = python("""
+        import os
+        from coopcore import get_hub, run, sleep, spawn
+        def fork():
+            pid = os.fork()
+            if pid == 0:
+                print("child", get_hub() is not hub, len(get_hub().tasks()), flush=True)
+                os._exit(0)
+            os.waitpid(pid, 0)
+        def main():
+            global hub
+            hub = get_hub()
+            hub.call_soon(fork)
+            sleep(0.001)
+        run(main)
+    """)
+    assert out == "child True 0\n" and err == ""
+
+
+@pytest.mark.parametrize(
+    ("ending", "status", "says"), [("return", 0, ""), ("sys.exit(3)", 3, ""), ("sys.exit('text')", 1, "text"), ("1 / 0", 1, "ZeroDivisionError")]
+)
+@pytest.mark.parametrize("where", ["task", "callback"])
+def test_the_child_of_a_fork_ends_as_a_script_would(where: str, ending: str, status: int, says: str) -> None:
+    start = "spawn(fork)" if where == "task" else "get_hub().call_soon(fork)"
+    out, err = python(f"""
+        import os, sys
+        from coopcore import get_hub, run, sleep, spawn
+        def fork():
+            pid = os.fork()
+            if pid == 0:
+                {ending}
+                return
+            print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+        def main():
+            {start}
+            sleep(0.01)
+        run(main)
+    """)
+    assert out == f"{status}\n" and says in err and "finally" not in err

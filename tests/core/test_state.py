@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 from typing import Any
@@ -305,3 +308,66 @@ def test_yield_goes_round_in_fifo_order() -> None:
 
 def test_a_lone_yielder_goes_on() -> None:
     assert run(lambda: next(sleep(0) for _ in range(100))) is None
+
+
+def test_invariant_8_an_exception_out_of_a_signal_handler_loses_no_task() -> None:
+    """A handler that raises wherever it likes in the core: between taking a task out of ``ready`` and switching to it, too."""
+    code = textwrap.dedent("""
+        import signal
+        from coopcore import joinall, run, sleep, spawn
+        from coopcore.lowlevel import ParkingLot
+
+        class Rain(Exception): pass
+        met = 0
+
+        def handler(signum, frame):
+            if "coopcore" in frame.f_code.co_filename and frame.f_code.co_name in NAMES:
+                raise Rain
+
+        NAMES = {"sleep", "park_task", "work", "_loop", "_choose", "_choose_for", "_begin", "yield_now"}
+
+        def yielder(laps):
+            done = 0
+            while done < laps:
+                try:
+                    while done < laps:
+                        sleep(0)
+                        done += 1
+                except Rain:
+                    global met
+                    met += 1
+            return done
+
+        def parker(laps):
+            done = 0
+            while done < laps:
+                try:
+                    while done < laps:
+                        sleep(0.0001)
+                        done += 1
+                except Rain:
+                    pass
+            return done
+
+        def main():
+            tasks = [spawn(yielder, 4000) for _ in range(4)] + [spawn(parker, 200) for _ in range(4)]
+            signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+            while not all(task.dead for task in tasks):
+                try:
+                    joinall(tasks, timeout=30)
+                    break
+                except Rain:
+                    pass
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            for _ in range(2):
+                try:
+                    sleep(0.001)
+                except Rain:
+                    pass
+            print([task.value for task in tasks], met > 0)
+
+        signal.signal(signal.SIGALRM, handler)
+        run(main)
+    """)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (result.stdout, result.stderr) == (f"{[4000] * 4 + [200] * 4} True\n", "")

@@ -614,3 +614,132 @@ def test_a_foreign_greenlet_is_a_task_too() -> None:
         assert seen[0] is seen[1] and seen[0].name.startswith("greenlet-")
 
     run(main)
+
+
+def test_a_joiner_that_gives_up_receives_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    def late() -> None:
+        sleep(0.005)
+        fail()
+
+    def main() -> None:
+        task = spawn(late)
+        assert not task.join(timeout=0.001)
+        with pytest.raises(TypeError):
+            task.join(timeout="3")  # type: ignore[arg-type]  # bad input
+        killed = spawn(task.join)
+        sleep(0)
+        killed.kill(timeout=5)
+        assert not task.successful()  # asked while it runs
+        del task, killed
+        sleep(0.01)
+
+    assert failures_of(main, capsys) == 1
+
+
+def test_an_async_function_is_refused() -> None:
+    async def coroutine() -> None:
+        pass
+
+    def main() -> None:
+        with pytest.raises(TypeError, match="was given an async function"):
+            spawn(coroutine).get(timeout=5)
+
+    run(main)
+
+
+def test_the_repr_of_a_failed_task_says_so() -> None:
+    def main() -> None:
+        task = spawn(fail)
+        task.join(timeout=5)
+        assert repr(task).endswith("failed: ValueError('on purpose')>")
+
+    run(main)
+
+
+def test_a_wait_for_a_task_that_was_never_started_says_so() -> None:
+    with pytest.raises(coopcore.Deadlock, match="which was never started"):
+        run(lambda: Task(nothing).get())
+
+
+def test_a_task_that_is_started_before_its_delay_is_over_is_not_touched_by_the_timer() -> None:
+    def main() -> None:
+        woken: list[Any] = []
+        task = spawn_later(0.002, lambda: woken.append(park("x", timeout=5)))
+        task.start()
+        sleep(0.006)
+        assert task.state == "parked" and not woken
+        unpark(task, "value")
+        task.join(timeout=5)
+        assert woken == ["value"]
+
+    run(main)
+
+
+def test_a_link_may_unlink_those_that_come_after_it() -> None:
+    seen: list[str] = []
+
+    def main() -> None:
+        def second(task: Task[Any]) -> None:
+            seen.append("second")
+
+        def first(task: Task[Any]) -> None:
+            seen.append("first")
+            task.unlink(second)
+            task.rawlink(third)
+
+        def third(task: Task[Any]) -> None:
+            seen.append("third")
+
+        task = spawn(nothing)
+        task.rawlink(first)
+        task.rawlink(second)
+        task.join(timeout=5)
+        sleep(0)
+
+    run(main)
+    assert seen == ["first", "third"]
+
+
+def test_unlink_all_leaves_who_waits() -> None:
+    def main() -> None:
+        task = spawn(sleep, 0.002)
+        waiter = spawn(joinall, [task])
+        sleep(0)
+        task.unlink_all()
+        assert waiter.get(timeout=5) == [task]
+
+    run(main)
+
+
+def test_a_callable_without_a_readable_name() -> None:
+    class Proxy:
+        def __call__(self) -> int:
+            return 3
+
+        def __getattr__(self, name: str) -> Any:
+            raise RuntimeError("not bound")
+
+    def main() -> None:
+        task = spawn(Proxy())
+        assert task.get(timeout=5) == 3 and task.name.startswith("Proxy-")
+
+    run(main)
+
+
+def test_a_link_has_the_context_of_whoever_linked_and_callbacks_share_none() -> None:
+    variable = contextvars.ContextVar("variable", default="unset")
+    seen: list[str] = []
+
+    def main() -> None:
+        hub = current_hub()
+        hub.call_soon(variable.set, "by a callback")
+        sleep(0)
+        hub.call_soon(lambda: seen.append(variable.get()))
+        sleep(0)
+        task = spawn(nothing)
+        variable.set("mine")
+        task.link(lambda t: seen.append(variable.get()))
+        coopcore.wait(timeout=5)
+
+    run(main)
+    assert seen == ["unset", "mine"]

@@ -207,3 +207,57 @@ def test_a_timeout_that_throws_leaves_the_waker_its_item() -> None:
         assert unpark(task) is False
 
     run(main)
+
+
+def test_the_words_of_a_silent_one_and_bad_exceptions() -> None:
+    assert str(Timeout(2, False)) == "2 seconds (silent)"
+    for bad in (3, [], int):
+        with pytest.raises(TypeError, match="the exception of a Timeout is"):
+            Timeout(1, bad)
+
+
+def test_a_timeout_with_its_own_exception_serves_for_many_waits() -> None:
+    def main() -> None:
+        given = Timeout(0.002, KeyError)
+        for _ in range(2):
+            assert spawn(sleep, 0).join(given)  # type: ignore[arg-type]  # as gevent's users do
+            assert not given.pending
+            with pytest.raises(KeyError):
+                park("x", given)  # type: ignore[arg-type]  # as above
+        sleep(0.004)
+
+    run(main)
+
+
+def test_a_timeout_that_runs_for_another_task_is_refused() -> None:
+    def main() -> None:
+        with Timeout(5) as mine, pytest.raises(RuntimeError, match="it runs for"):
+            spawn(park, "x", mine).get(timeout=5)  # type: ignore[arg-type]  # as above
+
+    run(main)
+
+
+def test_an_exception_class_that_cannot_be_made_is_told_to_its_owner() -> None:
+    def main() -> None:
+        with pytest.raises(TypeError), Timeout(0.001, UnicodeDecodeError):
+            sleep(5)
+
+    run(main)
+
+
+def test_the_timeout_of_iwait_ends_the_iteration_and_nothing_else() -> None:
+    from coopcore import iwait
+
+    def main() -> None:
+        tasks = [spawn(sleep, 0), spawn(sleep, 5)]
+        seen = []
+        for task in iwait(tasks, timeout=0.003):
+            seen.append(task)
+            sleep(0.006)
+        assert seen == tasks[:1]
+        for _ in iwait(tasks, timeout=0.002):
+            break
+        sleep(0.004)
+        tasks[1].kill()
+
+    run(main)

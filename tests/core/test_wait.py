@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Any
 
 import pytest
 
 from coopcore import Task, TaskExit, Timeout, current_task, idle, iwait, joinall, kill, killall, run, sleep, spawn, spawn_later, wait
-from coopcore.errors import Deadlock
+from coopcore.errors import Deadlock, JoinSelfError, WrongThreadError
 from coopcore.lowlevel import current_hub, park
 
 
@@ -47,7 +48,9 @@ def test_an_uncounted_sleep_does_not_hold_off_a_deadlock() -> None:
         with pytest.raises(Deadlock):
             park("nothing")
         sleeper.kill(timeout=5)
-        sleep(0.001, ref=False) if False else None
+        sleeper = spawn(sleep, float("inf"), ref=False)
+        sleep(0.001)
+        sleeper.kill(timeout=5)
         assert current_hub()._uncounted == 0
 
     run(main)
@@ -290,3 +293,65 @@ def test_killall_with_oneself_among_them() -> None:
         assert isinstance(other.value, TaskExit)
 
     run(main)
+
+
+# -- oneself, other threads ---------------------------------------------------------------------------------------------------------
+
+
+def test_waiting_for_oneself_among_others_is_refused() -> None:
+    def main() -> None:
+        me = current_task()
+        other = spawn(sleep, 5)
+        for verb in (joinall, wait, lambda things: list(iwait(things))):
+            with pytest.raises(JoinSelfError, match="is among what it gave to"):
+                verb([other, me])
+            assert not other.has_links()
+        other.kill()
+
+    run(main)
+
+
+def test_waiting_for_a_task_of_another_thread_is_refused_and_harms_neither() -> None:
+    errors: list[str] = []
+
+    def main() -> None:
+        task = spawn(sleep, 0.05)
+        sleep(0)
+
+        def helper() -> None:
+            for verb in (joinall, wait, lambda things: list(iwait(things)), lambda things: things[0].link(print), lambda things: things[0].rawlink(print)):
+                try:
+                    verb([task])
+                except WrongThreadError as error:
+                    errors.append(str(error))
+
+        thread = threading.Thread(target=helper, name="helper")
+        thread.start()
+        thread.join()
+        task.join(timeout=5)
+        assert task.dead
+
+    run(main)
+    assert len(errors) == 5 and all("'helper'" in error for error in errors)
+
+
+def test_a_timeout_object_serves_wherever_a_timeout_is_asked_for() -> None:
+    def main() -> None:
+        task = spawn(sleep, 5)
+        given = Timeout(0.001)
+        with pytest.raises(Timeout) as caught:
+            task.get(timeout=given)
+        assert caught.value is given
+        assert wait([task], timeout=Timeout(0.001)) == []
+        assert wait(timeout=Timeout(0.001)) is False
+        assert joinall([task], timeout=Timeout(0.001)) == []
+        task.kill()
+
+    run(main)
+
+
+@pytest.mark.parametrize("bad", ["3", 1.5])
+def test_a_count_that_is_no_whole_number_is_refused(bad: Any) -> None:
+    for verb in (joinall, wait, iwait):
+        with pytest.raises(TypeError, match="count is the number of things"):
+            run(lambda verb=verb: verb([], count=bad))
