@@ -14,6 +14,7 @@ Invariants
 1. Setup, call and teardown of a marked test, and every ``def`` fixture made for it, run in one task.
 2. Nothing of an unmarked test, nor of the fixtures made for it, runs in a task of ours.
 3. A task that failed during a marked test, and that nobody joined, fails that test, once; what it was is in the report, however the test itself ended.
+   One that fails while a fixture is finished on a hub where no test runs is an error of that fixture's end.
 4. When a marked test is over no task that it started is alive, nor one that was started for a fixture that is finished.
 5. Whatever the test raises, the hub is left, and the next test runs.
 """
@@ -36,7 +37,7 @@ from coopcore.lowlevel import TaskView, hide_frames, plugins
 from . import MARK
 from ._hubs import Hubs
 from ._mark import MarkError, wanted_backend
-from ._tasks import OWNER, Failed, Owner, end_tasks, raise_failed, settle, tasks_of
+from ._tasks import OWNER, Failed, Owner, end_tasks, raise_failed, take_failures, tasks_of
 from ._watchdog import Settings, Watchdog, without_machinery
 
 hide_frames(__file__)
@@ -60,13 +61,7 @@ class Run(Owner):
     def take_failures(self, since: int) -> list[Failed]:
         """Everything that failed, was not joined, and was not taken yet; of tasks that are still referred to, only those from number ``since`` on."""
         assert self.hub is not None
-        settle()
-        found, self.lost = self.lost, []
-        for failure in self.hub.unreceived_failures():
-            if failure.view.ident >= since:
-                failure.received = True
-                found.append(Failed(failure.view, failure.error, failure.traceback))
-        return sorted(found, key=lambda failed: failed.task.ident)
+        return take_failures(self.hub, self.lost, since)
 
     def leftovers(self) -> list[Task[Any]]:
         """What the test started and is still alive. Who was started by a callback on the hub counts if that was during this test."""
@@ -100,6 +95,7 @@ class Plugin:
         self._run: Run | None = None
         self._watchdog: Watchdog | None = None
         self._fixtures: list[Fixture] = []
+        self._lost: list[Failed] = []  # as Run.lost, while no test runs on a hub
         try:
             self._marked = {item: wanted_backend(item) for item in marked}
         except MarkError as error:
@@ -123,13 +119,14 @@ class Plugin:
     @hookimpl
     def coop_task_failed(self, task: TaskView, error: BaseException) -> bool | None:
         """Implements coopcore's hook: a task failed, and nobody refers to it any more."""
-        run = self._run
-        if run is None:
+        run = self._run_on_hub()
+        if run is None and self._hubs.current is None:
             return None
         if isinstance(error, pytest.exit.Exception) and self._hubs.current is not None:
             self._hubs.current.interrupt_main(error)
         else:
-            run.lost.append(Failed(task, error, error.__traceback__))
+            lost = self._lost if run is None else run.lost
+            lost.append(Failed(task, error, error.__traceback__))
         return True
 
     # -- one test -------------------------------------------------------------------------------------------------------
@@ -266,6 +263,10 @@ class Plugin:
         run = self._run
         return run if run is not None and run.item is item else None
 
+    def _run_on_hub(self) -> Run | None:
+        run = self._run
+        return run if run is not None and run.hub is not None else None
+
     # -- fixtures -------------------------------------------------------------------------------------------------------
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -295,6 +296,16 @@ class Plugin:
             if stragglers:
                 names = ", ".join(f"{task.name!r} (spawned at {task.spawned_at})" for task in stragglers)
                 pytest.fail(f"{len(stragglers)} task(s) of {fixture} did not end when they were killed: {names}. A task must let TaskExit pass.", pytrace=False)
+            self._judge_end_of(hub)
+
+    def _judge_end_of(self, hub: Hub) -> None:
+        """Raise for the tasks that have failed on a hub, unless a test runs there, whose teardown will."""
+        __tracebackhide__ = True
+        run = self._run_on_hub()
+        if run is None or run.hub is not hub:
+            failures = take_failures(hub, self._lost if run is None else run.lost)
+            if failures:
+                raise_failed(failures)
 
     def _check_fixtures(self, item: pytest.Item, hub: Hub | None) -> None:
         """A fixture whose tasks live on another hub than the test's would make the test wait for what stands still."""

@@ -95,6 +95,18 @@ class Failed(NamedTuple):
         return f"{self}:\n{''.join(trace)}".rstrip()
 
 
+def take_failures(hub: Hub, lost: list[Failed], since: int = 0) -> list[Failed]:
+    """Everything in ``lost``, which is empty then, and what failed on this hub, is still referred to and was not received, from task number ``since`` on."""
+    settle()
+    found = lost[:]
+    lost.clear()
+    for failure in hub.unreceived_failures():
+        if failure.view.ident >= since:
+            failure.received = True
+            found.append(Failed(failure.view, failure.error, failure.traceback))
+    return sorted(found, key=lambda failed: failed.task.ident)
+
+
 def raise_failed(failures: Sequence[Failed]) -> None:
     """Raise what stands for these failures, of which there is at least one, with the traceback of the first."""
     __tracebackhide__ = True

@@ -1,11 +1,12 @@
 """``coopcore <command> [arguments]``: hands over to the plugin that offers the command. Knows no command itself.
 
-Without a command it lists what the installed plugins offer. Statuses: 0 well, 1 a plugin that cannot be used, 2 a command that nobody offers;
-else what the command returns.
+Without a command it lists what the installed plugins offer. Statuses: 0 well, 1 a plugin that cannot be used or output that nobody reads to its end
+(`coopcore | head -1`), 2 a command that nobody offers; else what the command returns.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -29,16 +30,27 @@ def listing() -> str:
     return "\n".join(lines)
 
 
+def _say(text: str) -> int:
+    """Print and return the exit status."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # The reader has had enough. What is still in the buffer must go somewhere, or the interpreter complains about it when it ends.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+        return 1
+    return 0
+
+
 def main(arguments: Sequence[str] | None = None) -> int | None:
     """Run the command line (``sys.argv`` unless ``arguments`` are given) and return the exit status."""
     name, *rest = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
         if name in ("-h", "--help"):
-            print(listing())
-            return 0
+            return _say(listing())
         if name == "--version":
-            print(f"coopcore {__version__}")
-            return 0
+            return _say(f"coopcore {__version__}")
         command = plugins().load("command", name)
     except PluginError as error:
         print(f"coopcore: {error}", file=sys.stderr)

@@ -17,7 +17,7 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, TypeVar
@@ -127,19 +127,51 @@ class Plugins:
                 f"Check its spelling against coopcore.hookspecs, or turn the plugin off with {DISABLE}={name}."
             ) from error
 
-    def call(self, hook: str, *args: Any) -> list[Any]:
-        """What every plugin answers to a hook. ``args`` are those of its specification, of which an implementation may take the first few."""
+    def call(self, hook: str, *args: Any) -> list[tuple[str, Any]]:
+        """Ask every plugin, the last registered first, also after one that raised; that error is raised at the end. Returns names and answers.
+
+        ``args`` are those of the specification, of which an implementation may take the first few.
+        """
         answers = []
-        for impl in getattr(self.manager.hook, hook).get_hookimpls():
-            origin = impl.plugin_name
+        first: PluginError | None = None
+        for impl in reversed(getattr(self.manager.hook, hook).get_hookimpls()):
             try:
-                answers.append(impl.function(*args[: len(impl.argnames)]))
-            except Exception as error:
-                raise PluginError(
-                    f"plugin {origin!r} of {self._origins.get(origin, '?')!r} failed in {hook}(): "
-                    f"{type(error).__name__}: {error}. Turn it off with {DISABLE}={origin}."
-                ) from error
+                answers.append((impl.plugin_name, self._ask(hook, impl, args)))
+            except PluginError as error:
+                first = first or error
+        if first is not None:
+            raise first
         return answers
+
+    def report(self, view: TaskRecord, error: BaseException) -> None:
+        """Offer the error of a failed task to each plugin until one has dealt with it; else print it."""
+        for impl in reversed(self.manager.hook.coop_task_failed.get_hookimpls()):
+            try:
+                if self._ask("coop_task_failed", impl, (view, error)):
+                    return
+            except PluginError as failed:
+                traceback.print_exception(failed)
+        print_failure(view, error)
+
+    def _ask(self, hook: str, impl: pluggy.HookImpl, args: tuple[Any, ...] = ()) -> Any:
+        try:
+            return impl.function(*args[: len(impl.argnames)])
+        except Exception as error:
+            raise PluginError(
+                f"{self.known(impl.plugin_name)} failed in {hook}(): {type(error).__name__}: {error}. Turn it off with {DISABLE}={impl.plugin_name}."
+            ) from error
+
+    def add_tracers(self, hub: Hub, origin: str, tracers: Any) -> None:
+        """What a plugin answered to ``coop_tracers``."""
+        try:
+            for tracer in tracers:
+                hub.add_tracer(tracer)
+        except Exception as error:
+            raise InterfaceError(f"{self.known(origin)} returned {tracers!r} from coop_tracers(): {error}. Turn it off with {DISABLE}={origin}.") from error
+
+    def known(self, origin: str) -> str:
+        """A plugin as messages name it."""
+        return f"plugin {origin!r} of distribution {self._origins.get(origin, '?')!r}"
 
     # -- choice ---------------------------------------------------------------------------------------------------------
 
@@ -154,19 +186,16 @@ class Plugins:
         if kind not in _HOOKS:
             raise UnknownOfferError(f"plugins offer nothing of a kind {kind!r}; the kinds are: {', '.join(_HOOKS)}.")
         found: dict[str, tuple[Offer, str]] = {}
-        for impl in getattr(self.manager.hook, _HOOKS[kind]).get_hookimpls():
+        hook = _HOOKS[kind]
+        for impl in getattr(self.manager.hook, hook).get_hookimpls():
             origin = impl.plugin_name
-            try:
-                offers = list(impl.function())
-            except Exception as error:
-                raise PluginError(
-                    f"plugin {origin!r} of {self._origins.get(origin, '?')!r} failed in {_HOOKS[kind]}(): "
-                    f"{type(error).__name__}: {error}. Turn it off with {DISABLE}={origin}."
-                ) from error
+            offers = self._ask(hook, impl)
+            if not isinstance(offers, Iterable):
+                offers = [offers]
             for offer in offers:
                 if not isinstance(offer, Offer):
                     raise InterfaceError(
-                        f"plugin {origin!r} returned {offer!r} from {_HOOKS[kind]}(), where coopcore.lowlevel.Offer is wanted. "
+                        f"{self.known(origin)} returned {offer!r} from {hook}(), where coopcore.lowlevel.Offer objects are wanted. "
                         f"Turn it off with {DISABLE}={origin}."
                     )
                 if offer.name in found:
@@ -189,7 +218,7 @@ class Plugins:
                 f"(an argument, a mark, or the variable COOP_{kind.upper()}), or install the distribution that offers it."
             )
         offer, origin = offers[name]
-        _check_interface(offer.interface, f"{kind} {name!r} of plugin {origin!r}", origin)
+        _check_interface(offer.interface, f"{kind} {name!r} of {self.known(origin)}", origin)
         module, _, attribute = offer.target.partition(":")
         try:
             target: Any = import_module(module)
@@ -197,7 +226,7 @@ class Plugins:
                 target = getattr(target, part)
         except Exception as error:
             raise PluginLoadError(
-                f"{kind} {name!r} of plugin {origin!r} (distribution {self._origins.get(origin, '?')!r}) could not be imported from {offer.target!r}: "
+                f"{kind} {name!r} of {self.known(origin)} could not be imported from {offer.target!r}: "
                 f"{type(error).__name__}: {error}. Choose another {kind}, or turn the plugin off with {DISABLE}={origin}."
             ) from error
         return target
@@ -227,28 +256,28 @@ class Plugins:
 
     def _made(self, kind: str, name: str) -> Any:
         target = self.load(kind, name)
+        origin = self._collect(kind)[name][1]
         try:
             made = target()
         except Exception as error:
-            origin = self._collect(kind)[name][1]
             raise PluginLoadError(
-                f"{kind} {name!r} of plugin {origin!r} (distribution {self._origins.get(origin, '?')!r}) could not be made: "
+                f"{kind} {name!r} of {self.known(origin)} could not be made: "
                 f"{type(error).__name__}: {error}. Choose another {kind}, or turn the plugin off with {DISABLE}={origin}."
             ) from error
-        return self._checked(kind, made, repr(name))
+        return self._checked(kind, made, f"{name!r} of {self.known(origin)}", f" Turn it off with {DISABLE}={origin}.")
 
-    def _checked(self, kind: str, made: Any, which: str) -> Any:
+    def _checked(self, kind: str, made: Any, which: str, advice: str = "") -> Any:
         protocol = _PROTOCOLS.get(kind)
         if protocol is None:
             return made
         if isinstance(made, type):
-            raise InterfaceError(f"the {kind} {which} is the class {made!r}; an object of it is needed: {made.__name__}().")
+            raise InterfaceError(f"the {kind} {which} is the class {made!r}; an object of it is needed: {made.__name__}().{advice}")
         wanted = {name for cls in protocol.__mro__[:-2] for name in (*vars(cls), *vars(cls).get("__annotations__", ()))}
         missing = sorted(name for name in wanted if not name.startswith("_") and not hasattr(made, name))
         if missing or (hasattr(protocol, "__len__") and not hasattr(made, "__len__")):
             raise InterfaceError(
                 f"the {kind} {which} is {made!r}, which lacks {', '.join(missing) or '__len__'} of coopcore.protocols.{protocol.__name__}. "
-                f"Its author finds every method there, and a contract to test it in coopcore.testing."
+                f"Its author finds every method there, and a contract to test it in coopcore.testing.{advice}"
             )
         return made
 
@@ -309,15 +338,6 @@ def make_hub(
 ) -> Hub:
     """A hub for the current greenlet, of what is asked for by name or given as an object. The caller enters and closes it."""
     found = plugins()
-    hook = found.manager.hook
-
-    def on_failure(view: TaskRecord, error: BaseException) -> None:
-        dealt_with = False
-        try:
-            dealt_with = bool(hook.coop_task_failed(task=view, error=error))
-        finally:
-            if not dealt_with:
-                print_failure(view, error)
 
     parts = {
         "clock": found.make("clock", clock),
@@ -328,10 +348,11 @@ def make_hub(
     # Last of the parts, since it holds descriptors: whatever goes wrong from here on must close it.
     chosen = found.make("backend", backend)
     try:
-        hub = Hub(backend=chosen, **parts, on_failure=on_failure, name=name)
-        for more in (tracers, *found.call("coop_tracers", hub)):
-            for tracer in more:
-                hub.add_tracer(tracer)
+        hub = Hub(backend=chosen, **parts, on_failure=found.report, name=name)
+        for tracer in tracers:
+            hub.add_tracer(tracer)
+        for origin, more in found.call("coop_tracers", hub):
+            found.add_tracers(hub, origin, more)
         previous = hub.enter()
         try:
             found.call("coop_started", hub)

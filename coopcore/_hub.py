@@ -314,6 +314,7 @@ class Hub:
         if self._ready and not self._poll_is_due():
             return ()
         inbox.asleep = True
+        awake, self._append = self._append, self._append_asleep
         try:
             if self._ready or inbox or self._idlers:
                 deadline: int | None = _PAST
@@ -324,7 +325,13 @@ class Hub:
                     return ()
             return self.clock.wait(self.backend, deadline, bool(self._promises))
         finally:
+            self._append = awake
             inbox.asleep = False
+
+    def _append_asleep(self, task: Task[Any]) -> None:
+        """What wakes a task while the backend polls: only a signal handler can, and the poll must end for it."""
+        self._ready.append(task)
+        self.backend.wake()
 
     def _poll_is_due(self) -> bool:
         """Whether to look at descriptors while tasks are ready.

@@ -7,6 +7,7 @@ by its CPU time, which a busy machine disturbs far less, once that passes two se
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Generator
@@ -34,6 +35,10 @@ class _OnlyThese:
 
 if ONLY:
     sys.meta_path.insert(0, _OnlyThese)  # type: ignore[arg-type]  # all of a finder that is ever called
+
+# A background job of a shell ignores Ctrl-C, and so would every process that the tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A sample of the soak tests: none begins when this many seconds of the run are over.
 SOAK_SECONDS = float(os.environ.get("COOP_SOAK_SECONDS", "inf"))

@@ -10,17 +10,21 @@ Invariants
 3. While an event is set, or a result is there, nobody waits.
 4. A wait that ended otherwise has left the line.
 5. A callback is called at most once for each `rawlink`, on the hub, and never after `unlink` returned.
-6. A `set` that raises, because a task of another thread waits, has changed nothing.
+6. A `set` that raises, because somebody of another thread waits or is linked, has changed nothing.
+7. All who wait or are linked at one time are of one thread. Who comes from another is refused.
 """
 
 from __future__ import annotations
 
+import threading
+from _thread import get_ident
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar, cast
+from typing import Any, Generic, NoReturn, Protocol, TypeAlias, TypeVar, cast
 
 from coopcore import Task, Timeout
+from coopcore.errors import WrongThreadError
 from coopcore.lowlevel import Hub, current_hub, current_task, hide_frames, park_task, unpark
 
 hide_frames(__file__)
@@ -43,7 +47,7 @@ class _Source(Protocol[T_co]):
 class _Waitable:
     """Something that becomes ready: a line of tasks, and callbacks. Subclasses define `ready` and call `_wake_all`."""
 
-    __slots__ = ("__weakref__", "_due", "_line", "_links")
+    __slots__ = ("__weakref__", "_due", "_line", "_links", "_thread")
 
     ready: Callable[[], bool]
 
@@ -51,11 +55,14 @@ class _Waitable:
         self._line: deque[Task[Any]] = deque()
         self._links: list[Callable[[Any], object]] | None = None
         self._due: deque[Callable[[Any], object]] | None = None
+        self._thread = 0  # of all who wait or are linked
 
     def rawlink(self, callback: Callable[[Any], object]) -> None:
         """Call ``callback(self)`` on the hub, once, when ready; in the hub's next turn if it is ready now. It must not wait."""
         if not callable(callback):
             raise TypeError(f"a link must be callable with one argument, the {type(self).__name__}; got {callback!r}")
+        if self._thread != get_ident():
+            self._change_thread()
         if self._links is None:
             self._links = []
         self._links.append(callback)
@@ -80,6 +87,8 @@ class _Waitable:
     def _wait(self, timeout: float | None) -> bool:
         """Wait for the next `_wake_all`. True, or False after ``timeout`` seconds."""
         task = current_task()
+        if self._thread != get_ident():
+            self._change_thread()
         line = self._line
         line.append(task)
         try:
@@ -91,6 +100,11 @@ class _Waitable:
             self._leave_line(task)
         return woken  # type: ignore[no-any-return]  # True or False; a cast would be a call at every wait
 
+    def _change_thread(self) -> None:
+        if self._line or self._links:
+            _refuse_thread(self, self._thread)
+        self._thread = get_ident()
+
     def _leave_line(self, task: Task[Any]) -> None:
         line = self._line
         if line and line[-1] is task:
@@ -99,7 +113,7 @@ class _Waitable:
             line.remove(task)
 
     def _wake_all(self) -> None:
-        """Wake all who wait now, and let the hub call all who are linked now. Raises for a waiter of another thread, who then still waits."""
+        """Wake all who wait now, and let the hub call all who are linked now. Raises, and does neither, if they are of another thread."""
         line = self._line
         while line:
             unpark(line[0])
@@ -108,6 +122,8 @@ class _Waitable:
             self._links_are_due()
 
     def _links_are_due(self) -> None:
+        if self._thread != get_ident():
+            _refuse_thread(self, self._thread)
         hub = current_hub()
         links = self._links
         if self._due is None:
@@ -152,9 +168,9 @@ class Event(_Waitable):
             # An entry leaves only after its wake: if that raises, for a task of another thread, nothing has changed.
             unpark(line[0])
             line.popleft()
-        self._flag = True
         if self._links:
-            self._links_are_due()
+            self._links_are_due()  # raises for another thread, too
+        self._flag = True
 
     def clear(self) -> None:
         """Unset the flag: from now on `wait` waits."""
@@ -195,11 +211,11 @@ class AsyncResult(_Waitable, Generic[T]):
             # An entry leaves only after its wake: if that raises, for a task of another thread, nothing has changed.
             unpark(line[0])
             line.popleft()
+        if self._links:
+            self._links_are_due()  # raises for another thread, too
         self._state = _VALUE
         self._value = value
         self._error = self._traceback = None
-        if self._links:
-            self._links_are_due()
 
     set_result = set
 
@@ -302,3 +318,12 @@ def _as_error(exc: Any, exc_info: tuple[Any, ...] | None) -> tuple[BaseException
     if len(exc_info) != 3 or not (exc_info[2] is None or isinstance(exc_info[2], TracebackType)):
         raise TypeError(f"exc_info is a triple (type, error, traceback) as from sys.exc_info(), not {exc_info!r}")
     return exc, exc_info[2]
+
+
+def _refuse_thread(thing: object, thread: int) -> NoReturn:
+    names = {other.ident: other.name for other in threading.enumerate()}
+    raise WrongThreadError(
+        f"{thing!r} was used in thread {threading.current_thread().name!r} in a way that concerns those who wait for it, or are linked to it, in thread "
+        f"{names.get(thread, thread)!r}. Each thread has its own hub, and all who wait for one object must be of one thread. "
+        f"Use hub.call_soon_threadsafe(fn, *args) to run something there."
+    )

@@ -20,17 +20,21 @@ Invariants
 4. Permits go to tasks in the order in which these began to wait.
 5. A wait that ended without a permit has left the line, and has taken nothing.
 6. A release that raises (too many, not a number, another thread's waiter) has changed nothing.
+7. All who are in line at one time are of one thread. Who comes from another is refused.
 """
 
 from __future__ import annotations
 
+import threading
+from _thread import get_ident
 from collections import deque
 from collections.abc import Callable, Iterable
 from operator import index
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 from coopcore import Task
+from coopcore.errors import WrongThreadError
 from coopcore.lowlevel import current_hub, current_task, hide_frames, park_task, running_task, unpark
 
 hide_frames(__file__)
@@ -53,7 +57,7 @@ class Semaphore:
     released at its end. ``release`` and ``acquire(blocking=False)`` also work in callbacks on the hub.
     """
 
-    __slots__ = ("__weakref__", "_due", "_holder", "_is_lock", "_line", "_value")
+    __slots__ = ("__weakref__", "_due", "_holder", "_is_lock", "_line", "_thread", "_value")
 
     def __init__(self, value: int = 1) -> None:
         try:
@@ -66,6 +70,7 @@ class Semaphore:
         self._is_lock = value == 1
         self._holder: Task[Any] | None = None
         self._line: deque[Any] = deque()  # of Task and _Watch
+        self._thread = 0  # of all who are in line
         self._due: deque[Callable[[Any], object]] | None = None
 
     # -- permits --------------------------------------------------------------------------------------------------------
@@ -91,6 +96,8 @@ class Semaphore:
         elif value:
             return Semaphore.acquire(self)
         task = current_task()
+        if self._thread != get_ident():
+            self._change_thread()
         line = self._line
         line.append(task)
         try:
@@ -147,6 +154,8 @@ class Semaphore:
         if self._value:
             return self._value
         task = current_task()
+        if self._thread != get_ident():
+            self._change_thread()
         watch = _Watch(task)
         self._line.append(watch)
         try:
@@ -165,6 +174,8 @@ class Semaphore:
         if self._value:
             self._call_on_hub(callback)
         else:
+            if self._thread != get_ident():
+                self._change_thread()
             self._line.append(_Watch(callback=callback))
 
     def unlink(self, callback: Callable[[Any], object]) -> None:
@@ -180,8 +191,15 @@ class Semaphore:
         """How many wait for it or are linked to it."""
         return len(self._line) + len(self._due or ())
 
+    def _change_thread(self) -> None:
+        if self._line:
+            _refuse_thread(self, self._thread)
+        self._thread = get_ident()
+
     def _tell(self, watch: Any, free: int) -> None:
         if watch.task is None:
+            if self._thread != get_ident():
+                _refuse_thread(self, self._thread)
             self._call_on_hub(watch.callback)
         else:
             unpark(watch.task, free)
@@ -263,3 +281,12 @@ def _leave(line: deque[Any], entry: object) -> None:
         line.pop()
     elif entry in line:  # a releaser may have passed us over
         line.remove(entry)
+
+
+def _refuse_thread(thing: object, thread: int) -> NoReturn:
+    names = {other.ident: other.name for other in threading.enumerate()}
+    raise WrongThreadError(
+        f"{thing!r} was used in thread {threading.current_thread().name!r} in a way that concerns those who wait for it, or are linked to it, in thread "
+        f"{names.get(thread, thread)!r}. Each thread has its own hub, and all who wait for one object must be of one thread. "
+        f"Use hub.call_soon_threadsafe(fn, *args) to run something there."
+    )

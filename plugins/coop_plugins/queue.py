@@ -26,21 +26,25 @@ Invariants
 4. Getters are served in the order in which they began to wait, and so are putters; items come out in the order in which they went in.
 5. At most ``maxsize`` items are in the queue, unless it was made with more, or ``maxsize`` was lowered since.
 6. A wait that ended without an outcome has left its line; its item is in no queue.
-7. A call that raises, because a task of another thread waits, has neither taken nor added an item.
+7. A call that raises, because a task of another thread waits, has changed nothing: all who wait at one time are of one thread, and who comes from
+   another is refused.
 8. ``unfinished_tasks`` is the number of items accepted less the `task_done` calls and the items dropped; whoever joins is woken when it is 0.
 """
 
 from __future__ import annotations
 
 import sys
+import threading
+from _thread import get_ident
 from collections import deque
 from collections.abc import Iterable
 from operator import index
 from queue import Empty, Full
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
 from coopcore import Task, Timeout
-from coopcore.lowlevel import check_seconds, current_hub, current_task, hide_frames, park_task, unpark
+from coopcore.errors import WrongThreadError
+from coopcore.lowlevel import check_seconds, current_task, hide_frames, park_task, unpark
 
 if sys.version_info >= (3, 13):
     from queue import ShutDown
@@ -50,7 +54,7 @@ else:
         """Raised by put on a queue that was shut down, and by get on one that is empty as well."""
 
 
-__all__ = ["Empty", "Full", "Queue", "ShutDown"]
+__all__ = ["Empty", "Full", "JoinableQueue", "Queue", "ShutDown"]
 hide_frames(__file__)
 
 T = TypeVar("T")
@@ -132,6 +136,7 @@ class Queue(Generic[T]):
         self._getters: deque[Any] = deque()  # of Task and _Peeker
         self._putters: deque[tuple[Task[Any], T]] = deque()
         self._joiners: deque[Task[Any]] | None = None
+        self._thread = 0  # of all who wait
         self._maxsize = maxsize = _checked_maxsize(maxsize)
         self._limit = maxsize if maxsize > 0 else _UNBOUNDED
         self._init(maxsize)
@@ -193,7 +198,7 @@ class Queue(Generic[T]):
 
     def _hand_over_by_hooks(self, item: T) -> None:
         getters = self._getters
-        _refuse_other_thread(getters[0])
+        self._check_thread()
         self._put(item)
         self.unfinished_tasks += 1
         while getters and self._qsize():
@@ -214,6 +219,8 @@ class Queue(Generic[T]):
         if not block:
             raise Full
         task = current_task()
+        if self._thread != get_ident():
+            self._change_thread()
         putters = self._putters
         entry = (task, item)
         putters.append(entry)
@@ -306,6 +313,8 @@ class Queue(Generic[T]):
         if not block:
             raise Empty
         task = current_task()
+        if self._thread != get_ident():
+            self._change_thread()
         getters = self._getters
         entry = _Peeker(task) if peeks else task
         getters.append(entry)
@@ -346,7 +355,7 @@ class Queue(Generic[T]):
         """
         unfinished = self.unfinished_tasks - 1
         if unfinished < 0:
-            raise ValueError("task_done() called too many times")
+            raise ValueError("task_done() called too many times: more often than items were put. Call it once for each item that get() returned.")
         if not unfinished:
             self._wake_joiners()
         self.unfinished_tasks = unfinished
@@ -356,6 +365,8 @@ class Queue(Generic[T]):
         if not self.unfinished_tasks:
             return True
         task = current_task()
+        if self._thread != get_ident():
+            self._change_thread()
         if self._joiners is None:
             self._joiners = deque()
         joiners = self._joiners
@@ -369,6 +380,16 @@ class Queue(Generic[T]):
             _leave(joiners, task)
         return woken  # type: ignore[no-any-return]  # True or False
 
+    def _change_thread(self) -> None:
+        if self._getters or self._putters or self._joiners:
+            _refuse_thread(self, self._thread)
+        self._thread = get_ident()
+
+    def _check_thread(self) -> None:
+        """Raise, before anything is done, if those who would be woken are of another thread."""
+        if self._thread != get_ident():
+            _refuse_thread(self, self._thread)
+
     def _wake_joiners(self) -> None:
         _wake_all(self._joiners or deque(), True)
 
@@ -377,6 +398,8 @@ class Queue(Generic[T]):
 
         With ``immediate``, what is in the queue is dropped, and counts as done for `join`.
         """
+        if self._getters or self._putters or (immediate and self._joiners):
+            self._check_thread()
         _wake_all(self._getters, _SHUT_DOWN)
         _wake_all(self._putters, _SHUT_DOWN)
         self.is_shutdown = True
@@ -417,7 +440,10 @@ class Queue(Generic[T]):
 
     @maxsize.setter
     def maxsize(self, maxsize: int | None) -> None:
-        self._maxsize = maxsize = _checked_maxsize(maxsize)
+        maxsize = _checked_maxsize(maxsize)
+        if self._putters:
+            self._check_thread()
+        self._maxsize = maxsize
         self._room = -1
         if not self.is_shutdown:
             self._limit = maxsize if maxsize > 0 else _UNBOUNDED
@@ -460,6 +486,9 @@ class Queue(Generic[T]):
         return self.queue[0]  # type: ignore[no-any-return]  # as above
 
 
+JoinableQueue = Queue  # the name that it has where a queue that counts its tasks is another class
+
+
 def _checked_maxsize(maxsize: Any) -> int:
     if maxsize is None:
         return 0
@@ -499,8 +528,10 @@ def _task_of(entry: Any) -> Task[Any]:
     return entry.task if type(entry) is _Peeker else entry
 
 
-def _refuse_other_thread(entry: Any) -> None:
-    """Raise `WrongThreadError` if the task waits in another thread, as `unpark` would, but before anything else is done."""
-    task = _task_of(entry)
-    if task.hub is not current_hub():
-        unpark(task)
+def _refuse_thread(thing: object, thread: int) -> NoReturn:
+    names = {other.ident: other.name for other in threading.enumerate()}
+    raise WrongThreadError(
+        f"{thing!r} was used in thread {threading.current_thread().name!r} in a way that concerns those who wait for it, or are linked to it, in thread "
+        f"{names.get(thread, thread)!r}. Each thread has its own hub, and all who wait for one object must be of one thread. "
+        f"Use hub.call_soon_threadsafe(fn, *args) to run something there."
+    )

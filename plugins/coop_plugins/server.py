@@ -12,7 +12,8 @@ Invariants
 2. Each accepted connection is closed when its handler ends, however it ends, and also if it never began.
 3. An error in a handler is reported and ends nothing but that handler.
 4. A shortage (EMFILE, ENFILE, ENOBUFS, ENOMEM) makes the server wait and try again; a client that is gone already (ECONNABORTED) costs nothing.
-5. After `close` nothing is accepted any more; after `stop` no handler of a bounded crew runs any more.
+5. After `close` nothing is accepted any more; after `stop` no handler of a bounded crew runs any more. After `stop_accepting` at most the one client is
+   accepted that had woken the accepting task already: a wake is final, so what is thrown into the task reaches it only at its next wait.
 6. The listener is closed exactly when the server is.
 """
 
@@ -314,7 +315,7 @@ class BaseServer:
             task.start()
 
     def stop_accepting(self) -> None:
-        """Leave new clients in the kernel's queue; the handlers run on. Never blocks."""
+        """Leave new clients in the kernel's queue; the handlers run on. Never blocks. A client that is being accepted already is still handled."""
         task, self._accepting = self._accepting, None
         if task is not None:
             task.unlink(self._accepting_ended)
@@ -407,8 +408,9 @@ class BaseServer:
 
     def _accept_clients(self) -> None:
         """The body of the task that accepts."""
+        me = current_task()
         in_one_go = 0
-        while True:
+        while self._accepting is me:  # after each wait: it may have been woken just before the server stopped accepting
             if self._crew.full():
                 self._crew.wait_available()
                 if self._crew.full():
@@ -417,7 +419,8 @@ class BaseServer:
             try:
                 args = self.do_read()
             except OSError as error:
-                self._survive(error)
+                if self._accepting is me:
+                    self._survive(error)
                 continue
             self.delay = self.min_delay
             if args is not None:
@@ -429,7 +432,7 @@ class BaseServer:
 
     def _survive(self, error: OSError) -> None:
         """Go on after an error of accept, or raise it."""
-        if isinstance(error, ClosedResourceError):
+        if isinstance(error, ClosedResourceError) or self.socket.fileno() < 0:
             raise TaskExit(f"the listener was closed: {error}") from None
         if error.errno in _SHORTAGES:
             delay = self.delay
@@ -490,8 +493,7 @@ class StreamServer(BaseServer):
             listener.listen(self.backlog)
 
     def do_read(self) -> tuple[Any, ...] | None:
-        assert self._socket is not None
-        return self._socket.accept()
+        return self.socket.accept()
 
     def do_close(self, *args: Any) -> None:
         args[0].close()

@@ -25,9 +25,11 @@ Invariants
 2. No pidfd outlives the wait that opened it.
 3. A read to the end that is interrupted, by a kill or a timeout, loses no byte: the next one returns all. (A ``readline`` or ``read(n)`` that is
    interrupted may lose the part it has; that part is in the standard library's hands.)
-4. `communicate` that was interrupted goes on where it stopped when it is called again, and sends no byte of input twice.
+4. `communicate` that was interrupted goes on where it stopped when it is called again, and sends no byte of input twice; also if it was interrupted
+   again while its tasks ended.
 5. A pipe that we have not used is a blocking one.
 6. A stream that is always ready doesn't starve other tasks: whoever reads or writes without having to wait yields in between.
+7. A pipe that is closed while a task waits at it is closed in that task's thread, and the task is told.
 """
 
 from __future__ import annotations
@@ -39,13 +41,13 @@ import os
 import subprocess
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from subprocess import DEVNULL, PIPE, STDOUT, CalledProcessError, CompletedProcess, SubprocessError, TimeoutExpired, list2cmdline
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, AnyStr, TypeVar
 
-from coopcore import Task, Timeout, spawn
-from coopcore.errors import HubClosedError
+from coopcore import Task, Timeout, joinall, killall, spawn
+from coopcore.errors import HubClosedError, WrongThreadError
 from coopcore.lowlevel import (
     READABLE,
     WRITABLE,
@@ -183,14 +185,21 @@ class _Pipe(io.RawIOBase):
             self._waiting -= 1
 
     def close(self) -> None:
-        """Close our end. A task that waits at it gets `ClosedResourceError`."""
+        """Close our end. A task that waits at it gets `ClosedResourceError`. If that is a task of another thread, its hub does the closing, soon."""
         if self.closed:
             return
+        hub = self._hub
+        if self._waiting and hub is not None:
+            try:
+                hub.notify_closing(self.fileno())
+            except WrongThreadError:
+                # Until the waiter was told, which only its own thread can do, the number must name this pipe.
+                with contextlib.suppress(HubClosedError):  # then nobody waits any more
+                    hub.call_soon_threadsafe(self.close)
+                    return
         try:
-            if self._waiting and self._hub is not None:
-                self._hub.notify_closing(self.fileno())
-        finally:
             super().close()
+        finally:
             self._raw.close()
 
 
@@ -392,6 +401,7 @@ class Popen(subprocess.Popen[AnyStr]):
     _coop_unsent: memoryview | None = None
     _coop_output: tuple[Any, Any] | None = None
     _coop_grace = _INTERRUPT_GRACE
+    _coop_ending: Sequence[Task[None]] = ()
 
     if not TYPE_CHECKING:  # for type checkers the overloads of the standard constructor hold
 
@@ -460,6 +470,8 @@ class Popen(subprocess.Popen[AnyStr]):
 
     def _coop_exchange(self) -> None:
         """Move bytes until every pipe is done with. May be interrupted, and called again."""
+        # Those of a call that was interrupted while it waited for their end: they hold their pipes until then.
+        joinall([helper for helper in self._coop_ending if not helper.dead])
         jobs: list[Callable[[], None]] = [_pipe_of(stream).collect for stream in (self.stdout, self.stderr) if stream and not stream.closed]
         if self.stdin and not self.stdin.closed:
             jobs.append(self._coop_send)
@@ -472,8 +484,9 @@ class Popen(subprocess.Popen[AnyStr]):
             for helper in helpers:
                 helper.get()
         finally:
-            for helper in helpers:
-                helper.kill()
+            self._coop_ending = helpers
+            killall(helpers)
+            self._coop_ending = ()
 
     def _coop_send(self) -> None:
         stdin: Any = self.stdin

@@ -465,7 +465,7 @@ def test_coop_tracers_adds_tracers_to_each_hub(add: Add) -> None:
         return [made[-1][1]]
 
     add("tracing", coop_tracers=coop_tracers)
-    add("silent", coop_tracers=list)
+    add("silent", coop_tracers=lambda: ())
 
     def main() -> Any:
         spawn(print, end="").join(timeout=5)

@@ -8,13 +8,14 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from typing import Any
 
 import pytest
 
 import coopcore
 from coopcore import run, sleep, spawn
-from coopcore.lowlevel import current_hub, deferring, make_hub, park
+from coopcore.lowlevel import ParkingLot, current_hub, deferring, make_hub, park, promise
 
 
 def test_a_ctrl_c_while_everybody_waits_reaches_main() -> None:
@@ -160,3 +161,20 @@ def test_two_hubs_of_one_thread_share_the_handler() -> None:
     finally:
         hub.close()
         hub.leave(previous)
+
+
+@pytest.mark.parametrize("backend", ["epoll", "selectors"])
+def test_a_signal_handler_may_wake_a_task_while_the_hub_sleeps(backend: str) -> None:
+    def main() -> None:
+        lot = ParkingLot("the signal")
+        before = signal.signal(signal.SIGUSR1, lambda signum, frame: lot.unpark())
+        try:
+            with promise("SIGUSR1"):
+                threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGUSR1)).start()
+                assert lot.park(timeout=20) is True
+        finally:
+            signal.signal(signal.SIGUSR1, before)
+
+    began = time.monotonic()
+    run(main, backend=backend)
+    assert time.monotonic() - began < 15

@@ -1,8 +1,12 @@
-"""The documents keep up with the code: blocks of Python parse, README's run, links lead somewhere, `make` has the targets that are named."""
+"""The documents keep up with the code: blocks of Python parse, README's run, links lead somewhere, `make` has the targets that are named.
+
+And so do docstrings that number invariants: each invariant has a test of its name.
+"""
 
 from __future__ import annotations
 
 import ast
+import functools
 import itertools
 import re
 import subprocess
@@ -75,3 +79,90 @@ def test_the_commands_that_the_documents_name_exist() -> None:
 
 def test_there_are_pages() -> None:
     assert {"README.md", "CHANGELOG.md", "SECURITY.md", "docs/errors.md", "docs/hooks.md"} <= {str(path.relative_to(TREE)) for path in PAGES}
+
+
+# -- invariants ---------------------------------------------------------------------------------------------------------
+
+# Where the tests of a package's modules are.
+TESTS_OF = {"coopcore": "tests/core", "plugins/coop_plugins": "tests/plugins", "coop_pytest": "tests/pytest"}
+# The module that speaks for its package: its tests bear the package's name alone.
+SPEAKERS = {"socket/_core", "wsgi/_server"}
+
+
+class Invariants(NamedTuple):
+    module: str
+    numbers: list[int]
+    pattern: str
+    """What the label of a test of one of them matches, up to the number. A label is ``lock_invariant_1_...``: the names of the file and of the test."""
+
+    def missing(self, labels: list[str]) -> list[int]:
+        matches = [re.match(rf"{self.pattern}_invariants?((?:_and|_\d+)+)_", label) for label in labels]
+        tested = {int(number) for match in matches if match is not None for number in re.findall(r"\d+", match[1])}
+        return [number for number in self.numbers if number not in tested]
+
+
+def pattern_of(module: str) -> str:
+    """``x.py`` is tested in ``test_x.py`` or ``test_x_*.py``; ``p/x.py`` in those of ``p``, by ``test_x_invariant_1_...``, or in ``test_p_x.py``."""
+    first, *rest = [part.lstrip("_") for part in module.split("/")]
+    return first if module in SPEAKERS else "_".join([rf"{first}(?:_\w+)?", *rest])
+
+
+def numbered(docstring: str) -> list[int]:
+    _, _, listed = docstring.partition("Invariants\n==========\n")
+    return [int(number) for number in re.findall(r"^(\d+)\. ", listed, re.MULTILINE)]
+
+
+def invariants_of(package: str) -> list[Invariants]:
+    found = []
+    for path in sorted((TREE / package).rglob("*.py")):
+        numbers = numbered(ast.get_docstring(ast.parse(path.read_text())) or "")
+        if numbers:
+            module = path.relative_to(TREE / package).with_suffix("").as_posix()
+            found.append(Invariants(module, numbers, pattern_of(module)))
+    return found
+
+
+@functools.cache
+def labels_in(folder: str) -> list[str]:
+    labels = []
+    for path in (TREE / folder).glob("test_*.py"):
+        names = [node.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)]
+        labels += [f"{path.stem.removeprefix('test_')}_{test.removeprefix('test_')}" for test in names if test.startswith("test_")]
+    return labels
+
+
+NUMBERED = [(package, invariants) for package in TESTS_OF for invariants in invariants_of(package)]
+
+
+@pytest.mark.parametrize(("package", "invariants"), NUMBERED, ids=[f"{package}/{invariants.module}" for package, invariants in NUMBERED])
+def test_every_invariant_has_a_test_of_its_name(package: str, invariants: Invariants) -> None:
+    assert invariants.numbers == list(range(1, len(invariants.numbers) + 1))
+    assert invariants.missing(labels_in(TESTS_OF[package])) == [], f"{package}/{invariants.module}.py promises them in its docstring"
+
+
+def test_each_package_numbers_some_invariants() -> None:
+    assert {package for package, _ in NUMBERED} == set(TESTS_OF)
+    assert {"_assemble", "_state", "lock", "wsgi/_request", "backends/epoll", "_watchdog"} <= {invariants.module for _, invariants in NUMBERED}
+    assert all(text.count("Invariants\n==========") <= 1 for text in (path.read_text() for package in TESTS_OF for path in (TREE / package).rglob("*.py")))
+
+
+@pytest.mark.parametrize(
+    ("module", "label", "missing"),
+    [
+        ("_lot", "lot_invariant_1_tasks_are_woken", [2]),
+        ("pool", "pool_model_invariants_1_and_2_hold", []),
+        ("_lot", "timers_invariant_1_tasks_are_woken", [1, 2]),
+        ("_lot", "lot_invariant_11_tasks_are_woken", [1, 2]),
+        ("_lot", "lot_says_what_it_is", [1, 2]),
+        ("wsgi/_request", "wsgi_request_request_invariant_2_nothing", [1]),
+        ("wsgi/_request", "wsgi_response_invariant_2_nothing", [1, 2]),
+        ("wsgi/_request", "wsgi_invariant_2_nothing", [1, 2]),
+        ("wsgi/_server", "wsgi_invariant_2_nothing", [1]),
+        ("wsgi/_server", "wsgi_request_invariant_2_nothing", [1, 2]),
+        ("socket/_resolve", "socket_resolve_invariant_2_nothing", [1]),
+        ("backends/epoll", "backends_epoll_invariant_1_known", [2]),
+        ("backends/epoll", "backends_selectors_invariant_1_known", [1, 2]),
+    ],
+)
+def test_the_search_for_the_tests_of_a_module(module: str, label: str, missing: list[int]) -> None:
+    assert Invariants(module, [1, 2], pattern_of(module)).missing([label]) == missing

@@ -1,9 +1,11 @@
-"""The scripts behind the Makefile choose a Python well, and say in one line when there is none."""
+"""The scripts behind the Makefile: they choose a Python well, and say in one line when there is none; the demo runs the examples."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -84,3 +86,30 @@ def test_all_are_listed_once_newest_first(machine: Machine, tmp_path: Path) -> N
     machine.add("pyenv", str(tmp_path / "pyenv"))
     done = machine.ask()
     assert done.stdout.splitlines() == ["3.13 /pyenv/3.13", "3.12 /pyenv/3.12", "3.11 /usr/bin/python3.11"]
+
+
+# -- the demo -----------------------------------------------------------------------------------------------------------
+
+
+def demo(tree: Path, *names: str) -> subprocess.CompletedProcess[str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("COOP_")}
+    command = [sys.executable, "-W", "error", str(tree / "scripts" / "demo.py"), *names]
+    return subprocess.run(command, capture_output=True, text=True, timeout=100, cwd=tree, env=clean)
+
+
+@pytest.mark.slow(reason="starts an interpreter for each example, one of them a server that is asked and interrupted")
+@pytest.mark.timeout(120)
+def test_the_demo_runs_examples_that_end_and_one_that_serves(tree: Path) -> None:
+    pytest.importorskip("httptools", reason="the web example needs the extra demo")
+    pytest.importorskip("werkzeug", reason="the web example needs the extra demo")
+    done = demo(tree, "04_group", "09_")
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    _, group, web = done.stdout.split("\n=== ")
+    assert group.splitlines()[1:10] == ["bar"] * 3 + ["foo"] * 3 + ["fizz"] * 3
+    assert "(12 requests at once; 12 saw their own path)" in web.splitlines()
+    assert web.endswith("\n2 programs ran, all well\n")
+
+
+def test_a_demo_of_nothing_fails(tree: Path) -> None:
+    done = demo(tree, "no such example")
+    assert (done.returncode, done.stdout, done.stderr) == (1, "\n0 programs ran, all well\n", "")

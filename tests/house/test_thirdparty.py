@@ -256,7 +256,9 @@ def test_an_offer_built_for_a_newer_interface_matters_when_it_is_chosen(site: Si
     site.add("newer-dist", "newer = newer_plugin", newer_plugin=offering("future", "x:y", ", interface=99"))
     assert site.run().stdout == "fine\n"
     message = site.error(COOP_BACKEND="future")
-    assert message.startswith("coopcore.errors.InterfaceError: backend 'future' of plugin 'newer' is built for interface 99 of coopcore; this coopcore has")
+    assert message.startswith(
+        "coopcore.errors.InterfaceError: backend 'future' of plugin 'newer' of distribution 'newer-dist' is built for interface 99 of coopcore; this coopcore has"
+    )
 
 
 def test_a_misspelt_hook(site: Site) -> None:
@@ -272,7 +274,7 @@ def test_a_misspelt_hook(site: Site) -> None:
 def test_a_hook_that_raises(site: Site) -> None:
     site.add("raising-dist", "raising = raising_plugin", raising_plugin=f"{HEAD}@hookimpl\ndef coop_backends(): return [1 / 0]\n")
     assert site.error() == (
-        "coopcore.errors.PluginError: plugin 'raising' of 'raising-dist' failed in coop_backends(): ZeroDivisionError: division by zero. "
+        "coopcore.errors.PluginError: plugin 'raising' of distribution 'raising-dist' failed in coop_backends(): ZeroDivisionError: division by zero. "
         "Turn it off with COOP_DISABLE_PLUGINS=raising."
     )
 
@@ -280,14 +282,16 @@ def test_a_hook_that_raises(site: Site) -> None:
 def test_a_hook_that_returns_no_offers(site: Site) -> None:
     site.add("wrong-dist", "wrong = wrong_plugin", wrong_plugin=f"{HEAD}@hookimpl\ndef coop_backends(): return ['epoll']\n")
     message = site.error()
-    assert message.startswith("coopcore.errors.InterfaceError: plugin 'wrong' returned 'epoll' from coop_backends(), where coopcore.lowlevel.Offer is wanted.")
+    assert message.startswith(
+        "coopcore.errors.InterfaceError: plugin 'wrong' of distribution 'wrong-dist' returned 'epoll' from coop_backends(), where coopcore.lowlevel.Offer objects are wanted."
+    )
     assert message.endswith("COOP_DISABLE_PLUGINS=wrong.")
 
 
 def test_an_unknown_backend(site: Site) -> None:
     expected = (
         "coopcore.errors.UnknownOfferError: there is no backend named 'epol'; on offer are: epoll, selectors. "
-        "Check the spelling, or install the distribution that offers it."
+        "Check the spelling where it was asked for (an argument, a mark, or the variable COOP_BACKEND), or install the distribution that offers it."
     )
     assert site.error(COOP_BACKEND="epol") == expected
     assert site.error("import coopcore; coopcore.run(print, backend='epol')") == expected
@@ -299,7 +303,7 @@ def test_an_offer_whose_target_is_missing(site: Site, target: str, cause: str) -
     assert site.run().stdout == "fine\n"
     message = site.error(COOP_BACKEND="nowhere")
     assert message.startswith(
-        f"coopcore.errors.PluginLoadError: backend 'nowhere' of plugin 'missing' (distribution 'missing-dist') could not be imported from '{target}': {cause}"
+        f"coopcore.errors.PluginLoadError: backend 'nowhere' of plugin 'missing' of distribution 'missing-dist' could not be imported from '{target}': {cause}"
     )
     assert message.endswith("Choose another backend, or turn the plugin off with COOP_DISABLE_PLUGINS=missing.")
 
@@ -308,8 +312,8 @@ def test_a_backend_that_lacks_methods(site: Site) -> None:
     half = "class Half:\n    edge_triggered = False\n    def poll(self, timeout): return ()\n    def close(self): pass\n"
     site.add("half-dist", "half = half_plugin", half_plugin=offering("half", "half_plugin:Half") + half)
     message = site.error(COOP_BACKEND="half")
-    assert message.startswith("coopcore.errors.InterfaceError: the backend 'half' is <half_plugin.Half object at ")
-    assert "which lacks" in message and message.endswith("Its author finds every method there, and a contract to test it in coopcore.testing.")
+    assert message.startswith("coopcore.errors.InterfaceError: the backend 'half' of plugin 'half' of distribution 'half-dist' is <half_plugin.Half object at ")
+    assert "which lacks" in message and message.endswith("a contract to test it in coopcore.testing. Turn it off with COOP_DISABLE_PLUGINS=half.")
     if sys.version_info >= (3, 12):
         assert "lacks fileno, unwatch, wake, watch of coopcore.protocols.Backend" in message
 

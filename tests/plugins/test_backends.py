@@ -213,8 +213,17 @@ def test_selectors_tells_who_waits_at_a_descriptor_that_is_gone(level):
 
 
 def test_selectors_invariant_5_a_wake_after_close_does_nothing(level):
+    """A foreign socket has the number by then, and the backend a socket object of it, as a thread would that had it before the close."""
+    foreign, peer = socket.socketpair()
+    number = level._wake_out.fileno()
     level.close()
-    level.wake()
+    os.dup2(foreign.fileno(), number)
+    level._wake_out = socket.socket(fileno=number)
+    with foreign, peer, level._wake_out:
+        level.wake()
+        peer.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            peer.recv(8)
 
 
 def test_selectors_on_a_platform_without_epoll(monkeypatch):

@@ -1,14 +1,17 @@
-"""The tables of docs/from-gevent.md are true: every cell is evaluated."""
+"""The tables of docs/from-gevent.md are true and complete, and its recipe works."""
 
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
+import pkgutil
 import queue
 import re
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +44,16 @@ def tables(page: str) -> Iterator[list[list[str]]]:
         yield [rows[0], *rows[2:]]
 
 
+def table(page: str, first: str) -> list[list[str]]:
+    """The rows of the table whose heading begins with this cell."""
+    (rows,) = [rows[1:] for rows in tables(page) if rows[0][0] == first]
+    return rows
+
+
+def quoted(cell: str) -> list[str]:
+    return re.findall(r"`([\w.]+)`", cell)
+
+
 def outcome(code: str, library: str) -> str:
     """What the code evaluates to, in the words of the table."""
     names = namespace(library)
@@ -60,7 +73,7 @@ def page(tree: Path) -> str:
 
 def cells() -> list[tuple[str, str, str]]:
     page = (Path(__file__).resolve().parents[2] / "docs" / "from-gevent.md").read_text()
-    (_, *libraries), *rows = next(tables(page))
+    ((_, *libraries), *rows) = next(rows for rows in tables(page) if rows[0][0] == "code")
     return [(code.strip("`"), library, cell) for code, *row in rows for library, cell in zip(libraries, row, strict=True)]
 
 
@@ -86,20 +99,98 @@ def test_every_row_is_a_disagreement() -> None:
     assert [code for code, row in rows.items() if len(row - {"-"}) < 2] == []
 
 
-def test_the_names_that_are_not_here(page: str) -> None:
+def names_that_are_not_here(page: str) -> dict[str, set[str]]:
+    """What the page says: for each class, or module of gevent, the names. A row without a first cell goes on with the one above."""
     listed: dict[str, set[str]] = {}
-    for classes, names in list(tables(page))[1][1:]:
-        for cls in re.findall(r"`(\w+)`", classes):
-            listed[cls] = set(re.findall(r"`(\w+)`", names))
-    ours = namespace("coop_plugins")
-    missing: dict[str, set[str]] = {}
-    for cls in listed:
-        for library in ("standard library", "gevent"):
-            theirs = namespace(library).get(cls)
-            if theirs is not None:
-                example = theirs()
-                missing.setdefault(cls, set()).update(name for name in dir(example) if not name.startswith("_") and not hasattr(ours[cls](), name))
-    assert missing == listed
+    places: list[str] = []
+    for where, names, _why in table(page, "where"):
+        places = quoted(where) or places
+        for place in places:
+            if place != "Greenlet":  # the other name of Task
+                listed.setdefault(place, set()).update(quoted(names))
+    return listed
+
+
+def public(thing: object) -> set[str]:
+    return {name for name in getattr(thing, "__all__", dir(thing)) if not name.startswith("_")}
+
+
+def missing_from(place: str) -> set[str]:
+    if place.startswith("gevent"):
+        name = place.removeprefix("gevent").lstrip(".")
+        ours = importlib.import_module(f"coop_plugins.{'wsgi' if name == 'pywsgi' else name}" if name else "coopcore")
+        return {theirs for theirs in public(importlib.import_module(place)) if not hasattr(ours, theirs)}
+    if place == "Task":
+        return public(gevent.Greenlet()) - public(coopcore.Task(print))
+    ours = namespace("coop_plugins")[place]()
+    classes = [namespace(library)[place] for library in ("standard library", "gevent") if place in namespace(library)]
+    return {name for cls in classes for name in public(cls()) if not hasattr(ours, name)}
+
+
+def test_the_names_that_are_not_here(page: str) -> None:
+    listed = names_that_are_not_here(page)
+    assert {place: missing_from(place) for place in listed} == listed
+
+
+@pytest.mark.parametrize("module", ["event", "pool", "local", "subprocess"])
+def test_modules_without_a_row_have_every_name(module: str, page: str) -> None:
+    assert f"gevent.{module}" not in names_that_are_not_here(page)
+    assert missing_from(f"gevent.{module}") == set()
+
+
+def test_every_module_of_gevent_has_a_row(page: str) -> None:
+    rows = [name for where, *_ in table(page, "gevent") for name in quoted(where)]
+    assert sorted(rows) == sorted({"gevent", *(f"gevent.{info.name}" for info in pkgutil.iter_modules(gevent.__path__) if not info.name.startswith("_"))})
+
+
+def test_every_row_of_a_module_says_what_there_is(page: str) -> None:
+    for where, here, _ in table(page, "gevent"):
+        if here == "not here yet":
+            there = [name for name in quoted(where) if find_spec(f"coop_plugins.{name.partition('.')[2]}") is not None]
+            assert there == [], "say that they are here now"
+        for name in quoted(here):
+            if name.startswith("coop"):
+                assert pkgutil.resolve_name(name.removesuffix("()")) is not None
+
+
+def test_a_task_exit_is_caught_as_gevents() -> None:
+    assert issubclass(coopcore.TaskExit, gevent.GreenletExit)
+
+
+def recipe(page: str) -> Callable[..., Any]:
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    return names["in_thread"]  # type: ignore[no-any-return]  # what the page defines
+
+
+def test_the_recipe_for_threads_lets_others_run(page: str) -> None:
+    in_thread, go_on = recipe(page), threading.Event()
+
+    def main() -> tuple[Any, Any]:
+        value = coopcore.spawn(in_thread, lambda: go_on.wait(20))
+        coopcore.sleep(0)
+        coopcore.spawn(go_on.set)  # runs, though the thread is not done
+        failed = coopcore.spawn(in_thread, int, "x")
+        coopcore.joinall([value, failed], timeout=20)
+        return value.value, failed.exception
+
+    value, error = coopcore.run(main)
+    assert value is True
+    assert type(error) is ValueError
+
+
+def test_the_recipe_for_threads_may_be_given_up(page: str) -> None:
+    in_thread, go_on = recipe(page), threading.Event()
+
+    def main() -> object:
+        return coopcore.with_timeout(0.01, in_thread, go_on.wait, 20, timeout_value="gave up")
+
+    before = set(threading.enumerate())
+    assert coopcore.run(main) == "gave up"
+    go_on.set()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(20)  # what it raised would be a warning, which is an error here
 
 
 @pytest.mark.parametrize("cls", ["Event", "AsyncResult", "Semaphore", "BoundedSemaphore", "Queue"])

@@ -22,8 +22,9 @@ import pytest
 import coopcore
 from coop_plugins import subprocess
 from coop_plugins.subprocess import DEVNULL, PIPE, STDOUT, CalledProcessError, Popen, TimeoutExpired
-from coopcore import Task, Timeout, spawn
+from coopcore import Task, TaskExit, Timeout, current_task, get_hub, spawn
 from coopcore.errors import BusyResourceError, ClosedResourceError, ParkInHubError
+from coopcore.lowlevel import throw_in
 
 Go = Callable[[Callable[[], Any]], Any]
 BIG = bytes(range(256)) * 4096  # 1 MiB
@@ -530,6 +531,39 @@ def test_invariant_5_a_pipe_that_we_have_not_used_blocks(go: Go) -> None:
     go(main)
 
 
+@pytest.mark.parametrize("stream", ["stdin", "stdout"])
+def test_invariant_7_a_close_in_another_thread_tells_who_waits(go: Go, stream: str) -> None:
+    def main() -> None:
+        child: Popen[bytes] = Popen(["sleep", "60"], stdin=PIPE, stdout=PIPE, bufsize=0)
+        pipe: Any = getattr(child, stream)
+        task: Task[Any] = spawn(pipe.read) if stream == "stdout" else spawn(pipe.write, BIG)
+        until_parked(task)
+        thread = threading.Thread(target=pipe.close)
+        thread.start()
+        with pytest.raises(ClosedResourceError):
+            task.get(timeout=5)
+        thread.join()
+        assert pipe.closed
+        child.kill()
+        child.communicate(timeout=5)
+
+    go(main)
+
+
+def test_invariant_7_a_close_in_another_thread_where_nobody_waits_is_done_at_once(go: Go) -> None:
+    def main() -> None:
+        child: Popen[bytes] = Popen(["sh", "-c", "sleep 0.01; echo out"], stdout=PIPE)
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"out\n"
+        thread = threading.Thread(target=child.stdout.close)
+        thread.start()
+        thread.join()
+        assert child.stdout.closed
+        child.wait(timeout=5)
+
+    go(main)
+
+
 def test_invariant_6_an_endless_output_does_not_starve_others(go: Go) -> None:
     def main() -> None:
         with Popen(["yes"], stdout=PIPE) as child:
@@ -694,6 +728,25 @@ def test_invariant_4_communicate_that_was_killed_goes_on_where_it_stopped(go: Go
         os.kill(child.pid, signal.SIGCONT)
         out, err = child.communicate(timeout=10)
         assert (out == b"begun\n" + BIG, err) == (True, b"err\n")
+
+    go(main)
+
+
+def test_invariant_4_communicate_that_is_interrupted_twice_goes_on_where_it_stopped(go: Go) -> None:
+    def main() -> None:
+        child: Popen[bytes] = Popen(["/bin/sh", "-c", "echo out; echo err >&2; kill -STOP $$; cat"], stdin=PIPE, stdout=PIPE, stderr=PIPE)
+        os.waitid(os.P_PID, child.pid, os.WSTOPPED)
+        for last in (False, True):
+            task = spawn(child.communicate, None if last else BIG)
+            until_parked(task)
+            throw_in(task, TaskExit())
+            throw_in(task, ValueError("while its helpers end"))
+            with pytest.raises(ValueError, match="while its helpers end"):
+                task.get(timeout=5)
+        os.kill(child.pid, signal.SIGCONT)
+        out, err = child.communicate(timeout=10)
+        assert (out == b"out\n" + BIG, err) == (True, b"err\n")
+        assert get_hub().tasks() == [current_task()]
 
     go(main)
 

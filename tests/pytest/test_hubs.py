@@ -196,6 +196,58 @@ def test_a_fixture_that_fails_at_its_end_elsewhere_is_an_error(run):
     result.stdout.fnmatch_lines(["*ERROR at teardown of test_last*", "E *ValueError: at its end"])
 
 
+@pytest.mark.parametrize("mark", ["", '@pytest.mark.coop(backend="selectors")'])
+@pytest.mark.parametrize("keep", ["", "kept.append(task)"])
+def test_a_task_that_fails_while_a_fixture_is_finished_elsewhere_is_an_error(run, mark, keep):
+    """The last test to use the fixture runs outside of every hub, or on another one."""
+    result = run(
+        f"""
+        kept = []
+
+        def boom():
+            raise ValueError("in the background")
+
+        @pytest.fixture(scope="module", autouse=True)
+        def wide():
+            yield
+            task = spawn(boom)
+            {keep}
+            del task
+            sleep(0.001)
+
+        @pytest.mark.coop(backend="epoll")
+        def test_first():
+            pass
+
+        {mark}
+        def test_last():
+            pass
+        """,
+        passed=2,
+        errors=1,
+    )
+    result.stdout.fnmatch_lines(["*ERROR at teardown of test_last*", "E *failed, and nobody joined it: ValueError: in the background"])
+
+
+def test_a_task_that_is_joined_while_a_fixture_is_finished_elsewhere_is_none(run):
+    run(
+        """
+        @pytest.fixture(scope="module", autouse=True)
+        def wide():
+            yield
+            spawn(lambda: 1 / 0).join()
+
+        @pytest.mark.coop
+        def test_first():
+            pass
+
+        def test_last():
+            pass
+        """,
+        passed=2,
+    )
+
+
 SHARED = """
 import greenlet
 

@@ -15,8 +15,9 @@ Invariants
 ==========
 1. Between EAGAIN and the park no other task runs, so no edge is lost.
 2. A hub forgets the number of a descriptor before the socket's first wait there: the number may have named another file.
-3. When a socket is closed or detached, each task that waits at it gets `ClosedResourceError` before the number can be used anew.
-4. The bytes of one ``sendall`` (or ``sendfile``) are never mixed with those of another task.
+3. When a socket is closed or detached, each task that waits at it, in whatever thread, gets `ClosedResourceError` before the number can be used anew.
+   Whoever ends it says so (`_ended`) and then looks who waits (`_Place.waiting`); whoever waits says so and then looks if it has ended. So one sees the other.
+4. The bytes of one ``sendall`` (or ``sendfile``) are never mixed with those of another task: who sends looks for another right before each try.
 5. A timeout bounds the whole call, spurious wakes and partial sends included. It counts in the hub's own clock.
 6. No call looks up a name on the hub.
 7. Nobody starves: a task whose calls never have to wait lets the others run after every `_STREAK` of them on one socket, before it tries the next one.
@@ -30,12 +31,13 @@ import os
 import socket as _stdlib
 import stat
 from _thread import get_ident
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
-from typing import IO, Any, TypeVar, cast
+from itertools import count as count_up
+from typing import IO, Any, NoReturn, TypeVar, cast
 
 from coopcore import sleep
-from coopcore.errors import BusyResourceError, HubClosedError
+from coopcore.errors import BusyResourceError, ClosedResourceError, HubClosedError
 from coopcore.lowlevel import READABLE, WRITABLE, Hub, Task, check_seconds, current_task, hide_frames, on_hub
 
 from ._network import current_network
@@ -51,6 +53,19 @@ _SENDFILE_MOST = 0x7FFF_F000  # what Linux moves at once
 _COPY_PIECE = 65536
 
 
+class _Place:
+    """A hub whose tasks have waited at a socket. Changed by the hub's thread alone."""
+
+    __slots__ = ("hub", "new", "thread", "waiting")
+
+    def __init__(self, hub: Hub, thread: int) -> None:
+        self.hub = hub
+        self.thread = thread
+        self.new = True
+        """True until the hub has forgotten what it knew under the number."""
+        self.waiting = 0
+
+
 class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
     """``socket.socket`` whose waits park the task. Arguments, results and errors are the standard class's.
 
@@ -59,7 +74,7 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
     """
 
     __module__ = "coop_plugins.socket"  # the name that users import, in every repr
-    __slots__ = ("_hub", "_raw", "_sending", "_streak", "_thread", "_timeout", "_waiting")
+    __slots__ = ("_ended", "_place", "_places", "_raw", "_sending", "_streak", "_timeout")
 
     _timeout: float | None
 
@@ -90,10 +105,12 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
         return made
 
     def _set_up(self, raw: _stdlib.socket) -> None:
-        self._hub: Hub | None = None
-        """The hub that knows the descriptor by now; None before the first wait."""
-        self._thread = 0
-        self._waiting = 0
+        self._ended = False
+        """True once it was closed or detached, though another thread's hub may still have to close the descriptor."""
+        self._place: _Place | None = None
+        """Where a task waited last; None before the first wait."""
+        self._places: dict[Hub, _Place] = {}
+        """All of them, but for those that a later hub of the same thread has made useless."""
         self._streak = 0
         """How many calls have found the socket ready since a task last waited, or gave way, here."""
         self._sending: Task[Any] | None = None
@@ -123,24 +140,46 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
             left = (deadline - hub.clock.now()) / _NANOSECONDS
             if left <= 0:
                 raise TimeoutError("timed out")
-        fd = self.fileno()
-        if hub is not self._hub:
-            hub.forget_fd(fd)
-            self._hub = hub
-            self._thread = get_ident()
+        place = self._place
+        if place is None or place.hub is not hub:
+            place = self._place_in(hub)
         self._streak = 0
-        self._waiting += 1
+        place.waiting += 1
         try:
+            if self._ended:
+                self._raise_ended()
+            fd = self.fileno()
+            if place.new:
+                hub.forget_fd(fd)
+                place.new = False
             if not hub.wait_fd(fd, direction, left, edge=True):
                 raise TimeoutError("timed out")
         finally:
-            self._waiting -= 1
+            place.waiting -= 1
+        if self._ended:  # after the wake, and before this task had its turn
+            self._raise_ended()
+
+    def _place_in(self, hub: Hub) -> _Place:
+        place = self._places.get(hub)
+        if place is None:
+            thread = get_ident()
+            for left in list(self._places.values()):
+                if left.thread == thread and not left.waiting:
+                    self._places.pop(left.hub, None)
+            place = self._places[hub] = _Place(hub, thread)
+        self._place = place
+        return place
+
+    def _raise_ended(self) -> NoReturn:
+        raise ClosedResourceError(errno.EBADF, f"the socket was closed or detached while {current_task().name!r} was about to use it")
 
     def _when_ready(self, direction: int, call: Callable[..., R], *args: Any) -> R:
         """Go on with a call that has just met EAGAIN."""
         deadline = None if self._timeout is None else self._deadline()
         while True:
             self._wait(direction, deadline)
+            if direction == WRITABLE and self._sending is not None:
+                self._refuse_second_sender()  # it began between the wake and this task's turn
             try:
                 return call(*args)
             except BlockingIOError:
@@ -150,6 +189,8 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
         self._streak = 1  # the call that is about to be tried
         if self._timeout != 0.0 and not on_hub():
             sleep(0)
+            if self._ended:
+                self._raise_ended()
 
     def _refuse_second_sender(self) -> None:
         other = self._sending
@@ -283,13 +324,13 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
 
     def sendto(self, data: Any, *args: Any) -> int:
         """``sendto(data, address)`` or ``sendto(data, flags, address)``. Parks while the buffer is full, and to look up a name."""
-        if self._sending is not None:
-            self._refuse_second_sender()
         if args:
             args = (*args[:-1], self._resolved(args[-1]))
         self._streak += 1
         if self._streak > _STREAK:
             self._give_way()
+        if self._sending is not None:
+            self._refuse_second_sender()
         try:
             return self._sendto_now(data, *args)
         except BlockingIOError:
@@ -299,14 +340,14 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
 
     def sendmsg(self, buffers: Iterable[Any], ancdata: Iterable[Any] = (), flags: int = 0, address: Any = None, /) -> int:
         """Send buffers and ancillary data as one message. Returns how many bytes of the buffers were sent. Parks while the buffer is full."""
-        if self._sending is not None:
-            self._refuse_second_sender()
         buffers, ancdata = list(buffers), list(ancdata)  # they may have to be tried twice
         if address is not None:
             address = self._resolved(address)
         self._streak += 1
         if self._streak > _STREAK:
             self._give_way()
+        if self._sending is not None:
+            self._refuse_second_sender()
         try:
             return self._sendmsg_now(buffers, ancdata, flags, address)
         except BlockingIOError:
@@ -321,11 +362,11 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
         waits, and bad counts.
         """
         self._check_sendfile(file, offset, count)
-        if self._sending is not None:
-            self._refuse_second_sender()
         source = self._sendfile_source(file)
         deadline = self._deadline()
         sent = 0
+        if self._sending is not None:
+            self._refuse_second_sender()
         self._sending = current_task()
         try:
             if source is None:
@@ -394,6 +435,9 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
 
     def accept(self) -> tuple[socket, Any]:
         """A new connection and the address of its other end. Parks until there is one."""
+        self._streak += 1
+        if self._streak > _STREAK:
+            self._give_way()
         try:
             raw, address = self._accept_now()
         except BlockingIOError:
@@ -469,37 +513,68 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
 
     def _real_close(self, *args: Any) -> None:
         """What `close` comes to once no file made by `makefile` is open. The standard class calls this; its ssl module relies on that too."""
-        hub, self._hub = self._hub, None
-        if hub is not None and self._waiting and self._thread != get_ident():
-            # Tasks of another thread wait: only their own hub may wake them, and the number must not be used anew before.
-            try:
-                hub.call_soon_threadsafe(self._close_on, hub)
-                return
-            except HubClosedError:
-                pass
-        self._tell_waiters(hub)
-        self._close_now()
-
-    def _close_on(self, hub: Hub) -> None:
-        self._tell_waiters(hub)
-        self._close_now()
-
-    def _tell_waiters(self, hub: Hub | None) -> None:
-        fd = self.fileno()
-        if hub is None or fd < 0 or self._thread != get_ident():
+        if self._ended:
             return
-        if self._waiting:
-            hub.notify_closing(fd)
-        else:
-            hub.forget_fd(fd)
+        self._ended = True  # before it looks who waits
+        fd = self.fileno()
+        elsewhere = self._tell_this_thread(fd)
+        if not elsewhere:
+            self._close_now()
+            return
+        # Only their own hubs may wake the tasks of other threads, and the number must not be used anew before: the last hub closes it.
+        told = count_up(1)
+        for place in elsewhere:
+            try:
+                place.hub.call_soon_threadsafe(self._close_there, place.hub, fd, told, len(elsewhere))
+            except HubClosedError:
+                self._count_told(told, len(elsewhere))
+
+    def _close_there(self, hub: Hub, fd: int, told: Iterator[int], of: int) -> None:
+        hub.notify_closing(fd)
+        self._count_told(told, of)
+
+    def _count_told(self, told: Iterator[int], of: int) -> None:
+        if next(told) == of:
+            self._close_now()
+
+    def _tell_this_thread(self, fd: int) -> list[_Place]:
+        """Wake those who wait in this thread, and have its hubs forget the number. Returns the other places where tasks wait."""
+        me = get_ident()
+        elsewhere = []
+        for place in list(self._places.values()):
+            if place.thread != me:
+                if place.waiting:
+                    elsewhere.append(place)
+            elif place.waiting:
+                place.hub.notify_closing(fd)
+            else:
+                place.hub.forget_fd(fd)
+        return elsewhere
 
     def _close_now(self) -> None:
         super()._real_close()  # type: ignore[misc]  # typeshed leaves it out; see _real_close
 
     def detach(self) -> int:
-        """Give up the descriptor, open and not blocking, and return it. Tasks that wait at the socket get `ClosedResourceError`."""
-        hub, self._hub = self._hub, None
-        self._tell_waiters(hub)
+        """Give up the descriptor, open and not blocking, and return it. Tasks of this thread that wait at the socket get `ClosedResourceError`.
+
+        Raises `BusyResourceError` if tasks of another thread wait at it: they cannot be told before the number is handed out.
+        """
+        if not self._ended:
+            self._ended = True  # before it looks who waits
+            self._refuse_to_detach_elsewhere()
+            self._tell_this_thread(self.fileno())
+        return self._detach_now()
+
+    def _refuse_to_detach_elsewhere(self) -> None:
+        me = get_ident()
+        if any(place.waiting and place.thread != me for place in list(self._places.values())):
+            self._ended = False
+            raise BusyResourceError(
+                f"{self!r} cannot be detached in this thread while a task of another thread waits at it: the task would go on waiting at a number that may "
+                f"soon name another file. Detach it in that thread (hub.call_soon_threadsafe), or end the wait first."
+            )
+
+    def _detach_now(self) -> int:
         return super().detach()
 
     # -- timeouts -------------------------------------------------------------------------------------------------------
@@ -557,10 +632,7 @@ class _Foreign:
         made.settimeout(cast(socket, self).gettimeout())
         return made
 
-    def detach(self) -> int:
-        me = cast(socket, self)
-        hub, me._hub = me._hub, None
-        me._tell_waiters(hub)
+    def _detach_now(self) -> int:
         return cast(int, self._raw.detach())
 
     def _close_now(self) -> None:

@@ -7,8 +7,9 @@ Invariants
 ==========
 1. A request is handed out once its head is complete and was found good; never a part of one, and in the order in which they came.
 2. Nothing is handed out after the first mistake; what came before it still is.
-3. A head takes no more memory than its limits and one piece of input.
+3. A head takes no more memory than twice its limits (as it came, and taken apart) and one piece of input.
 4. Trailers of a chunked body never become headers.
+5. An offer to upgrade is declined and changes nothing about a body, which is delivered. The connection ends with that request.
 """
 
 from __future__ import annotations
@@ -103,6 +104,8 @@ class RequestReader:
         self._parser = httptools.HttpRequestParser(self)
         self._current: Request | None = None
         self._in_head = False
+        self._pieces: list[bytes] = []
+        """The input since the one in which the present head began."""
         self._head_fed = 0
         self._header_bytes = 0
 
@@ -121,18 +124,40 @@ class RequestReader:
                 self.failure = ClientError(400, "the client closed the connection in the middle of a request")
             return
         same_head = self._current if self._in_head else None
+        if same_head is None:
+            self._pieces.clear()
+        self._pieces.append(data)
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self.ended = True
+            self._parse(data)
         except httptools.HttpParserError as error:
-            if self.failure is None:  # else it was ours, raised in a callback
+            if self.failure is None and not self.ended:  # else it was ours, raised in a callback, or comes after the last request
                 self.failure = ClientError(400, f"this is no HTTP/1.1: {error}")
         if self._in_head:
             # A header is reported when it is complete; until then only this counts its bytes.
             self._head_fed = self._head_fed + len(data) if same_head is self._current else 0
             if self._head_fed > self.limits.request_line + self.limits.header_bytes:
                 self.failure = ClientError(431, "the head of the request is too large")
+
+    def _parse(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offered:
+            self._decline_upgrade(data[offered.args[0] :])
+
+    def _decline_upgrade(self, rest: bytes) -> None:
+        """Go on with the body, if there is one: httptools takes what follows the head for the other protocol."""
+        request = self._the_current()
+        if not request.chunked and not request.content_length:
+            self.ended = True
+            return
+        request.complete = False
+        # A parser that is given the framing and no offer knows where the body ends.
+        self._parser = httptools.HttpRequestParser(_LastBody(self))
+        framing = b"Transfer-Encoding: chunked" if request.chunked else b"Content-Length: %d" % (request.content_length or 0)
+        self._parser.feed_data(b"POST / HTTP/1.1\r\nConnection: close\r\n%b\r\n\r\n" % framing)
+        self._header_bytes = 0
+        if rest:
+            self._parse(rest)
 
     def _fail(self, status: int, why: str) -> NoReturn:
         self.failure = ClientError(status, why)
@@ -195,6 +220,7 @@ class RequestReader:
             self._fail(505, f"HTTP/{request.version} is not spoken here")
         if request.method == "CONNECT":
             self._fail(501, "CONNECT is for proxies")
+        self._check_line(request)
         found: dict[bytes, bytes] = {}
         for name, value in request.headers:
             if name in _ONCE and name in found:
@@ -203,6 +229,12 @@ class RequestReader:
         self._check_host(request, found.get(b"host"))
         self._check_target(request)
         self._check_framing(request, found)
+
+    def _check_line(self, request: Request) -> None:
+        """httptools takes RTSP and ICE for HTTP, and any number of spaces for one. It says where nothing begins, so the line is looked for in the input."""
+        line = b"%b %b HTTP/%b\r\n" % (request.method.encode("ascii"), request.target, request.version.encode("ascii"))
+        if line not in (self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)):
+            self._fail(400, "the request line is not a method, a target and HTTP/1.1 with one space between them")
 
     def _check_host(self, request: Request, host: bytes | None) -> None:
         if host is None:
@@ -254,6 +286,19 @@ class RequestReader:
             if expectation.lower() != b"100-continue":
                 self._fail(417, "no expectation but 100-continue is met")
             request.expects_continue = request.chunked or bool(request.content_length)
+
+
+class _LastBody:
+    """What a parser calls back that reads only the body of a request whose head is known, and that no other follows."""
+
+    def __init__(self, reader: RequestReader) -> None:
+        self.on_header = reader.on_header
+        self.on_body = reader.on_body
+        self._reader = reader
+
+    def on_message_complete(self) -> None:
+        self._reader.on_message_complete()
+        self._reader.ended = True
 
 
 class Input:

@@ -37,6 +37,10 @@ class Response:
         """False if the connection is closed after it."""
         self.status = ""
         self.head_sent = False
+        self.over = False
+        """True once nothing more may be written."""
+        self.complete = False
+        """True once all of it went out."""
         self.sent = 0
         """How many bytes of the body went out."""
         self.surplus = 0
@@ -96,7 +100,9 @@ class Response:
         return promised
 
     def write(self, data: bytes) -> None:
-        """Send a piece of the body. Parks while the client doesn't keep up."""
+        """Send a piece of the body. Parks while the client doesn't keep up. Raises AssertionError once the response has ended."""
+        if self.over:
+            raise AssertionError("write() was called after the response had ended; what it sent would be taken for a part of the next one")
         self._write(data, None)
 
     # -- what the server calls ------------------------------------------------------------------------------------------
@@ -119,10 +125,14 @@ class Response:
         """End the response: its head if nothing was sent, its last chunk."""
         if not self.status:
             raise AssertionError("the application returned without calling start_response()")
+        self.over = True
         if not self.head_sent:
             self._send(self._head(0))
-        if self._bodiless:
-            return
+        if not self._bodiless:
+            self._finish_body()
+        self.complete = True
+
+    def _finish_body(self) -> None:
         if self._chunked:
             self._send(b"0\r\n\r\n")
         elif self._promised is not None and self.sent < self._promised:

@@ -5,10 +5,10 @@ reader. The task parks in reads, in writes, and wherever the application parks; 
 
 Invariants
 ==========
-1. Responses go out in the order of their requests, each whole before the next one begins.
+1. Responses go out in the order of their requests, each whole before the next one begins; nothing is written to one that has ended.
 2. After a mistake of the client, or a body that was not read to its end, nothing more is read as a request: the connection is closed.
 3. An error of the application reaches the error log with its traceback, and the client as a bare 500, or, if the head was out already, as a cut connection.
-4. The iterable's ``close()`` is called exactly once, whatever happens.
+4. The iterable's ``close()`` is called exactly once, whatever happens. What it raises is logged, and takes nothing from the response.
 5. After `WSGIServer.close` each connection ends with the response that it is at; idle ones end at once.
 """
 
@@ -191,10 +191,11 @@ class _Connection:
                 server.log_error(f"the application failed in {request.line!r} from {self.remote}", error)
                 self._fail(response, 500)
         except BaseException:
-            if response.head_sent:
+            if response.head_sent and not response.complete:
                 _reset(self.client)  # killed: closed as it is, a response without a length would look whole
             raise
         finally:
+            response.over = True
             server.log_access(self.remote, request.line, response.status[:3], response.sent, time.perf_counter() - began)
         if self.lost is not None:
             return False
@@ -212,12 +213,19 @@ class _Connection:
         try:
             response.send_body(body)
         finally:
-            close = getattr(body, "close", None)
-            if close is not None:
-                close()
+            self._close_body(body, request)
         if response.surplus or response.missing:
             difference = f"{response.surplus} bytes more" if response.surplus else f"{response.missing} bytes less"
             self.server.log_error(f"the application gave {difference} than its Content-Length says in {request.line!r}", None)
+
+    def _close_body(self, body: Any, request: Request) -> None:
+        close = getattr(body, "close", None)
+        if close is None:
+            return
+        try:
+            close()
+        except (Exception, Timeout) as error:
+            self.server.log_error(f"close() of what the application returned failed in {request.line!r} from {self.remote}", error)
 
     def _fail(self, response: Response, status: int) -> None:
         """The application did not finish. Answer in its place if nothing was sent; cut the connection in any case."""

@@ -1,0 +1,204 @@
+"""The invariants of ``coop_plugins.wsgi._request``: bytes are fed to a reader, whole and in pieces of every size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+pytest.importorskip("httptools")
+
+from coop_plugins.wsgi import Limits
+from coop_plugins.wsgi._request import Request, RequestReader
+
+GET = b"GET /%d HTTP/1.1\r\nHost: x\r\nX-Number: %d\r\n\r\n"
+CHUNKED = b"POST /%d HTTP/1.1\r\nHost: x\r\nX-Number: %d\r\nTransfer-Encoding: chunked\r\n\r\n"
+CHUNKS = b"3\r\nabc\r\n0\r\nX-Trailer: 1\r\n\r\n"
+LENGTH = b"POST /%d HTTP/1.1\r\nHost: x\r\nX-Number: %d\r\nContent-Length: 3\r\n\r\n"
+
+SIZES = [1, 2, 7, 64, 100_000]
+sizes = pytest.mark.parametrize("size", SIZES)
+
+
+def cut(data: bytes, size: int) -> list[bytes]:
+    return [data[start : start + size] for start in range(0, len(data), size)]
+
+
+def fed(data: bytes, size: int = 100_000, **limits: Any) -> RequestReader:
+    reader = RequestReader(Limits(**limits))
+    for piece in cut(data, size):
+        reader.feed(piece)
+    return reader
+
+
+def paths(reader: RequestReader) -> list[bytes]:
+    return [request.path for request in reader.requests]
+
+
+# -- 1: whole requests, in order ------------------------------------------------------------------------------------------------
+
+
+@sizes
+def test_request_invariant_1_a_request_is_handed_out_when_its_head_is_complete(size: int) -> None:
+    heads_and_bodies = [(GET, b""), (CHUNKED, CHUNKS), (LENGTH, b"abc"), (GET, b"")]
+    data, ends = b"", []
+    for number, (head, body) in enumerate(heads_and_bodies):
+        data += head % (number, number)
+        ends.append(len(data))
+        data += body
+    reader = RequestReader(Limits())
+    taken: list[Request] = []
+    for index, piece in enumerate(cut(data, size)):
+        reader.feed(piece)
+        while reader.requests:
+            request = reader.requests.popleft()
+            assert dict(request.headers)[b"x-number"] == request.path[1:], "all of its head is there"
+            taken.append(request)
+        assert len(taken) == sum(end <= index * size + len(piece) for end in ends)
+    assert [request.path for request in taken] == [b"/0", b"/1", b"/2", b"/3"]
+    assert [bytes(request.body) for request in taken] == [b"", b"abc", b"abc", b""]
+    assert all(request.complete for request in taken) and reader.failure is None
+
+
+@pytest.mark.parametrize(
+    ("status", "head"),
+    [
+        (400, b"GET /1 HTTP/1.1\r\n\r\n"),
+        (400, b"GET /1 HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n"),
+        (417, b"POST /1 HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nExpect: miracles\r\n\r\n"),
+        (501, b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n"),
+        (413, b"POST /1 HTTP/1.1\r\nHost: x\r\nContent-Length: 2000000000\r\n\r\n"),
+    ],
+)
+@sizes
+def test_request_invariant_1_a_head_that_is_complete_and_wrong_is_not_handed_out(status: int, head: bytes, size: int) -> None:
+    reader = fed(head, size)
+    assert paths(reader) == []
+    assert reader.failure is not None and reader.failure.status == status
+
+
+# -- 2: after a mistake ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        b"garbage\r\n\r\n",
+        b"GET /2 HTTP/1.1\r\n\r\n",
+        b"GET /2 HTTP/1.1\r\nHost: x\r\nA : b\r\n\r\n",
+        b"GET /2 HTTP/1.1\r\nHost: x\r\nA: b\0\r\n\r\n",
+        b"POST /2 HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"GET /2" + b"2" * 9000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /2 HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * 101 + b"\r\n",
+    ],
+    ids=["garbage", "no host", "space", "nul", "smuggling", "long target", "many headers"],
+)
+@pytest.mark.parametrize("size", [1, 64, 100_000])
+def test_request_invariant_2_what_came_before_a_mistake_is_handed_out_and_nothing_after(mistake: bytes, size: int) -> None:
+    reader = fed(GET % (0, 0) + LENGTH % (1, 1) + b"abc" + mistake + GET % (3, 3), size)
+    assert paths(reader) == [b"/0", b"/1"]
+    assert reader.failure is not None
+    failure = reader.failure
+    reader.feed(GET % (4, 4))
+    reader.feed(b"")
+    assert paths(reader) == [b"/0", b"/1"] and reader.failure is failure
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_request_invariant_2_a_mistake_in_a_body_ends_the_input(size: int) -> None:
+    reader = fed(CHUNKED % (0, 0) + b"3\r\nabc\r\nzzz\r\n" + GET % (1, 1), size)
+    assert paths(reader) == [b"/0"]
+    assert reader.failure is not None and reader.failure.status == 400
+    assert (bytes(reader.requests[0].body), reader.requests[0].complete) == (b"abc", False)
+
+
+def test_request_invariant_2_an_end_in_the_middle_is_a_mistake_and_one_in_between_is_not() -> None:
+    data = GET % (0, 0) + LENGTH % (1, 1) + b"abc"
+    whole = {0, len(GET % (0, 0)), len(data)}
+    for length in range(len(data) + 1):
+        reader = fed(data[:length])
+        reader.feed(b"")
+        assert reader.ended and (reader.failure is None) == (length in whole), length
+
+
+# -- 3: memory ------------------------------------------------------------------------------------------------------------------
+
+
+def endless(what: str) -> Iterator[bytes]:
+    start = b"GET / HTTP/1.1\r\nHost: x\r\n"
+    if what == "target":
+        yield b"GET /"
+    elif what in ("value", "name"):
+        yield start + (b"A: " if what == "value" else b"")
+    elif what == "second head":
+        yield GET % (0, 0) + start + b"A: "
+    else:
+        yield start
+    number = 0
+    while True:
+        number += 1
+        yield b"A%d: b\r\n" % number if what == "headers" else b"a" * 50
+
+
+def held(reader: RequestReader) -> int:
+    requests = [*reader.requests, reader._current or Request()]
+    return max(len(request.target) + sum(len(name) + len(value) for name, value in request.headers) for request in requests)
+
+
+@pytest.mark.parametrize("size", [10, 512, 4000])
+@pytest.mark.parametrize("what", ["target", "name", "value", "headers", "second head"])
+def test_request_invariant_3_a_head_takes_no_more_than_its_limits_and_a_piece(what: str, size: int) -> None:
+    limits = Limits(request_line=1000, header_bytes=2000, header_count=10_000)
+    reader = RequestReader(limits)
+    accepted = 0
+    buffer = b""
+    for part in endless(what):
+        buffer += part
+        if len(buffer) < size:
+            continue
+        reader.feed(buffer)
+        if reader.failure is not None:
+            break
+        accepted += len(buffer)
+        assert accepted <= limits.request_line + limits.header_bytes + len(buffer) + len(GET), "the reader takes more than it may"
+        buffer = b""
+    assert reader.failure.status == (414 if what == "target" else 431)
+    assert held(reader) <= limits.request_line + limits.header_bytes + len(buffer)
+
+
+def test_request_invariant_3_the_count_begins_anew_with_each_head() -> None:
+    head = b"GET / HTTP/1.1\r\nHost: x\r\nA: %b\r\n\r\n" % (b"a" * 1500)
+    for size in (1, 100, 1000, 5000):
+        reader = fed(head * 10, size, request_line=1000, header_bytes=2000)
+        assert reader.failure is None and len(reader.requests) == 10
+
+
+@pytest.mark.parametrize("start", [b"A: ", b""], ids=["value", "name"])
+def test_request_invariant_3_a_trailer_that_never_ends_is_refused(start: bytes) -> None:
+    reader = fed(CHUNKED % (0, 0) + b"0\r\n" + start, request_line=1000, header_bytes=2000)
+    for _ in range(100):
+        reader.feed(b"a" * 100)
+    assert reader.failure is not None and reader.failure.status == 431
+
+
+# -- 4: trailers ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("trailer", [b"X-Evil: 1", b"Host: evil", b"X-Number: 9", b"Cookie: a=b", b"Expect: 100-continue"])
+@sizes
+def test_request_invariant_4_trailers_never_become_headers(trailer: bytes, size: int) -> None:
+    plain = fed((CHUNKED % (0, 0)) + b"3\r\nabc\r\n0\r\n\r\n" + GET % (1, 1)).requests
+    reader = fed((CHUNKED % (0, 0)) + b"3\r\nabc\r\n0\r\n" + trailer + b"\r\nX-Other: 2\r\n\r\n" + GET % (1, 1), size)
+    assert reader.failure is None
+    assert [vars(request) for request in reader.requests] == [vars(request) for request in plain], "neither in this request nor in the next"
+
+
+@sizes
+def test_request_invariant_4_trailers_do_not_frame_a_message(size: int) -> None:
+    """What llhttp makes of one: it may refuse what follows, but not take it for another message."""
+    for trailer in (b"Content-Length: 5", b"Transfer-Encoding: chunked", b"Connection: close"):
+        reader = fed((CHUNKED % (0, 0)) + b"0\r\n" + trailer + b"\r\n\r\n" + GET % (1, 1), size)
+        names = [name for name, _ in reader.requests[0].headers]
+        assert names == [b"host", b"x-number", b"transfer-encoding"] and reader.requests[0].content_length is None
+        assert paths(reader) == ([b"/0", b"/1"] if reader.failure is None else [b"/0"])
