@@ -618,7 +618,7 @@ def test_a_foreign_greenlet_is_a_task_too() -> None:
 
 def test_a_joiner_that_gives_up_receives_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     def late() -> None:
-        sleep(0.005)
+        park("its cue")
         fail()
 
     def main() -> None:
@@ -630,8 +630,9 @@ def test_a_joiner_that_gives_up_receives_nothing(capsys: pytest.CaptureFixture[s
         sleep(0)
         killed.kill(timeout=5)
         assert not task.successful()  # asked while it runs
+        unpark(task)
         del task, killed
-        sleep(0.01)
+        sleep(0.001)
 
     assert failures_of(main, capsys) == 1
 

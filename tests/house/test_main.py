@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -110,3 +111,14 @@ def test_both_ways_to_start_it(start: Callable[[], list[str]]) -> None:
     done = subprocess.run([*start(), "no-such-command"], capture_output=True, text=True, timeout=50)
     assert (done.returncode, done.stdout) == (2, "")
     assert "no-such-command" in done.stderr
+
+
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_a_reader_that_has_had_enough_gets_no_traceback(option: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run([sys.executable, "-m", "coopcore", option], stdout=writing, stderr=subprocess.PIPE, text=True, timeout=50)
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")

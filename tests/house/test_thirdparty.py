@@ -257,7 +257,8 @@ def test_an_offer_built_for_a_newer_interface_matters_when_it_is_chosen(site: Si
     assert site.run().stdout == "fine\n"
     message = site.error(COOP_BACKEND="future")
     assert message.startswith(
-        "coopcore.errors.InterfaceError: backend 'future' of plugin 'newer' of distribution 'newer-dist' is built for interface 99 of coopcore; this coopcore has"
+        "coopcore.errors.InterfaceError: backend 'future' of plugin 'newer' of distribution 'newer-dist' is built for interface 99 "
+        "of coopcore; this coopcore has"
     )
 
 
@@ -283,7 +284,8 @@ def test_a_hook_that_returns_no_offers(site: Site) -> None:
     site.add("wrong-dist", "wrong = wrong_plugin", wrong_plugin=f"{HEAD}@hookimpl\ndef coop_backends(): return ['epoll']\n")
     message = site.error()
     assert message.startswith(
-        "coopcore.errors.InterfaceError: plugin 'wrong' of distribution 'wrong-dist' returned 'epoll' from coop_backends(), where coopcore.lowlevel.Offer objects are wanted."
+        "coopcore.errors.InterfaceError: plugin 'wrong' of distribution 'wrong-dist' returned 'epoll' from coop_backends(), "
+        "where coopcore.lowlevel.Offer objects are wanted."
     )
     assert message.endswith("COOP_DISABLE_PLUGINS=wrong.")
 

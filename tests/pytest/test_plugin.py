@@ -749,7 +749,7 @@ def test_a_deadlock_is_a_readable_failure(run):
     result.stdout.fnmatch_lines(
         [
             ">       queue.get()",
-            "E       coopcore.errors.Deadlock: nothing can ever run again on the epoll hub: *2 tasks are parked:",
+            "E       coopcore.errors.Deadlock: nothing can ever run again on the epoll hub. 2 tasks are parked, *:",
             "E         test_it waits for *Queue*",
             "E           at *test_it.py:* in test_it",
             "E         *get-* waits for *Queue*",
