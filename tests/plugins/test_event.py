@@ -52,6 +52,21 @@ def make(kind: str) -> tuple[Any, Callable[[], None]]:
 each_kind = pytest.mark.parametrize("kind", ["event", "value", "error"])
 
 
+def in_another_thread(fn: Callable[[], object]) -> BaseException | None:
+    raised: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            fn()
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=call, name="the other thread")
+    thread.start()
+    thread.join()
+    return raised[0] if raised else None
+
+
 # -- invariants ---------------------------------------------------------------------------------------------------------
 
 
@@ -239,6 +254,58 @@ def test_invariant_6_a_set_in_another_thread_has_changed_nothing(kind: str) -> N
     set_it()
     idle()
     assert [name for name, _ in log] == ["a", "b"]
+
+
+@in_a_hub
+@each_kind
+def test_invariant_6_a_set_in_another_thread_does_not_call_links(kind: str) -> None:
+    thing, set_it = make(kind)
+    called: list[Any] = []
+    thing.rawlink(called.append)
+    waiter = spawn(wait, [thing], 5)
+    idle()
+    error = in_another_thread(set_it)
+    assert isinstance(error, WrongThreadError)
+    assert "'the other thread'" in str(error)
+    assert repr(threading.current_thread().name) in str(error)
+    idle()
+    assert (thing.ready(), thing.linkcount(), called, waiter.dead) == (False, 2, [], False)
+    set_it()
+    assert waiter.get(timeout=5) == [thing]
+    assert called == [thing]
+
+
+@in_a_hub
+@each_kind
+@pytest.mark.parametrize("linked", [True, False])
+def test_invariant_7_all_who_wait_are_of_one_thread(kind: str, linked: bool) -> None:
+    thing, set_it = make(kind)
+    log: list[Any] = []
+    if linked:
+        thing.rawlink(lambda _: log.append(("a", True)))
+    else:
+        waiters(thing, "a", log)
+    for call in (lambda: thing.wait(5), lambda: thing.rawlink(log.append)):
+        error = in_another_thread(lambda call=call: run(call))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+        assert isinstance(error, WrongThreadError)
+        assert (thing.ready(), thing.linkcount()) == (False, 1)
+    set_it()
+    idle()
+    assert [name for name, _ in log] == ["a"]
+    assert in_another_thread(lambda: run(lambda: thing.wait(5))) is None
+
+
+@each_kind
+def test_who_waits_may_be_of_another_thread_each_time(kind: str) -> None:
+    thing, _ = make(kind)
+
+    def main() -> None:
+        thing.wait(0)
+        thing.rawlink(print)
+        thing.unlink(print)
+
+    for _ in range(2):
+        assert in_another_thread(lambda: run(main)) is None
 
 
 # -- both ---------------------------------------------------------------------------------------------------------------

@@ -44,6 +44,21 @@ def acquirers(semaphore: Semaphore, names: str, log: list[Any]) -> list[Task[Non
     return tasks
 
 
+def in_another_thread(fn: Callable[[], object]) -> BaseException | None:
+    raised: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            fn()
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=call, name="the other thread")
+    thread.start()
+    thread.join()
+    return raised[0] if raised else None
+
+
 # -- invariants ---------------------------------------------------------------------------------------------------------
 
 
@@ -218,6 +233,55 @@ def test_invariant_6_a_release_in_another_thread_has_changed_nothing() -> None:
     semaphore.release(3)
     idle()
     assert (log, semaphore.counter) == (["a", "b"], 1)
+
+
+@in_a_hub
+def test_invariant_6_a_release_in_another_thread_calls_no_link() -> None:
+    semaphore = Semaphore(0)
+    called: list[Any] = []
+    semaphore.rawlink(called.append)
+    error = in_another_thread(semaphore.release)
+    assert isinstance(error, WrongThreadError)
+    assert "'the other thread'" in str(error)
+    assert repr(threading.current_thread().name) in str(error)
+    idle()
+    assert (semaphore.counter, semaphore.linkcount(), called) == (0, 1, [])
+    semaphore.release()
+    idle()
+    assert (semaphore.counter, called) == (1, [semaphore])
+
+
+@in_a_hub
+@pytest.mark.parametrize("linked", [True, False])
+def test_invariant_7_all_who_are_in_line_are_of_one_thread(linked: bool) -> None:
+    semaphore = Semaphore(0)
+    log: list[Any] = []
+    if linked:
+        semaphore.rawlink(lambda _: log.append("a"))
+    else:
+        acquirers(semaphore, "a", log)
+
+    def others() -> None:
+        for call in (lambda: semaphore.acquire(timeout=5), lambda: semaphore.wait(5), lambda: semaphore.rawlink(log.append)):
+            with pytest.raises(WrongThreadError):
+                call()
+
+    assert in_another_thread(lambda: run(others)) is None
+    assert (semaphore.counter, semaphore.linkcount()) == (0, 1)
+    semaphore.release(2)
+    idle()
+    assert (log, semaphore.counter) == (["a"], 2 if linked else 1)
+
+
+def test_who_is_in_line_may_be_of_another_thread_each_time() -> None:
+    semaphore = Semaphore(0)
+
+    def main() -> None:
+        assert semaphore.acquire(timeout=0) is False
+        assert semaphore.wait(0) == 0
+
+    for _ in range(2):
+        assert in_another_thread(lambda: run(main)) is None
 
 
 # -- acquire and release ------------------------------------------------------------------------------------------------

@@ -369,6 +369,54 @@ def test_invariant_7_a_call_that_raises_for_another_thread_has_changed_nothing(c
 
 @in_a_hub
 @each_class
+def test_invariant_7_a_shutdown_for_another_threads_joiner_and_a_maxsize_for_its_putter_have_changed_nothing(cls: type[Queue[Any]]) -> None:
+    q = cls(1, ["item"])
+    joiner = spawn(q.join)
+    idle()
+    assert isinstance(in_another_thread(lambda: q.shutdown(immediate=True)), WrongThreadError)
+    assert (list(q.queue), q.unfinished_tasks, q.is_shutdown) == (["item"], 1, False)
+    putter = spawn(q.put, "more")
+    idle()
+    assert isinstance(in_another_thread(lambda: setattr(q, "maxsize", 2)), WrongThreadError)
+    assert (q.maxsize, q.qsize()) == (1, 1)
+    assert drain(q) == ["item", "more"]
+    q.task_done()
+    q.task_done()
+    assert joiner.get(timeout=5) is True
+    putter.get(timeout=5)
+
+
+@in_a_hub
+@each_class
+def test_invariant_7_all_who_wait_are_of_one_thread(cls: type[Queue[Any]]) -> None:
+    q = cls(1)
+    log: list[Any] = []
+    here = threading.current_thread().name
+
+    def refused(*calls: Callable[[], object]) -> None:
+        def main() -> None:
+            for call in calls:
+                with pytest.raises(WrongThreadError) as caught:
+                    call()
+                assert repr(threading.current_thread().name) in str(caught.value)
+                assert repr(here) in str(caught.value)
+
+        assert in_another_thread(lambda: run(main)) is None
+
+    getters(q, "a", log)
+    refused(lambda: q.get(timeout=5), lambda: q.peek(timeout=5))
+    q.put("x")
+    idle()
+    q.put("y")
+    putters(q, "b", log)
+    refused(lambda: q.put("z", timeout=5), lambda: q.join(timeout=5))
+    assert drain(q) == ["y", "b"]
+    idle()
+    assert log == [("a", "x"), "b"]
+
+
+@in_a_hub
+@each_class
 def test_invariant_8_join_waits_for_every_task_done(cls: type[Queue[Any]]) -> None:
     q = cls(1)
     assert q.join() is True

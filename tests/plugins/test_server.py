@@ -604,3 +604,78 @@ def test_stop_refuses_a_bad_timeout(on: Run) -> None:
     def body() -> None:
         with pytest.raises(TypeError):
             StreamServer(LOCAL, echo).stop("soon")  # type: ignore[arg-type]  # that is the point
+
+
+@pytest.mark.parametrize("how", ["close", "stop_accepting"])
+@pytest.mark.parametrize("early", [True, False])
+def test_invariant_5_an_accepting_task_that_was_woken_already_ends(on: Run, how: str, early: bool, capfd: pytest.CaptureFixture[str]) -> None:
+    @on
+    def body() -> None:
+        served = []
+        server = StreamServer(LOCAL, lambda client, address: served.append(client))
+        server.start()
+        accepting = server._accepting
+        assert accepting is not None
+        while accepting.state != "parked":
+            sleep(0)
+        clients = [stdlib.create_connection(server.address[:2]) for _ in range(20)]
+        hub = coopcore.lowlevel.current_hub()
+        hub.call_soon_threadsafe(*([getattr(server, how)] if early else [hub.call_soon, getattr(server, how)]))
+        coopcore.joinall([accepting], timeout=5)
+        assert accepting.dead and not accepting.failed
+        for _ in range(3):
+            sleep(0)
+        assert len(served) <= (1 if how == "stop_accepting" else 0)
+        server.stop()
+        for client in clients:
+            client.close()
+
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["for good", "and accepts again"])
+def test_invariant_5_a_server_that_is_stopped_as_room_comes_ends(on: Run, again: bool, capfd: pytest.CaptureFixture[str]) -> None:
+    @on
+    def body() -> None:
+        handle = Counter()
+        server = StreamServer(LOCAL, handle, spawn=1)
+        server.start()
+        accepting = server._accepting
+        assert accepting is not None
+        first = spawn(ask, server)
+        while not server.full() or accepting.state != "parked":
+            sleep(0.001)
+        second = spawn(ask, server)
+        handle.leave = True
+        while server.full():
+            sleep(0)  # the accepting task is woken in the turn in which the handler ends, and runs after this one
+        server.stop_accepting()
+        coopcore.joinall([accepting], timeout=5)
+        assert accepting.dead and not accepting.failed
+        assert first.get(timeout=5) == b"done"
+        if again:
+            server.start_accepting()
+            assert second.get(timeout=5) == b"done"
+        server.stop()
+        second.kill()
+        assert handle.served == (2 if again else 1)
+
+    assert capfd.readouterr().err == ""
+
+
+def test_closing_the_listener_of_a_server_that_is_full_ends_it_quietly(on: Run, capfd: pytest.CaptureFixture[str]) -> None:
+    @on
+    def body() -> None:
+        handle = Counter()
+        with StreamServer(LOCAL, handle, spawn=1) as server:
+            server.start()
+            client = spawn(ask, server)
+            while not server.full():
+                sleep(0.001)
+            server.socket.close()
+            handle.leave = True
+            assert client.get(timeout=5) == b"done"
+            while server.started:
+                sleep(0.001)
+
+    assert capfd.readouterr().err == ""

@@ -685,6 +685,60 @@ def test_invariant_4_pieces_of_two_senders_are_not_mixed(on: Run) -> None:
             assert b"b" not in other.recv(1_000_000)
 
 
+@pytest.mark.parametrize("how", ["send", "sendmsg"])
+def test_invariant_4_a_sender_that_was_woken_looks_again(on: Run, how: str) -> None:
+    """It had to wait; another's sendall began between the wake and its turn."""
+
+    @on
+    def body() -> None:
+        one, other = socket.socketpair()
+        with one, other:
+            one.settimeout(0)
+            fill(one)
+            one.settimeout(None)
+            sender = spawn(getattr(one, how), [b"b"] if how == "sendmsg" else b"b")
+            parked(sender)
+            other.settimeout(0)
+
+            def drain() -> bytes:
+                got = b""
+                try:
+                    while True:
+                        got += other.recv(1_000_000)
+                except BlockingIOError:
+                    return got
+
+            whole = spawn(lambda: (coopcore.lowlevel.park("its turn"), one.sendall(b"a" * BIG)))
+            parked(whole)
+            drain()
+            coopcore.lowlevel.current_hub().call_soon_threadsafe(coopcore.lowlevel.unpark, whole)  # runs before what the descriptor wakes
+            got = b""
+            while not whole.dead:
+                sleep(0)
+                got += drain()
+            got += drain()
+            with pytest.raises(BusyResourceError, match="sendall"):
+                sender.get(timeout=5)
+            assert got == b"a" * BIG
+
+
+@pytest.mark.parametrize("how", ["send", "sendto", "sendmsg"])
+def test_invariant_4_a_sender_that_gave_way_looks_again(on: Run, how: str) -> None:
+    @on
+    def body() -> None:
+        one, other = socket.socketpair()
+        with one, other:
+            for _ in range(32):
+                one.send(b"x")
+            sender = spawn(getattr(one, how), [b"b"] if how == "sendmsg" else b"b")
+            whole = spawn(one.sendall, b"a" * BIG)
+            reader = spawn(lambda: [other.recv(1_000_000) for _ in range(3)])
+            with pytest.raises(BusyResourceError, match="sendall"):
+                sender.get(timeout=5)
+            assert b"b" not in b"".join(reader.get(timeout=5))
+            whole.kill(timeout=5)
+
+
 def test_invariant_5_a_timeout_bounds_the_whole_call(on: Run) -> None:
     """Each piece comes in time, all of it does not."""
 
@@ -753,6 +807,20 @@ def test_invariant_7_a_fast_peer_starves_nobody(on: Run) -> None:
 
 
 # -- timeouts as the standard module has them ---------------------------------------------------------------------------------
+
+
+def test_invariant_7_a_long_queue_of_connections_starves_nobody(on: Run) -> None:
+    @on
+    def body() -> None:
+        with socket.create_server(("127.0.0.1", 0), backlog=200) as listener:
+            clients = [stdlib.create_connection(listener.getsockname()) for _ in range(100)]
+            turns = []
+            other = spawn(lambda: [turns.append(sleep(0)) for _ in range(1000)])
+            served = [listener.accept()[0] for _ in clients]
+            assert 2 <= len(turns) < 50
+            other.kill(timeout=5)
+            for one in (*clients, *served):
+                one.close()
 
 
 def test_timeout_accessors() -> None:
@@ -833,6 +901,140 @@ def test_closing_from_another_thread_wakes_the_waiter(on: Run) -> None:
                 task.get(timeout=5)
             thread.join(5)
             assert one.fileno() == -1
+
+
+def waits_in_a_thread(sock: Any, answers: list[Any]) -> threading.Thread:
+    """A thread whose hub runs a task that waits to read. Returns once it waits."""
+    waits = threading.Event()
+
+    def main() -> None:
+        task = spawn(sock.recv, 1)
+        parked(task)
+        waits.set()
+        try:
+            answers.append(task.get(timeout=5))
+        except BaseException as error:
+            answers.append(error)
+
+    thread = threading.Thread(target=coopcore.run, args=(main,))
+    thread.start()
+    assert waits.wait(5)
+    return thread
+
+
+@pytest.mark.parametrize("who", ["a hub that waits too", "a hub that does not", "a thread without one"])
+def test_invariant_3_closing_wakes_the_waiters_of_every_hub(on: Run, who: str) -> None:
+    answers: list[Any] = []
+    one, other = socket.socketpair()
+    with other:
+        thread = waits_in_a_thread(one, answers)
+
+        def body() -> None:
+            fill_then_close = spawn(one.sendall, b"a" * BIG)
+            parked(fill_then_close)
+            if who == "a hub that waits too":
+                one.close()
+            else:
+                closer = threading.Thread(target=one.close)
+                closer.start()
+                closer.join(5)
+            with pytest.raises(ClosedResourceError):
+                fill_then_close.get(timeout=5)
+
+        if who == "a hub that does not":
+            on(one.close)
+        else:
+            on(body)
+        thread.join(5)
+        assert not thread.is_alive()
+        assert [type(answer) for answer in answers] == [ClosedResourceError]
+        assert one.fileno() == -1
+        one.close()  # twice is once
+
+
+def test_invariant_3_who_begins_to_wait_after_the_close_was_handed_over_is_told() -> None:
+    """The descriptor is still open then: another thread's hub is to close it."""
+    one, other = socket.socketpair()
+    with other:
+
+        def main() -> None:
+            task = spawn(one.recv, 1)
+            parked(task)
+            closer = threading.Thread(target=one.close)
+            closer.start()
+            closer.join(5)
+            assert one.fileno() >= 0
+            for wait in (lambda: one.recv(1), lambda: one.sendall(b"a" * BIG)):
+                with pytest.raises(ClosedResourceError, match="closed or detached"):
+                    wait()
+            with pytest.raises(ClosedResourceError):
+                task.get(timeout=5)
+            assert one.fileno() == -1
+
+        coopcore.run(main)
+
+
+def test_invariant_3_a_waiter_that_was_woken_already_is_told_clearly(on: Run) -> None:
+    @on
+    def body() -> None:
+        one, other = socket.socketpair()
+        with other:
+            task = spawn(one.recv, 1)
+            parked(task)
+            other.send(b"x")
+            hub = coopcore.lowlevel.current_hub()
+            hub.call_soon_threadsafe(hub.call_soon, one.close)  # behind the pass that wakes the task, before its turn
+            with pytest.raises(ClosedResourceError):
+                task.get(timeout=5)
+
+
+def test_invariant_3_a_call_that_gave_way_is_told_clearly(on: Run) -> None:
+    @on
+    def body() -> None:
+        one, other = socket.socketpair()
+        with other:
+            for _ in range(32):
+                one.send(b"x")
+            task = spawn(one.send, b"x")
+            spawn(one.close)
+            with pytest.raises(ClosedResourceError):
+                task.get(timeout=5)
+
+
+def test_invariant_3_detaching_tells_this_thread_and_is_refused_while_another_waits(on: Run) -> None:
+    answers: list[Any] = []
+    one, other = socket.socketpair()
+    with other:
+        thread = waits_in_a_thread(one, answers)
+        with pytest.raises(BusyResourceError, match="another thread waits"):
+            one.detach()
+        other.send(b"x")  # the socket lives on
+        thread.join(5)
+        assert answers == [b"x"]
+
+        @on
+        def body() -> None:
+            task = spawn(one.recv, 1)
+            parked(task)
+            fd = one.detach()
+            with pytest.raises(ClosedResourceError):
+                task.get(timeout=5)
+            os.close(fd)
+
+
+def test_a_listener_does_not_gather_hubs(on: Run) -> None:
+    one, other = socket.socketpair()
+    with one, other:
+
+        def use() -> None:
+            task = spawn(one.recv, 1)
+            parked(task)
+            other.sendall(b"x")
+            assert task.get(timeout=5) == b"x"
+
+        for _ in range(5):
+            on(use)
+        assert len(one._places) == 1
 
 
 def test_a_socket_moves_between_hubs() -> None:

@@ -559,6 +559,49 @@ def test_an_offer_to_upgrade_is_declined(on: Run) -> None:
             assert client.at_end()
 
 
+@pytest.mark.parametrize("at_once", [True, False], ids=["whole", "byte by byte"])
+@pytest.mark.parametrize(
+    "framed",
+    [b"Content-Length: 3\r\n\r\nabc", b"Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\nX-Evil: 1\r\n\r\n"],
+    ids=["length", "chunks"],
+)
+def test_request_invariant_5_the_body_of_a_request_that_offers_an_upgrade_is_delivered(on: Run, framed: bytes, at_once: bool) -> None:
+    """RFC 9110 7.8: a server may ignore the offer. What Java's client and ``curl --http2`` send."""
+
+    @on
+    def body() -> None:
+        data = b"POST /up HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n" + framed
+        with serving(echo) as server, Client(server) as client:
+            if at_once:
+                client.send(data + b"GET /next HTTP/1.1\r\nHost: x\r\n\r\n")  # never read as a request
+            else:
+                for index in range(len(data)):
+                    client.send(data[index : index + 1])
+                    sleep(0)
+            status, _, got = client.response()
+            assert (status, got) == (200, b"abc")
+            client.sock.shutdown(socket.SHUT_WR)
+            assert client.at_end()
+
+
+@pytest.mark.parametrize(
+    ("status", "framed"),
+    [
+        (413, b"Content-Length: 2000\r\n\r\n"),
+        (413, b"Transfer-Encoding: chunked\r\n\r\n7d0\r\n" + b"a" * 2000),
+        (400, b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n"),
+        (400, b"Content-Length: 10\r\n\r\nabc"),
+    ],
+    ids=["long length", "long chunks", "bad chunk", "cut short"],
+)
+def test_request_invariant_5_the_limits_hold_for_a_request_that_offers_an_upgrade(on: Run, status: int, framed: bytes) -> None:
+    @on
+    def body() -> None:
+        with serving(echo, limits=Limits(body_bytes=1000)) as server:
+            got = exchange(server, b"POST / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n" + framed)
+            assert got.startswith(b"HTTP/1.1 %d " % status)
+
+
 # -- what clients do wrong ------------------------------------------------------------------------------------------------------
 
 # (status, section of RFC 9110 or 9112, what is sent)
@@ -568,6 +611,11 @@ WRONG = [
     (505, "9112 A HTTP/0.9", b"GET /\r\n\r\n"),
     (400, "9113 3.4 HTTP/2 preface", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
     (400, "9112 3 no request line", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"),
+    (400, "9112 3 two spaces before the target", b"GET  / HTTP/1.1\r\nHost: x\r\n\r\n"),
+    (400, "9112 3 two spaces behind the target", b"GET /  HTTP/1.1\r\nHost: x\r\n\r\n"),
+    (400, "9112 2.3 RTSP", b"SETUP / RTSP/1.0\r\nHost: x\r\n\r\n"),
+    (400, "9112 2.3 RTSP with a method of HTTP", b"OPTIONS / RTSP/1.0\r\nHost: x\r\n\r\n"),
+    (400, "9112 2.3 ICE", b"SOURCE / ICE/1.0\r\nHost: x\r\n\r\n"),
     (400, "9112 3.1 unknown method", b"FETCH / HTTP/1.1\r\nHost: x\r\n\r\n"),
     (400, "9112 3.2 space in the target", b"GET /a b HTTP/1.1\r\nHost: x\r\n\r\n"),
     (400, "9112 3.2 fragment in the target", b"GET /a#b HTTP/1.1\r\nHost: x\r\n\r\n"),
@@ -970,3 +1018,93 @@ def test_a_hundred_requests_each_with_its_own_context(on: Run) -> None:
 
             tasks = [spawn(ask, number) for number in range(100)]
             assert [task.get(timeout=10) for task in tasks] == [f"127.0.0.{number % 10 + 1} /{number}".encode() for number in range(100)]
+
+
+class Body:
+    """An iterable whose close() does what it is told."""
+
+    def __init__(self, pieces: list[bytes], close: Callable[[], None]) -> None:
+        self.pieces = pieces
+        self.close = close
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self.pieces)
+
+
+def test_invariant_4_a_close_that_fails_takes_nothing_from_the_response(on: Run, caplog: pytest.LogCaptureFixture) -> None:
+    def fail() -> None:
+        raise RuntimeError("close failed")
+
+    def application(environ: Any, start_response: Any) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        return Body([b"one", b"two"], fail)
+
+    @on
+    def body() -> None:
+        with serving(application) as server, Client(server) as client:
+            for _ in range(2):  # the connection is kept
+                client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+                status, headers, got = client.response()
+                assert (status, got) == (200, b"onetwo")
+                assert "connection" not in headers
+        assert [str(record.exc_info[1]) for record in caplog.records if record.exc_info] == ["close failed"] * 2
+
+
+def test_invariant_4_an_error_of_the_body_is_not_hidden_by_that_of_its_close(on: Run, caplog: pytest.LogCaptureFixture) -> None:
+    def fail() -> None:
+        raise RuntimeError("close failed")
+
+    def application(environ: Any, start_response: Any) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        return Body(["text"], fail)  # type: ignore[list-item]  # the mistake that is meant
+
+    @on
+    def body() -> None:
+        with serving(application) as server:
+            assert exchange(server, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").startswith(b"HTTP/1.1 500 ")
+        assert [type(record.exc_info[1]) for record in caplog.records if record.exc_info] == [RuntimeError, TypeError]
+
+
+def test_invariant_4_a_kill_in_close_leaves_a_complete_response_whole(on: Run) -> None:
+    def park() -> None:
+        closing.append(coopcore.current_task())
+        sleep(100)
+
+    closing: list[Any] = []
+    sent = b"x" * 1_000_000
+
+    def application(environ: Any, start_response: Any) -> Iterable[bytes]:
+        start_response("200 OK", [("Content-Length", str(len(sent)))])
+        return Body([sent], park)
+
+    @on
+    def body() -> None:
+        with serving(application) as server, Client(server) as client:
+            client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            reading = spawn(client.response)
+            while not closing:
+                sleep(0.001)
+            closing[0].kill(timeout=5)
+            assert reading.get(timeout=5)[2] == sent
+            assert client.at_end()
+
+
+def test_invariant_1_nothing_is_written_to_a_response_that_has_ended(on: Run) -> None:
+    writes = []
+
+    def application(environ: Any, start_response: Any) -> Iterable[bytes]:
+        writes.append(start_response("200 OK", []))
+        if environ["PATH_INFO"] == "/fails":
+            raise ValueError("the application failed")
+        return iter([b"one", b"two"])
+
+    @on
+    def body() -> None:
+        with serving(application, error_log=None) as server, Client(server) as client:
+            for path, expected in ((b"/", 200), (b"/fails", 500)):
+                client.send(b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % path)
+                assert client.response()[0] == expected
+            assert client.at_end()
+            for write in writes:
+                with pytest.raises(AssertionError, match="after the response had ended"):
+                    write(b"late")

@@ -202,3 +202,23 @@ def test_request_invariant_4_trailers_do_not_frame_a_message(size: int) -> None:
         names = [name for name, _ in reader.requests[0].headers]
         assert names == [b"host", b"x-number", b"transfer-encoding"] and reader.requests[0].content_length is None
         assert paths(reader) == ([b"/0", b"/1"] if reader.failure is None else [b"/0"])
+
+
+# -- 5: offers to upgrade -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("framing", "body"), [(b"Content-Length: 3", b"abc"), (b"Transfer-Encoding: chunked", CHUNKS), (b"X-No: body", b"")])
+@sizes
+def test_request_invariant_5_an_offer_to_upgrade_changes_nothing_about_the_body(framing: bytes, body: bytes, size: int) -> None:
+    head = b"POST /1 HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" + framing + b"\r\n\r\n"
+    reader = fed(GET % (0, 0) + head + body + GET % (2, 2), size)
+    assert paths(reader) == [b"/0", b"/1"], "no request follows it"
+    assert reader.ended and reader.failure is None
+    assert (bytes(reader.requests[1].body), reader.requests[1].complete) == (b"abc" if body else b"", True)
+
+
+def test_request_invariant_5_a_body_after_an_offer_that_is_cut_short_is_a_mistake() -> None:
+    reader = fed(b"POST /1 HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 3\r\n\r\nab")
+    reader.feed(b"")
+    assert reader.failure is not None and reader.failure.status == 400
+    assert (bytes(reader.requests[0].body), reader.requests[0].complete) == (b"ab", False)

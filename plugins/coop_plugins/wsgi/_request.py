@@ -107,6 +107,9 @@ class RequestReader:
         self._pieces: list[bytes] = []
         """The input since the one in which the present head began."""
         self._head_fed = 0
+        """Bytes of a head, or after a body's last piece, that nothing was heard of yet."""
+        self._heard = False
+        """True if the present input had a piece of a body, or a whole trailer."""
         self._header_bytes = 0
 
     @property
@@ -123,20 +126,22 @@ class RequestReader:
             if self._current is not None and not self._current.complete:
                 self.failure = ClientError(400, "the client closed the connection in the middle of a request")
             return
-        same_head = self._current if self._in_head else None
-        if same_head is None:
-            self._pieces.clear()
+        same = self._current
+        in_head = self._in_head
+        self._heard = False
         self._pieces.append(data)
         try:
             self._parse(data)
         except httptools.HttpParserError as error:
             if self.failure is None and not self.ended:  # else it was ours, raised in a callback, or comes after the last request
                 self.failure = ClientError(400, f"this is no HTTP/1.1: {error}")
-        if self._in_head:
-            # A header is reported when it is complete; until then only this counts its bytes.
-            self._head_fed = self._head_fed + len(data) if same_head is self._current else 0
-            if self._head_fed > self.limits.request_line + self.limits.header_bytes:
-                self.failure = ClientError(431, "the head of the request is too large")
+        if not self._in_head:
+            self._pieces.clear()
+        # A header or a trailer is reported when it is complete; until then only this counts its bytes.
+        same_part = same is self._current and in_head is self._in_head and not self._heard
+        self._head_fed = self._head_fed + len(data) if same_part else 0
+        if self._head_fed > self.limits.request_line + self.limits.header_bytes and self.failure is None:
+            self.failure = ClientError(431, "the head of the request, or a trailer, is too large")
 
     def _parse(self, data: bytes) -> None:
         try:
@@ -181,6 +186,7 @@ class RequestReader:
         if self._header_bytes > self.limits.header_bytes:
             self._fail(431, "the headers are too large")
         if not self._in_head:
+            self._heard = True
             return  # a trailer: counted, and dropped
         headers = self._the_current().headers
         if len(headers) >= self.limits.header_count:
@@ -200,6 +206,7 @@ class RequestReader:
         self.requests.append(request)
 
     def on_body(self, data: bytes) -> None:
+        self._heard = True
         request = self._the_current()
         request.received += len(data)
         if request.received > self.limits.body_bytes:
