@@ -11,6 +11,7 @@ import itertools
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -112,12 +113,20 @@ def numbered(docstring: str) -> list[int]:
     return [int(number) for number in re.findall(r"^(\d+)\. ", listed, re.MULTILINE)]
 
 
+def folder_of(package: str) -> Path:
+    """Where its modules are: in the tree, or installed, when the tests run away from the sources."""
+    spec = find_spec(package.rpartition("/")[2])
+    assert spec is not None and spec.submodule_search_locations
+    return Path(spec.submodule_search_locations[0])
+
+
 def invariants_of(package: str) -> list[Invariants]:
     found = []
-    for path in sorted((TREE / package).rglob("*.py")):
+    folder = folder_of(package)
+    for path in sorted(folder.rglob("*.py")):
         numbers = numbered(ast.get_docstring(ast.parse(path.read_text())) or "")
         if numbers:
-            module = path.relative_to(TREE / package).with_suffix("").as_posix()
+            module = path.relative_to(folder).with_suffix("").as_posix()
             found.append(Invariants(module, numbers, pattern_of(module)))
     return found
 
@@ -143,7 +152,7 @@ def test_every_invariant_has_a_test_of_its_name(package: str, invariants: Invari
 def test_each_package_numbers_some_invariants() -> None:
     assert {package for package, _ in NUMBERED} == set(TESTS_OF)
     assert {"_assemble", "_state", "lock", "wsgi/_request", "backends/epoll", "_watchdog"} <= {invariants.module for _, invariants in NUMBERED}
-    assert all(text.count("Invariants\n==========") <= 1 for text in (path.read_text() for package in TESTS_OF for path in (TREE / package).rglob("*.py")))
+    assert all(text.count("Invariants\n==========") <= 1 for text in (path.read_text() for package in TESTS_OF for path in folder_of(package).rglob("*.py")))
 
 
 @pytest.mark.parametrize(

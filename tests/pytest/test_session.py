@@ -101,19 +101,26 @@ def test_exit(run_apart, how):
     result.stdout.fnmatch_lines(["*the test's fixture is finished", "*the session's fixture is finished", "*Exit: enough*"])
 
 
-@pytest.mark.parametrize("where", ["sleep(3600)", "spawn(busy); sleep(3600)", "busy()", "spawn(sleep, 3600); Queue().get()"])
+@pytest.mark.parametrize("where", ["now(); sleep(3600)", "spawn(busy); sleep(3600)", "busy()", "now(); spawn(sleep, 3600); Queue().get()"])
 def test_ctrl_c(pytester, write, where):
     """In the hub, in another task's code, in the test's own code, in a plugin's wait."""
-    write("import time\n\ndef busy():\n    time.sleep(3600)\n\n" + textwrap.dedent(SEVERAL).format(what=f"print('now', flush=True); {where}"))
+    # A task that never lets the hub run says "now" itself: a Ctrl-C that comes before it runs would wait for the hub.
+    write(
+        "import time\n\ndef now():\n    print('now', flush=True)\n\ndef busy():\n    now()\n    time.sleep(3600)\n\n"
+        + textwrap.dedent(SEVERAL).format(what=where)
+    )
     command = [sys.executable, "-m", "pytest", "-s", "-pno:cacheprovider"]
     with subprocess.Popen(command, cwd=pytester.path, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}) as inner:
         assert inner.stdout is not None
         seen = []
-        for line in inner.stdout:
-            seen.append(line)
-            if line.rstrip().endswith("now"):
-                inner.send_signal(signal.SIGINT)
-        assert inner.wait(timeout=20) == pytest.ExitCode.INTERRUPTED
+        try:
+            for line in inner.stdout:
+                seen.append(line)
+                if line.rstrip().endswith("now"):
+                    inner.send_signal(signal.SIGINT)
+            assert inner.wait(timeout=20) == pytest.ExitCode.INTERRUPTED
+        finally:
+            inner.kill()  # or the end of the block would wait for a session that has not noticed
     output = "".join(seen)
     assert "KeyboardInterrupt" in output
     assert "1 passed in" in output
