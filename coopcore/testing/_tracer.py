@@ -71,8 +71,9 @@ def _eventful() -> list[str]:
     victim = coopcore.spawn(wait, None)
     yield_now()
     victim.kill()
+    waiters[1].join()  # its timeout first, so that the order depends on no clock
     lot.unpark()
-    coopcore.joinall(waiters)
+    waiters[0].join()
     failed = coopcore.spawn(fail)
     failed.join()
     done.append(f"failed with {failed.exception!r}")
