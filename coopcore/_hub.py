@@ -369,6 +369,7 @@ class Hub:
 
         Returns whether ``running``, the task on whose stack that was, has an entry itself.
         """
+        self._to_begin = self._next = None  # whoever was in these is found below, and must not go on twice
         entries = [self._popleft() for _ in range(len(self._ready))]
         for entry in entries:
             self._ready.append(entry)

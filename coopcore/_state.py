@@ -29,7 +29,8 @@ Invariants
 5. Something thrown is raised by its receiver, on the receiver's own stack, once.
 6. A pending exception with a source that closes (a `Timeout` that is left) is withdrawn.
 7. A task that spends its budget and 1 ms lets the hub look at timers and descriptors before another task runs.
-8. An exception that a signal handler raises in the middle of a switch loses no task: whoever was popped and not reached gets a new entry.
+8. An exception that a signal handler raises in the middle of a park or a yield loses no task: whoever was popped and not reached gets a new entry.
+   (In the few lines of a worker between two tasks it can; Python's own Ctrl-C, and handlers wrapped in `_interrupt.deferring`, never raise there.)
 """
 
 from __future__ import annotations
