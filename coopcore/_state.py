@@ -37,7 +37,7 @@ from __future__ import annotations
 
 from _thread import get_ident
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from greenlet import getcurrent
 
@@ -263,6 +263,18 @@ def raise_wrong_thread(hub: Hub, what: str) -> None:
     raise WrongThreadError(
         f"{what} was called from thread {threading.current_thread().name!r}, but the object belongs to the hub of thread "
         f"{names.get(hub._thread, hub._thread)!r}. Each thread has its own hub, and only its own thread may touch its tasks. "
+        f"Use hub.call_soon_threadsafe(fn, *args) to run something there."
+    )
+
+
+def refuse_thread(thing: object, thread: int) -> NoReturn:
+    """Raise `WrongThreadError` for a primitive whose waiters are in the thread of this ident, and which was used from another one."""
+    import threading
+
+    names = {other.ident: other.name for other in threading.enumerate()}
+    raise WrongThreadError(
+        f"{thing!r} was used in thread {threading.current_thread().name!r} in a way that concerns those who wait for it, or are linked to it, in thread "
+        f"{names.get(thread, thread)!r}. Each thread has its own hub, and all who wait for one object must be of one thread. "
         f"Use hub.call_soon_threadsafe(fn, *args) to run something there."
     )
 

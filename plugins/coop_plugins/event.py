@@ -16,16 +16,14 @@ Invariants
 
 from __future__ import annotations
 
-import threading
 from _thread import get_ident
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Generic, NoReturn, Protocol, TypeAlias, TypeVar, cast
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar, cast
 
 from coopcore import Task, Timeout
-from coopcore.errors import WrongThreadError
-from coopcore.lowlevel import Hub, current_hub, current_task, hide_frames, park_task, unpark
+from coopcore.lowlevel import Hub, current_hub, current_task, hide_frames, park_task, refuse_thread, unpark
 
 hide_frames(__file__)
 
@@ -102,7 +100,7 @@ class _Waitable:
 
     def _change_thread(self) -> None:
         if self._line or self._links:
-            _refuse_thread(self, self._thread)
+            refuse_thread(self, self._thread)
         self._thread = get_ident()
 
     def _leave_line(self, task: Task[Any]) -> None:
@@ -123,7 +121,7 @@ class _Waitable:
 
     def _links_are_due(self) -> None:
         if self._thread != get_ident():
-            _refuse_thread(self, self._thread)
+            refuse_thread(self, self._thread)
         hub = current_hub()
         links = self._links
         if self._due is None:
@@ -318,12 +316,3 @@ def _as_error(exc: Any, exc_info: tuple[Any, ...] | None) -> tuple[BaseException
     if len(exc_info) != 3 or not (exc_info[2] is None or isinstance(exc_info[2], TracebackType)):
         raise TypeError(f"exc_info is a triple (type, error, traceback) as from sys.exc_info(), not {exc_info!r}")
     return exc, exc_info[2]
-
-
-def _refuse_thread(thing: object, thread: int) -> NoReturn:
-    names = {other.ident: other.name for other in threading.enumerate()}
-    raise WrongThreadError(
-        f"{thing!r} was used in thread {threading.current_thread().name!r} in a way that concerns those who wait for it, or are linked to it, in thread "
-        f"{names.get(thread, thread)!r}. Each thread has its own hub, and all who wait for one object must be of one thread. "
-        f"Use hub.call_soon_threadsafe(fn, *args) to run something there."
-    )

@@ -25,17 +25,15 @@ Invariants
 
 from __future__ import annotations
 
-import threading
 from _thread import get_ident
 from collections import deque
 from collections.abc import Callable, Iterable
 from operator import index
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import Any
 
 from coopcore import Task
-from coopcore.errors import WrongThreadError
-from coopcore.lowlevel import current_hub, current_task, hide_frames, park_task, running_task, unpark
+from coopcore.lowlevel import current_hub, current_task, hide_frames, park_task, refuse_thread, running_task, unpark
 
 hide_frames(__file__)
 
@@ -193,13 +191,13 @@ class Semaphore:
 
     def _change_thread(self) -> None:
         if self._line:
-            _refuse_thread(self, self._thread)
+            refuse_thread(self, self._thread)
         self._thread = get_ident()
 
     def _tell(self, watch: Any, free: int) -> None:
         if watch.task is None:
             if self._thread != get_ident():
-                _refuse_thread(self, self._thread)
+                refuse_thread(self, self._thread)
             self._call_on_hub(watch.callback)
         else:
             unpark(watch.task, free)
@@ -281,12 +279,3 @@ def _leave(line: deque[Any], entry: object) -> None:
         line.pop()
     elif entry in line:  # a releaser may have passed us over
         line.remove(entry)
-
-
-def _refuse_thread(thing: object, thread: int) -> NoReturn:
-    names = {other.ident: other.name for other in threading.enumerate()}
-    raise WrongThreadError(
-        f"{thing!r} was used in thread {threading.current_thread().name!r} in a way that concerns those who wait for it, or are linked to it, in thread "
-        f"{names.get(thread, thread)!r}. Each thread has its own hub, and all who wait for one object must be of one thread. "
-        f"Use hub.call_soon_threadsafe(fn, *args) to run something there."
-    )

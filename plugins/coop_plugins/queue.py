@@ -34,17 +34,15 @@ Invariants
 from __future__ import annotations
 
 import sys
-import threading
 from _thread import get_ident
 from collections import deque
 from collections.abc import Iterable
 from operator import index
 from queue import Empty, Full
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import Any, Generic, TypeVar
 
 from coopcore import Task, Timeout
-from coopcore.errors import WrongThreadError
-from coopcore.lowlevel import check_seconds, current_task, hide_frames, park_task, unpark
+from coopcore.lowlevel import check_seconds, current_task, hide_frames, park_task, refuse_thread, unpark
 
 if sys.version_info >= (3, 13):
     from queue import ShutDown
@@ -382,13 +380,13 @@ class Queue(Generic[T]):
 
     def _change_thread(self) -> None:
         if self._getters or self._putters or self._joiners:
-            _refuse_thread(self, self._thread)
+            refuse_thread(self, self._thread)
         self._thread = get_ident()
 
     def _check_thread(self) -> None:
         """Raise, before anything is done, if those who would be woken are of another thread."""
         if self._thread != get_ident():
-            _refuse_thread(self, self._thread)
+            refuse_thread(self, self._thread)
 
     def _wake_joiners(self) -> None:
         _wake_all(self._joiners or deque(), True)
@@ -526,12 +524,3 @@ def _task_of(entry: Any) -> Task[Any]:
     if type(entry) is tuple:
         return entry[0]  # type: ignore[no-any-return]  # a putter: the task and its item
     return entry.task if type(entry) is _Peeker else entry
-
-
-def _refuse_thread(thing: object, thread: int) -> NoReturn:
-    names = {other.ident: other.name for other in threading.enumerate()}
-    raise WrongThreadError(
-        f"{thing!r} was used in thread {threading.current_thread().name!r} in a way that concerns those who wait for it, or are linked to it, in thread "
-        f"{names.get(thread, thread)!r}. Each thread has its own hub, and all who wait for one object must be of one thread. "
-        f"Use hub.call_soon_threadsafe(fn, *args) to run something there."
-    )
