@@ -62,7 +62,9 @@ _LAP = 1_000_000  # ns between passes while tasks are busy
 _MOST_BUDGET = 16
 _PAST = -1  # a deadline that makes Clock.wait look without waiting
 _TRACER_EVENTS = ("task_spawned", "task_started", "task_parked", "task_unparked", "task_exited", "task_failed")
-_IDLE_WORKERS = 512  # each keeps some 20 KB of stack
+_KEPT_WORKERS = 512  # idle ones that are always kept; each keeps some 20 KB of stack
+_WINDOW = NANOSECONDS  # for which an idle worker beyond those must have been of no use, before it is ended
+_MOST_DISMISSED = 64  # at a pass: ending a worker takes 10 us
 
 
 class _HubGreenlet(greenlet):
@@ -157,12 +159,12 @@ class Hub:
         "_forked",
         "_greenlet",
         "_idle",
-        "_idle_limit",
+        "_idle_since",
+        "_idle_surplus",
         "_idlers",
         "_inbox",
         "_last_pass",
         "_last_poll",
-        "_next",
         "_now",
         "_on_failure",
         "_pass_due",
@@ -231,7 +233,8 @@ class Hub:
         # Who exists.
         self._tasks: dict[int, Task[Any]] = {}
         self._idle: list[Worker] = []
-        self._idle_limit = _IDLE_WORKERS
+        self._idle_surplus = 0  # the least number of idle workers in this window, beyond those that are kept
+        self._idle_since = 0  # the beginning of the window
         self._failures: weakref.WeakSet[Failure] = weakref.WeakSet()
         self._adopted: weakref.WeakSet[Task[Any]] = weakref.WeakSet()  # of greenlets that others made
         self._on_failure = on_failure or _report.print_failure
@@ -244,7 +247,6 @@ class Hub:
         self._promises: dict[int, Promise] = {}
         # Requests to the loop, in slots and never as switch values.
         self._to_begin: Task[Any] | None = None
-        self._next: Any = None
         self._callbacks: list[Task[Any] | tuple[Callable[..., object], tuple[Any, ...]]] = []
         self._callbacks_due = False
         self._idlers: list[Task[Any]] = []
@@ -265,13 +267,13 @@ class Hub:
     # -- the loop -------------------------------------------------------------------------------------------------------
 
     def _loop(self) -> None:
-        while not self._stopping:
+        while True:  # Python 3.11 specialises a loop whose jump back is unconditional, and no other
+            if self._stopping:
+                self._dismiss_workers(len(self._idle))
+                return
             try:
                 if self._to_begin is not None:
                     self._begin_in_new_worker()
-                elif self._next is not None:
-                    entry, self._next = self._next, None
-                    entry.switch()
                 else:
                     if self._callbacks_due:
                         self._run_callbacks()
@@ -297,6 +299,8 @@ class Hub:
             if self.timers:
                 for entry in self.timers.pop_due(self._now()):
                     entry._fire()
+            if len(self._idle) > _KEPT_WORKERS:
+                self._dismiss_surplus()
             if self._idlers and not self._ready:
                 idlers, self._idlers = self._idlers, []
                 for task in idlers:
@@ -323,6 +327,9 @@ class Hub:
                 if not (self._fd_waiting or self._promises or len(self.timers) > self._uncounted):
                     self._deadlock()
                     return ()
+                if len(self._idle) > _KEPT_WORKERS:
+                    window = self._now() + _WINDOW
+                    deadline = window if deadline is None else min(deadline, window)
             return self.clock.wait(self.backend, deadline, bool(self._promises))
         finally:
             self._append = awake
@@ -369,7 +376,7 @@ class Hub:
 
         Returns whether ``running``, the task on whose stack that was, has an entry itself.
         """
-        self._to_begin = self._next = None  # whoever was in these is found below, and must not go on twice
+        self._to_begin = None  # whoever was in it is found below, and must not go on twice
         entries = [self._popleft() for _ in range(len(self._ready))]
         for entry in entries:
             self._ready.append(entry)
@@ -392,15 +399,41 @@ class Hub:
         del task, worker
         switch()
 
+    def _dismiss_surplus(self) -> None:
+        """End idle workers that nobody needed for a whole window. So their number follows demand: a wave of tasks finds the greenlets of the last one, and a
+        program that had one large wave gets its memory back."""
+        surplus = len(self._idle) - _KEPT_WORKERS
+        now = self._pressure()
+        if now - self._idle_since > 2 * _WINDOW:  # no window is open
+            self._idle_since, self._idle_surplus = now, surplus
+        self._idle_surplus = min(self._idle_surplus, surplus)
+        if now - self._idle_since > _WINDOW:
+            self._dismiss_workers(min(self._idle_surplus, _MOST_DISMISSED))
+            self._idle_surplus -= _MOST_DISMISSED
+            if self._idle_surplus <= 0:
+                self._idle_since, self._idle_surplus = now, surplus
+
+    def _dismiss_workers(self, count: int) -> None:
+        """End the ``count`` workers that were idle for longest."""
+        dismissed = self._idle[:count]
+        del self._idle[:count]
+        for worker in dismissed:
+            worker.switch()  # without a task it returns
+
     # -- what tasks switch to -------------------------------------------------------------------------------------------
 
     def _choose(self) -> Any:
         """What runs next, when the budget is spent or nobody is ready: the head of ``ready``, or the hub if a pass is due."""
         if self._ready:
-            if self._pressure() - self._last_pass < _LAP:
+            pressure = self._pressure
+            if pressure() - self._last_pass < _LAP:
                 if not self._tracers:
-                    self._allowance = self._budget = min(self._allowance * 2, _MOST_BUDGET)
-                return self._popleft()
+                    allowance = self._allowance
+                    if allowance < _MOST_BUDGET:
+                        self._allowance = allowance = allowance * 2
+                    self._budget = allowance
+                popleft = self._popleft
+                return popleft()
             self._allowance = 1
         self._pass_due = True
         return self._pass_entry
@@ -735,8 +768,6 @@ class Hub:
         self._closed = True
         self._budget = 0
         self._stopping = True
-        for worker in self._idle[:]:
-            worker.throw()
         self._switch()
         self.backend.close()
         if self.on_closed is not None:

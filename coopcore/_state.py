@@ -14,7 +14,8 @@ the budget of switches is spent, or when a greenlet must be made.
 
 ``task._reason`` is the state: it is not None exactly while the task is parked. Whoever sets it to None has won the task, and
 must, in the same breath, set ``_outcome`` and append the task to ``ready``. There are three such winners: `unpark`, `throw_in`
-and a timer. Python runs none of our code between those three statements, so exactly one wins.
+and a timer. Between the question and the answer they call nothing, and it is only at calls and jumps back that Python lets a signal handler (or another
+thread) in, so exactly one wins.
 
 What travels to the parked task is the ``_outcome``: the value given to `unpark`, False from a timer, or a `Thrown`. Nothing ever
 travels as a switch value, since such a value surfaces wherever the receiver happens to stand.
@@ -130,11 +131,10 @@ def park_task(task: Task[Any], reason: object, timeout: float | None = None) -> 
     task._reason = reason
     hub._budget = budget = hub._budget - 1
     try:
-        if budget > 0 and hub._ready:
-            popleft = hub._popleft  # a local name: Python 3.11 looks up a method call on a slot the slow way
-            popleft().switch()
-        else:
-            hub._choose_for(task).switch()
+        # Not popleft().switch() alone: Python 3.11 looks up a method call on a slot the slow way. And no local name for what is called, which may
+        # be the beginning of a task: this frame would keep that task alive.
+        popleft = hub._popleft
+        (popleft().switch if budget > 0 and hub._ready else hub._choose_for(task).switch)()
     except BaseException as error:
         hub._recover(task)
         if task._reason is not None:
@@ -165,11 +165,8 @@ def yield_now() -> None:
     append(task)
     hub._budget = budget = hub._budget - 1
     try:
-        if budget > 0:
-            popleft = hub._popleft
-            popleft().switch()
-        else:
-            hub._choose_for(task).switch()
+        popleft = hub._popleft
+        (popleft().switch if budget > 0 else hub._choose_for(task).switch)()
     except BaseException as error:
         yield_interrupted(task, error)
     if task._pending is not None:
@@ -192,12 +189,12 @@ def unpark(task: Task[Any], value: Any = True) -> bool:
     Returns False, and does nothing, if it is not parked: then somebody else has woken it, and the caller tries the next
     waiter. Never blocks. Only from the thread of the task's hub (else `WrongThreadError`).
     """
-    if task._reason is None:
-        return False
     hub = task._hub
     if hub._thread != get_ident():
         raise_wrong_thread(hub, f"waking task {task.name!r}")
-    task._reason = None
+    if task._reason is None:
+        return False
+    task._reason = None  # no call since the question: a signal handler that wakes the task runs before both, or after
     task._outcome = value
     append = hub._append
     append(task)

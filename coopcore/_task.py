@@ -19,7 +19,7 @@ Invariants
 2. A task ends exactly once; its value or error never changes after.
 3. Links are delivered in the order in which they were made, each once, after everything that was in ``ready`` when the task ended. One that
    raises is reported, and the next one runs.
-4. An idle worker holds no task, no value and no exception. The pool of idle workers is bounded.
+4. An idle worker holds no task, no value and no exception. Idle workers beyond a fixed number are ended when demand stayed below theirs for a second.
 5. A worker thrown out of its idleness leaves the pool; it never takes a task with it.
 6. A failed task whose error nobody received is reported exactly once: when its last reference goes, or when its hub is closed.
 
@@ -102,10 +102,10 @@ class Failure:
 
     __slots__ = ("__weakref__", "_hub", "error", "received", "traceback", "view")
 
-    def __init__(self, task: Task[Any], error: BaseException, received: bool) -> None:
+    def __init__(self, task: Task[Any], error: BaseException) -> None:
         self.error = error
         self.traceback = error.__traceback__
-        self.received = received
+        self.received = False
         self.view = TaskRecord(task)
         self._hub = task._hub
 
@@ -148,7 +148,7 @@ class _Link:
         self.on_error = on_error
 
     def __call__(self, task: Task[Any]) -> None:
-        failed = task._failure is not None
+        failed = task.failed
         if self.on_error if failed else self.on_value:
             if failed:
                 task._received()
@@ -172,11 +172,30 @@ class Ending:
         self.waiter: Task[Any] | None = None
         self._raise_error = raise_error
 
-    def __call__(self, task: Task[Any]) -> None:
+    def wait(self, me: Task[Any], timeout: float | None) -> list[Task[Any]]:
+        """Wait until nothing is left to wait for, or for ``timeout`` seconds. Returns the tasks that have ended, in that order."""
+        hub = me._hub
+        try:
+            for task in self.tasks:
+                if task._links is None and task._phase != DONE and task._hub is hub:
+                    task._links = self
+                else:
+                    task._link_raw(self)
+            self.waiter = me
+            park_task(me, self, timeout)
+        finally:
+            self.left = 0
+            if len(self.ended) < len(self.tasks):
+                for task in self.tasks:
+                    task._drop_link(self)
+        return self.ended
+
+    def tell(self, task: Task[Any]) -> None:
+        """A task has ended."""
         if self.left > 0:
             self.ended.append(task)
-            self.left -= 1
-            if self.left == 0 or (self._raise_error and task._failure is not None):
+            self.left = left = self.left - 1
+            if left == 0 or (self._raise_error and task.failed):
                 self.left = 0
                 if self.waiter is not None:
                     unpark(self.waiter)
@@ -190,13 +209,27 @@ class Ending:
         return [task for task in self.tasks if not task.dead]
 
 
+class _Extras:
+    """What few tasks have. Those that have none of it share one, `_NO_EXTRAS`: with many tasks, each slot of a task costs its part of every collection."""
+
+    __slots__ = ("failure", "name", "timer")
+
+    def __init__(self) -> None:
+        self.failure: Failure | None = None
+        self.name: str | None = None
+        self.timer: Any = None  # of start_later
+
+
+_NO_EXTRAS = _Extras()
+
+
 class _Hot:
     """What every switch touches, side by side at the start of a task: with a thousand tasks a switch is mostly cache misses."""
 
     __slots__ = ("_hub", "_outcome", "_pending", "_phase", "_reason", "switch")
 
     _hub: Hub
-    _outcome: Any
+    _outcome: Any  # what its park returns; after its end, what its function returned
     _pending: list[Thrown] | None
     _phase: int
     _reason: object
@@ -214,18 +247,13 @@ class Task(_Hot, Generic[T]):
         "__weakref__",
         "_args",
         "_context",
-        "_failure",
+        "_extras",
         "_fn",
         "_greenlet",
-        "_joiners",
         "_kwargs",
-        "_label",
         "_links",
-        "_name",
         "_spawn_code",
         "_spawn_instruction",
-        "_start_timer",
-        "_value",
         "ident",
         "parent_ident",
     )
@@ -256,7 +284,7 @@ class Task(_Hot, Generic[T]):
         self._hub = parent._hub
         self.ident = _next_ident()
         self.parent_ident = parent.ident
-        self._fn: Callable[..., T] | None = fn
+        self._fn: Callable[..., T] | str | None = fn  # what it is called, after its end
         self._args: tuple[Any, ...] = args
         self._kwargs: dict[str, Any] | None = kwargs or None
         # Where no context variable was ever set there is no context to copy; the interpreter makes one when it is needed.
@@ -266,13 +294,8 @@ class Task(_Hot, Generic[T]):
         self._outcome = None
         self._pending = None
         self._links: Any = None
-        self._failure: Failure | None = None
-        self._joiners = 0
-        self._value: Any = None
-        self._name: str | None = None
-        self._label: str | None = None
+        self._extras = _NO_EXTRAS
         self._greenlet: greenlet | None = None
-        self._start_timer: Any = None
         self._spawn_code: CodeType | None
         self._spawn_instruction: int
         if frame is not None and (code := frame.f_code).co_filename not in HIDDEN_FILES:
@@ -289,14 +312,13 @@ class Task(_Hot, Generic[T]):
         task._hub = hub
         task.ident = _next_ident()
         task.parent_ident = None
-        task._fn = task._context = task._reason = task._outcome = task._pending = None
-        task._label = task._links = task._failure = task._value = task._spawn_code = task._start_timer = None
+        task._fn = task._context = task._reason = task._outcome = task._pending = task._links = task._spawn_code = None
         task._args = ()
         task._kwargs = None
-        task._joiners = 0
+        task._extras = _NO_EXTRAS
         task._spawn_instruction = 0
         task._phase = STARTED
-        task._name = name
+        task.name = name
         task._greenlet = stack
         task.switch = stack.switch
         return task
@@ -316,9 +338,7 @@ class Task(_Hot, Generic[T]):
                 raise_wrong_thread(hub, "starting a task")
             if hub._closed:
                 hub._raise_closed("start a task")
-            if self._start_timer is not None:
-                hub._disarm(self._start_timer)
-                self._start_timer = None
+            self._disarm_start()
             self._phase = SCHEDULED
             hub._tasks[self.ident] = self
             if hub._tracers:
@@ -331,18 +351,32 @@ class Task(_Hot, Generic[T]):
             raise_wrong_thread(self._hub, "starting a task")
         if (span := check_seconds(seconds, "the delay")) is not None and span < 0:
             raise ValueError(f"cannot start a task after {seconds!r} seconds: a span of time is not negative. Use max(0, ...).")
-        if self._phase == NEW and self._start_timer is None:
-            self._start_timer = self._hub._arm(self, seconds)
+        if self._phase == NEW and self._extras.timer is None:
+            self._own_extras().timer = self._hub._arm(self, seconds)
             self._hub._tasks[self.ident] = self
+
+    def _disarm_start(self) -> None:
+        """Forget a `start_later`."""
+        timer = self._extras.timer
+        if timer is not None:
+            self._hub._disarm(timer)
+            self._extras.timer = None
+
+    def _own_extras(self) -> _Extras:
+        """Its extras, to be written to."""
+        if self._extras is _NO_EXTRAS:
+            self._extras = _Extras()
+        return self._extras
 
     def _fire(self) -> None:
         """A timer that was set for this task is due: a timed park, or `start_later`."""
         if self._reason is not None:
             self._reason = None
             self._outcome = False
-            self._hub._append(self)
+            append = self._hub._append
+            append(self)
         elif self._phase == NEW:
-            self._start_timer = None
+            self._extras.timer = None
             self._start_on(self._hub)
 
     def _begin(self) -> None:
@@ -366,18 +400,17 @@ class Task(_Hot, Generic[T]):
     # -- ending ---------------------------------------------------------------------------------------------------------
 
     def _finish(self, value: Any, failure: Failure | None) -> None:
-        self._phase = DONE
-        self._value = value
-        self._failure = failure
-        if self._name is None:
-            try:
-                self._label = self._fn.__qualname__  # type: ignore[union-attr]  # set until here
-            except Exception:
-                self._label = label_of(self._fn)
-        self._fn = self._context = self._greenlet = self._pending = None
-        self._kwargs = None
-        self._args = ()
         hub = self._hub
+        self._phase = DONE
+        self._outcome = value
+        if failure is not None:
+            self._own_extras().failure = failure
+        try:
+            self._fn = self._fn.__qualname__  # type: ignore[union-attr]  # set until here
+        except Exception:
+            self._fn = label_of(self._fn)
+        self._context = self._greenlet = self._pending = self._kwargs = None
+        self._args = ()
         self.switch = hub._switch
         del hub._tasks[self.ident]
         links = self._links
@@ -386,11 +419,17 @@ class Task(_Hot, Generic[T]):
             kind = type(links)
             if kind is Task and links._reason is self:
                 self._links = None
-                unpark(links)
+                self._received()
+                links._reason = None  # unpark(links), of which it is known that it is parked, and of this hub
+                links._outcome = True
+                append = hub._append
+                append(links)
             elif kind is Ending:
                 self._links = None
-                links(self)
+                links.tell(self)
             else:
+                if self._joined():
+                    self._received()
                 hub._deliver_soon(self)
         if hub._tracers:
             if failure is None:
@@ -400,11 +439,8 @@ class Task(_Hot, Generic[T]):
 
     def _never_start(self, error: BaseException) -> None:
         """End it unstarted. If it has an entry in ready, that becomes a turn of the hub."""
-        hub = self._hub
-        if self._start_timer is not None:
-            hub._disarm(self._start_timer)
-            self._start_timer = None
-        hub._tasks.setdefault(self.ident, self)
+        self._disarm_start()
+        self._hub._tasks.setdefault(self.ident, self)
         if isinstance(error, GreenletExit):
             self._finish(error, None)
         else:
@@ -414,7 +450,7 @@ class Task(_Hot, Generic[T]):
         hub = self._hub
         if hub._forked:
             hub.fail_in_child(error)
-        failure = Failure(self, error, self._joiners > 0)
+        failure = Failure(self, error)
         if isinstance(error, (KeyboardInterrupt, SystemExit)):
             failure.received = True
             hub.interrupt_main(error)
@@ -434,7 +470,10 @@ class Task(_Hot, Generic[T]):
                     unpark(link)
                 continue
             try:
-                link(self)
+                if type(link) is Ending:
+                    link.tell(self)
+                else:
+                    link(self)
             except BaseException as error:
                 self._hub._callback_failed(error, link, (self,))
             if self._hub._forked:
@@ -449,25 +488,27 @@ class Task(_Hot, Generic[T]):
         Whoever joins a task is taken to look after its error: it is not reported.
         """
         if self._phase != DONE:
-            # Counted before the wait, so that a failure finds somebody who receives it; whoever gives up is counted out again.
-            self._joiners += 1
-            ended = False
             try:
-                ended = self._await_end(timeout)
-            finally:
-                self._joiners -= 1
-                if not ended and self._failure is not None and not self._joiners:
-                    self._failure.received = False
-            if not ended:
-                return False
-        self._received()
+                me = getcurrent().task
+            except AttributeError:
+                me = current_task()
+            self._check_joinable_by(me)
+            if self._links is None:
+                self._links = me
+            else:
+                self._add_link(me)
+            try:
+                if not park_task(me, self, timeout):
+                    self._give_up(me)
+                    return False
+            except BaseException:
+                self._give_up(me)
+                raise
+        elif self._extras.failure is not None:
+            self._received()
         return True
 
-    def _await_end(self, timeout: float | None) -> bool:
-        try:
-            me = getcurrent().task
-        except AttributeError:
-            me = current_task()
+    def _check_joinable_by(self, me: Task[Any]) -> None:
         if me is self:
             raise JoinSelfError(
                 f"{self!r} tried to join itself, and would have waited for ever. If it wants to end, return; "
@@ -475,18 +516,24 @@ class Task(_Hot, Generic[T]):
             )
         if me._hub is not self._hub:
             raise_wrong_thread(self._hub, "Task.join()")
-        if self._links is None:
-            self._links = me
-        else:
-            self._add_link(me)
-        try:
-            woken = park_task(me, self, timeout)
-        except BaseException:
-            self._drop_link(me)
-            raise
-        if not woken:
-            self._drop_link(me)
-        return bool(woken)
+
+    def _joined(self) -> bool:
+        """Whether anybody joins it: they receive its error."""
+        links = self._links
+        return any(isinstance(link, Task) for link in (links if type(links) is list else (links,)))
+
+    def _give_up(self, me: Task[Any]) -> None:
+        """The join of ``me`` has ended without its end: if nobody else joins it, its error is nobody's again."""
+        self._drop_link(me)
+        failure = self._extras.failure
+        if failure is not None and not self._joined():
+            failure.received = False
+
+    def _await_end(self, timeout: float | None) -> bool:
+        """Wait for its end, without taking charge of its error."""
+        me = current_task()
+        self._check_joinable_by(me)
+        return len(Ending([self], 1, False).wait(me, timeout)) > 0
 
     def get(self, block: bool = True, timeout: float | None = None) -> T:
         """The value that its function returned; raises the error with which it failed.
@@ -496,10 +543,11 @@ class Task(_Hot, Generic[T]):
         """
         if self._phase != DONE and not (block and self.join(timeout)):
             raise timeout if isinstance(timeout, Timeout) else Timeout(timeout if block else 0, f"{self!r} has not ended")
-        self._received()
-        if self._failure is not None:
-            raise self._failure.error.with_traceback(self._failure.traceback)
-        return cast(T, self._value)
+        failure = self._extras.failure
+        if failure is not None:
+            failure.received = True
+            raise failure.error.with_traceback(failure.traceback)
+        return cast(T, self._outcome)
 
     def kill(self, exception: type[BaseException] | BaseException | tuple[Any, ...] = TaskExit, block: bool = True, timeout: float | None = None) -> None:
         """End it: throw ``exception`` (a class, an instance or an exc_info triple) at its wait, once, and wait for its end.
@@ -532,11 +580,14 @@ class Task(_Hot, Generic[T]):
         """Call ``callback(task)`` on the hub when it has ended; in the hub's next turn if it has already. It must not wait."""
         if not callable(callback):
             raise TypeError(f"a link must be callable with one argument, the task; got {callback!r}")
+        self._link_raw(callback)
+
+    def _link_raw(self, link: Any) -> None:
         if self._hub._thread != get_ident():
             raise_wrong_thread(self._hub, f"waiting for, or linking to, task {self.name!r}")
         if self._phase == DONE and self._links is None:
             self._hub._deliver_soon(self)
-        self._add_link(callback)
+        self._add_link(link)
 
     def link(self, callback: Callable[[Task[T]], object]) -> None:
         """Call ``callback(task)`` in a task of its own when this one has ended, however it ended."""
@@ -595,8 +646,9 @@ class Task(_Hot, Generic[T]):
 
     def _received(self) -> None:
         """Somebody has taken charge of the error, if there is one."""
-        if self._failure is not None:
-            self._failure.received = True
+        failure = self._extras.failure
+        if failure is not None:
+            failure.received = True
 
     @property
     def state(self) -> str:
@@ -626,45 +678,45 @@ class Task(_Hot, Generic[T]):
     def successful(self) -> bool:
         """True if it ended with a value, or was killed."""
         self._received()
-        return self._phase == DONE and self._failure is None
+        return self._phase == DONE and self._extras.failure is None
 
     @property
     def failed(self) -> bool:
         """True if it ended with an error. Unlike `successful` and `exception`, asking this doesn't count as receiving the error."""
-        return self._failure is not None
+        return self._extras.failure is not None
 
     @property
     def value(self) -> T | None:
         """What its function returned; None before that and after a failure."""
-        return cast("T | None", self._value)
+        return cast("T | None", self._outcome) if self._phase == DONE else None
 
     @property
     def exception(self) -> BaseException | None:
         """The error with which it failed, else None."""
-        return self.exc_info[1] if self._failure is not None else None
+        return self.exc_info[1]
 
     @property
     def exc_info(self) -> tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]:
         """The error as a triple, ``(None, None, None)`` if there is none."""
-        failure = self._failure
+        failure = self._extras.failure
         if failure is None:
             return (None, None, None)
-        self._received()
+        failure.received = True
         return (type(failure.error), failure.error, failure.traceback)
 
     @property
     def name(self) -> str:
         """Its name in reports: the function's and its number, until it is set."""
-        if self._name is not None:
-            return self._name
-        label = label_of(self._fn) if self._label is None else self._label
+        if (name := self._extras.name) is not None:
+            return name
+        label = self._fn if type(self._fn) is str else label_of(self._fn)
         return f"{label.rpartition('.<locals>.')[2]}-{self.ident}"
 
     @name.setter
     def name(self, name: str) -> None:
         if not isinstance(name, str):
             raise TypeError(f"the name of a task is a string, not {name!r}")
-        self._name = name
+        self._own_extras().name = name
 
     @property
     def hub(self) -> Hub:
@@ -710,14 +762,15 @@ class Task(_Hot, Generic[T]):
         return None if self._greenlet is None else self._greenlet.gr_frame
 
     def describe_wait(self) -> str:
-        return f"the end of task {self.name!r}{', which was never started' if self._phase == NEW and self._start_timer is None else ''}"
+        return f"the end of task {self.name!r}{', which was never started' if self._phase == NEW and self._extras.timer is None else ''}"
 
     def wait_owners(self) -> tuple[Task[Any], ...]:
         return (self,)
 
     def __repr__(self) -> str:
         waiting = self.waiting_on
-        state = f"failed: {self._failure.error!r}" if self._failure is not None else f"{self.state}{' on ' + waiting if waiting else ''}"
+        failure = self._extras.failure
+        state = f"failed: {failure.error!r}" if failure is not None else f"{self.state}{' on ' + waiting if waiting else ''}"
         return f"<{type(self).__name__} {self.name!r} {state}>"
 
 
@@ -770,20 +823,24 @@ def work() -> None:
     me = cast(Worker, getcurrent())
     switch = me.switch
     task = me.task
-    while task is not None:
+    assert task is not None
+    # Not `while task is not None`: Python 3.11 specialises a loop whose jump back is unconditional, and no other.
+    while True:
         hub = task._hub
         task._phase = STARTED
         if hub._tracers:
             hub._trace("task_started", task)
-        # Not Context.run: its frames on the C stack are copied at every switch, and with many tasks that is half of what a switch costs.
-        me.gr_context = task._context
+        if task._context is not None:
+            # Not Context.run: its frames on the C stack are copied at every switch, and with many tasks that is half of what a switch costs.
+            me.gr_context = task._context
         try:
-            kwargs = task._kwargs
-            if kwargs is None:
-                value = task._fn(*task._args)  # type: ignore[misc]  # it has a function until _finish
-            else:
-                value = task._fn(*task._args, **kwargs)  # type: ignore[misc]  # as above
-                kwargs = None
+            if task._kwargs is not None:
+                value = task._fn(*task._args, **task._kwargs)  # type: ignore[operator, misc]  # it has a function until _finish
+            elif task._args:
+                value = task._fn(*task._args)  # type: ignore[operator, misc]  # as above
+            else:  # in Python 3.11 a call with a star needs a frame on the C stack, which would be copied at every switch
+                fn: Any = task._fn
+                value = fn()
         except GreenletExit as exit:
             task._finish(exit.with_traceback(None), None)
         except BaseException as error:
@@ -795,7 +852,8 @@ def work() -> None:
             else:
                 task._finish(value, None)
             value = None
-        me.task = task = None
+        me.task = task = fn = None
+        me.gr_context = None
         hub._budget = budget = hub._budget - 1
         if budget > 0 and hub._ready:
             popleft = hub._popleft
@@ -807,9 +865,8 @@ def work() -> None:
             entry.switch = switch
             me.task = task = entry
             entry = None
-        elif len(hub._idle) < hub._idle_limit:
+        else:
             hub._idle.append(me)
-            me.gr_context = None
             go, entry = entry.switch, None
             try:
                 go()
@@ -818,6 +875,5 @@ def work() -> None:
                 return
             del go
             task = me.task
-        else:
-            hub._next = entry
-            return
+            if task is None:
+                return

@@ -19,7 +19,7 @@ from typing import Any, Generic, TypeVar
 
 from greenlet import getcurrent
 
-from ._state import DONE, NANOSECONDS, SCHEDULED, SLEEP, current_task, park_task, raise_pending, throw_in, unpark, yield_interrupted
+from ._state import NANOSECONDS, SCHEDULED, SLEEP, current_task, park_task, raise_pending, throw_in, unpark, yield_interrupted
 from ._task import Ending, Task, as_exception
 from ._timeout import LONG, Timeout, check_seconds
 from .errors import JoinSelfError, TaskExit
@@ -27,30 +27,14 @@ from .protocols import Waitable
 
 T = TypeVar("T")
 W = TypeVar("W", bound=Waitable)
+_new_task = Task.__new__
 
 
 def spawn(fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Task[T]:
     """Start a task that runs ``fn(*args, **kwargs)``; it begins after what is ready now. Never blocks."""
-    task: Task[T] = Task.__new__(Task)
+    task: Task[T] = _new_task(Task)
     task._set_up(fn, args, kwargs, _getframe(1))
-    _start(task)
-    return task
-
-
-def spawn_linked(fn: Callable[..., T], args: tuple[Any, ...], on_end: Callable[[Task[T]], object]) -> Task[T]:
-    """`spawn` and `Task.rawlink` in one, for primitives that start many tasks: ``fn(*args)``, and ``on_end(task)`` on the hub after it.
-
-    "Spawned at" is where the task that calls this was spawned itself, if it runs nothing but plumbing. Never blocks.
-    """
-    task: Task[T] = Task.__new__(Task)
-    task._set_up(fn, args, None, None)
-    task._links = on_end
-    _start(task)
-    return task
-
-
-def _start(task: Task[Any]) -> None:
-    # Task.start, without what cannot be: it is new, and of this thread's hub.
+    # Task.start(), without what cannot be: it is new, and of this thread's hub.
     hub = task._hub
     if hub._tracers or hub._closed:
         task._start_on(hub)
@@ -59,6 +43,19 @@ def _start(task: Task[Any]) -> None:
         hub._tasks[task.ident] = task
         append = hub._append
         append(task)
+    return task
+
+
+def spawn_linked(fn: Callable[..., T], args: tuple[Any, ...], on_end: Callable[[Task[T]], object]) -> Task[T]:
+    """`spawn` and `Task.rawlink` in one, for primitives that start many tasks: ``fn(*args)``, and ``on_end(task)`` on the hub after it.
+
+    "Spawned at" is where the task that calls this was spawned itself, if it runs nothing but plumbing. Never blocks.
+    """
+    task: Task[T] = _new_task(Task)
+    task._set_up(fn, args, None, None)
+    task._links = on_end
+    task._start_on(task._hub)
+    return task
 
 
 def spawn_later(seconds: float, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Task[T]:
@@ -84,11 +81,8 @@ def sleep(seconds: float = 0, ref: bool = True) -> None:
         append(task)
         hub._budget = budget = hub._budget - 1
         try:
-            if budget > 0:
-                popleft = hub._popleft
-                popleft().switch()
-            else:
-                hub._choose_for(task).switch()
+            popleft = hub._popleft
+            (popleft().switch if budget > 0 else hub._choose_for(task).switch)()
         except BaseException as error:
             yield_interrupted(task, error)
         if task._pending is not None:
@@ -151,22 +145,9 @@ def joinall(tasks: Iterable[Task[T]], timeout: float | None = None, raise_error:
     waiting = list(dict.fromkeys(_as_list(tasks, "joinall")))
     for task in waiting:
         _check_task(task, "joinall")
-    ending = Ending(waiting, len(waiting) if count is None else min(_check_count(count), len(waiting)), raise_error)
-    try:
-        if ending.left:
-            me = _check_not_self(waiting, "joinall")
-            for task in waiting:
-                if task._links is None and task._phase != DONE and task._hub is me._hub:
-                    task._links = ending
-                else:
-                    task.rawlink(ending)
-            ending.waiter = me
-            park_task(me, ending, timeout)
-    finally:
-        ending.left = 0
-        if len(ending.ended) < len(waiting):
-            for task in waiting:
-                task.unlink(ending)
+    ending: Ending = Ending(waiting, len(waiting) if count is None else min(_check_count(count), len(waiting)), raise_error)
+    if ending.left:
+        ending.wait(_check_not_self(waiting, "joinall"), timeout)
     if raise_error:
         for task in ending.ended:
             task.get()

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextvars
 import gc
+import threading
+import time
 import weakref
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from greenlet import GreenletExit, getcurrent
 
 import coopcore
-from coopcore import Task, TaskExit, Timeout, current_task, joinall, run, sleep, spawn, spawn_later
+from coopcore import Task, TaskExit, Timeout, _hub, current_task, joinall, run, sleep, spawn, spawn_later
 from coopcore.errors import JoinSelfError
-from coopcore.lowlevel import current_hub, on_hub, park, unpark
+from coopcore.lowlevel import ParkingLot, current_hub, on_hub, park, promise, unpark
 
 
 def nothing() -> None:
@@ -276,14 +279,53 @@ def test_invariant_4_an_idle_worker_holds_no_task_value_or_error() -> None:
     run(main)
 
 
-def test_invariant_4_the_pool_of_idle_workers_is_bounded() -> None:
+def test_invariant_4_idle_workers_that_nobody_needs_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_hub, "_KEPT_WORKERS", 5)
+    monkeypatch.setattr(_hub, "_WINDOW", 20_000_000)
+    monkeypatch.setattr(_hub, "_MOST_DISMISSED", 7)
+
     def main() -> None:
         hub = current_hub()
-        hub._idle_limit = 5
+        workers = set()
+
+        def body() -> None:
+            workers.add(id(getcurrent()))
+            sleep(0.001)
+
+        joinall([spawn(body) for _ in range(50)], timeout=20)
+        assert len(hub._idle) == 50
+        joinall([spawn(body) for _ in range(50)], timeout=20)
+        assert len(workers) == len(hub._idle) == 50  # the second wave made none
+        sizes = []
+        while len(hub._idle) > 5:
+            sizes.append(len(hub._idle))
+            while len(hub._idle) == sizes[-1]:
+                sleep(0.001)
+        assert [before - after for before, after in pairwise([*sizes, 5])] == [7] * 6 + [3]
+        assert spawn(lambda: 4).get(timeout=5) == 4
+
+    run(main)
+
+
+def test_invariant_4_a_hub_that_sleeps_ends_them_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_hub, "_KEPT_WORKERS", 5)
+    monkeypatch.setattr(_hub, "_WINDOW", 10_000_000)
+
+    def main() -> None:
+        hub = current_hub()
+        woken = ParkingLot("the end of the idle workers")
+
+        def watch() -> None:  # in a thread: the hub has no timer, and nothing to do
+            while len(hub._idle) > 5:
+                time.sleep(0.001)
+            hub.call_soon_threadsafe(woken.unpark)
+
         joinall([spawn(sleep, 0.001) for _ in range(50)], timeout=20)
-        assert len(hub._idle) == 5
-        joinall([spawn(sleep, 0.001) for _ in range(50)], timeout=20)
-        assert len(hub._idle) == 5
+        thread = threading.Thread(target=watch)
+        with promise("the watching thread"):
+            thread.start()
+            assert woken.park()
+        thread.join()
 
     run(main)
 
