@@ -27,7 +27,7 @@ from greenlet import getcurrent
 
 from . import hookspecs
 from ._hub import Hub
-from ._interrupt import shield_sigint
+from ._interrupt import attend_to_signals, forget_after_fork
 from ._report import print_failure, warn
 from ._state import on_hub, raise_park_in_hub, running_task, set_adopter
 from ._task import Task, TaskRecord
@@ -361,10 +361,10 @@ def make_hub(
     except BaseException:
         chosen.close()
         raise
-    restore_sigint = shield_sigint()
+    leave_signals = attend_to_signals(hub)
 
     def on_closed() -> None:
-        restore_sigint()
+        leave_signals()
         found.call("coop_stopping", hub)
 
     hub.on_closed = on_closed
@@ -494,6 +494,7 @@ def _after_fork_in_child() -> None:
 
     What the parent's hub held is kept for ever: collected, its parked tasks would run the parent's ``finally`` blocks here.
     """
+    forget_after_fork()
     stack = getcurrent()
     for name in ("task", "hub"):
         owner = getattr(stack, name, None)

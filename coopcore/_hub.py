@@ -31,6 +31,7 @@ This is one file of more than 500 lines of code because descriptors, timers, pro
 from __future__ import annotations
 
 import errno
+import os
 import sys
 import threading
 import traceback
@@ -173,6 +174,7 @@ class Hub:
         "_pressure",
         "_promises",
         "_ready",
+        "_signal_fd",
         "_stopping",
         "_switch",
         "_tasks",
@@ -243,6 +245,7 @@ class Hub:
         self._inbox = Inbox(backend)
         self._waits: dict[int, FdWait] = {}  # readers by number, writers by its complement
         self._fd_waiting = 0
+        self._signal_fd = -1
         self._uncounted = 0
         self._promises: dict[int, Promise] = {}
         # Requests to the loop, in slots and never as switch values.
@@ -619,6 +622,9 @@ class Hub:
                         throw_in(wait.task, error)
 
     def _report_fd(self, fd: int, events: int) -> None:
+        if fd == self._signal_fd:
+            self._drain_signals()
+            return
         if events & (ERROR | HANGUP):
             events |= READABLE | WRITABLE
         if events & READABLE:
@@ -633,6 +639,27 @@ class Hub:
         if wait is not None and wait.task is not None:
             task, wait.task = wait.task, None
             unpark(task)
+
+    def wake_at(self, fd: int) -> bool:
+        """Wake from a sleep whenever ``fd``, the reading end of a non-blocking pipe, is readable, and empty it. It holds off no deadlock.
+
+        One for each hub: what signals write to. Returns False if the backend cannot watch it.
+        """
+        self._signal_fd = fd
+        try:
+            self.backend.watch(fd, READABLE)
+        except (OSError, ValueError):
+            self._signal_fd = -1
+        return self._signal_fd == fd
+
+    def _drain_signals(self) -> None:
+        try:
+            while os.read(self._signal_fd, 4096):
+                pass
+        except BlockingIOError:
+            pass
+        if not self._edge:
+            self.backend.watch(self._signal_fd, READABLE)
 
     def forget_fd(self, fd: int) -> None:
         """The number ``fd`` names a new descriptor now, or is about to: drop what is known of the old one. Wakes nobody."""

@@ -1,8 +1,19 @@
-"""Ctrl-C: an exception out of a signal handler must not tear a switch apart.
+"""Signals and the hub: an exception out of a handler must not tear a switch apart, and a hub that sleeps must wake for a signal.
 
 A Python signal handler runs between two bytecodes of whatever runs. If it raises between taking a task out of ``ready`` and switching to it, that
 task is lost for good. So an exception is let out of a handler only where a user's code was interrupted; where it was ours, it goes through the inbox to
 the main task. "Ours" are the core's modules, and those of plugins, which add themselves with ``hide_frames``.
+
+Python calls a handler when the main thread runs bytecode again. The kernel interrupts a poll only if the signal hits the main thread in the middle of that
+system call: one that arrives an instant before it, or that is delivered to another thread, would be noticed when the poll ends, perhaps never. So
+the signal's C half writes a byte into a descriptor that the hub of the main thread watches (``signal.set_wakeup_fd``).
+
+Invariants
+==========
+1. What a handler raises while our code is interrupted reaches the main task at its wait, and no task is lost.
+2. A sleeping hub of the main thread wakes for every signal that has a Python handler, whichever thread the kernel gave it to, unless another library holds
+   the wake-up descriptor.
+3. When the hub is closed, and in the child of a fork, the handler and the wake-up descriptor are what they were before.
 """
 
 from __future__ import annotations
@@ -12,11 +23,14 @@ import signal
 import threading
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from greenlet import getcurrent
 
 from ._task import HIDDEN_FILES, Task
+
+if TYPE_CHECKING:
+    from ._hub import Hub
 
 Handler = Callable[[int, FrameType | None], Any]
 
@@ -50,11 +64,23 @@ _on_sigint = deferring(signal.default_int_handler)
 _shielded = 0  # hubs of the main thread that live
 
 
-def shield_sigint() -> Callable[[], None]:
-    """Make Python's own Ctrl-C handler safe while a hub of the main thread lives. Returns what undoes it. Leaves any other handler alone."""
-    global _shielded
+def attend_to_signals(hub: Hub) -> Callable[[], None]:
+    """Make signals safe for a hub of the main thread while it lives. Returns what undoes it. Does nothing in another thread."""
     if threading.current_thread() is not threading.main_thread():
         return lambda: None
+    unshield = _shield_sigint()
+    door = _Door(hub)
+
+    def undo() -> None:
+        door.close()
+        unshield()
+
+    return undo
+
+
+def _shield_sigint() -> Callable[[], None]:
+    """Make Python's own Ctrl-C handler a deferring one. Leaves any other handler alone."""
+    global _shielded
     _shielded += 1
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _on_sigint)
@@ -66,3 +92,51 @@ def shield_sigint() -> Callable[[], None]:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
     return restore
+
+
+class _Door:
+    """The wake-up descriptor of a hub, and the pipe behind it."""
+
+    __slots__ = ("_previous", "_reader", "_writer")
+
+    def __init__(self, hub: Hub) -> None:
+        self._previous = -1
+        self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC) if hasattr(os, "pipe2") else _pipe()
+        previous = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        if previous != -1 and previous not in [door._writer for door in _doors]:
+            signal.set_wakeup_fd(previous)  # another library's: it would miss its signals
+            self._close_pipe()
+        elif not hub.wake_at(self._reader):
+            signal.set_wakeup_fd(previous)
+            self._close_pipe()
+        else:
+            self._previous = previous
+            _doors.append(self)
+
+    def close(self) -> None:
+        if self in _doors:
+            _doors.remove(self)
+            current = signal.set_wakeup_fd(self._previous)
+            if current != self._writer:
+                signal.set_wakeup_fd(current)  # somebody has come after us, and stays
+            self._close_pipe()
+
+    def _close_pipe(self) -> None:
+        os.close(self._reader)
+        os.close(self._writer)
+
+
+def _pipe() -> tuple[int, int]:
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    os.set_blocking(writer, False)
+    return reader, writer
+
+
+_doors: list[_Door] = []  # of hubs that live, the innermost last
+
+
+def forget_after_fork() -> None:
+    """This is the child: its signals must not write into the parent's pipes."""
+    while _doors:
+        _doors[-1].close()

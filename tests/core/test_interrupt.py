@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import coopcore
+from coop_plugins.backends.epoll import EpollBackend
 from coopcore import run, sleep, spawn
 from coopcore.lowlevel import ParkingLot, current_hub, deferring, make_hub, park, promise
 
@@ -55,7 +56,7 @@ def test_a_ctrl_c_in_a_busy_task_is_raised_there_and_reaches_main() -> None:
     assert where == ["busy"]
 
 
-def test_the_handler_is_installed_while_hubs_live_and_put_back() -> None:
+def test_invariant_3_the_handler_is_installed_while_hubs_live_and_put_back() -> None:
     # The implicit hub of this thread, if a test before made one, holds it too.
     before = signal.getsignal(signal.SIGINT)
 
@@ -87,7 +88,7 @@ def test_a_hub_in_a_thread_installs_nothing() -> None:
     assert seen == [before]
 
 
-def test_deferring_raises_in_users_code_and_defers_in_ours() -> None:
+def test_invariant_1_deferring_raises_in_users_code_and_defers_in_ours() -> None:
     def handler(signum: int, frame: Any) -> None:
         raise KeyError("from the handler")
 
@@ -108,7 +109,7 @@ def test_deferring_raises_in_users_code_and_defers_in_ours() -> None:
     run(main)
 
 
-def test_no_task_is_lost_under_a_rain_of_signals() -> None:
+def test_invariant_1_no_task_is_lost_under_a_rain_of_signals() -> None:
     """A handler that raises between taking a task out of ``ready`` and switching to it would lose that task."""
     code = textwrap.dedent("""
         import signal, coopcore
@@ -178,3 +179,121 @@ def test_a_signal_handler_may_wake_a_task_while_the_hub_sleeps(backend: str) -> 
     began = time.monotonic()
     run(main, backend=backend)
     assert time.monotonic() - began < 15
+
+
+# -- the wake-up descriptor ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", ["epoll", "selectors"])
+def test_invariant_2_a_sleeping_hub_wakes_for_a_signal_that_hits_another_thread(backend: str) -> None:
+    def main() -> None:
+        threading.Timer(0.02, lambda: signal.pthread_kill(threading.get_ident(), signal.SIGINT)).start()
+        sleep(20)
+
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        run(main, backend=backend)
+    assert time.monotonic() - began < 10, "it slept on, and met the signal when its sleep was over"
+
+
+@pytest.mark.parametrize("backend", ["epoll", "selectors"])
+def test_invariant_2_it_wakes_for_one_after_the_other(backend: str) -> None:
+    def main() -> int:
+        caught = 0
+        for _ in range(5):
+            threading.Timer(0.005, lambda: signal.pthread_kill(threading.get_ident(), signal.SIGINT)).start()
+            try:
+                sleep(4)
+            except KeyboardInterrupt:
+                caught += 1
+        return caught
+
+    began = time.monotonic()
+    assert run(main, backend=backend) == 5
+    assert time.monotonic() - began < 10
+
+
+def test_invariant_2_a_full_pipe_still_wakes() -> None:
+    def main() -> None:
+        hits = []
+        before = signal.signal(signal.SIGUSR1, lambda signum, frame: hits.append(1))
+        try:
+            for _ in range(70_000):  # more than a pipe holds, without a pass between
+                signal.raise_signal(signal.SIGUSR1)
+        finally:
+            signal.signal(signal.SIGUSR1, before)
+        threading.Timer(0.02, lambda: signal.pthread_kill(threading.get_ident(), signal.SIGINT)).start()
+        sleep(20)
+
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        run(main)
+    assert time.monotonic() - began < 10
+
+
+def wakeup_fd() -> int:
+    fd = signal.set_wakeup_fd(-1)
+    signal.set_wakeup_fd(fd)
+    return fd
+
+
+def test_invariant_3_the_wake_up_descriptor_is_put_back() -> None:
+    before = wakeup_fd()
+    assert run(wakeup_fd) not in (-1, before)
+    assert wakeup_fd() == before
+
+
+def test_invariant_3_the_descriptor_of_another_library_is_left_alone() -> None:
+    reader, writer = os.pipe2(os.O_NONBLOCK)
+    before = signal.set_wakeup_fd(writer)
+    try:
+        assert run(wakeup_fd) == writer
+        assert wakeup_fd() == writer
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(reader)
+        os.close(writer)
+
+
+def test_invariant_3_one_that_comes_later_stays() -> None:
+    reader, writer = os.pipe2(os.O_NONBLOCK)
+    before = wakeup_fd()
+    try:
+        run(signal.set_wakeup_fd, writer)
+        assert wakeup_fd() == writer
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(reader)
+        os.close(writer)
+
+
+def test_invariant_3_the_child_of_a_fork_has_none() -> None:
+    code = textwrap.dedent("""
+        import os, signal
+        from coopcore import run
+
+        def current():
+            fd = signal.set_wakeup_fd(-1)
+            signal.set_wakeup_fd(fd)
+            return fd
+
+        def main():
+            mine = current()
+            pid = os.fork()
+            if pid == 0:
+                os._exit(0 if current() == -1 else 1)
+            assert os.waitpid(pid, 0)[1] == 0
+            assert current() == mine != -1
+
+        run(main)
+    """)
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=60)
+
+
+def test_a_backend_that_cannot_watch_the_descriptor_goes_without() -> None:
+    class Refusing(EpollBackend):
+        def watch(self, fd: int, events: int) -> None:
+            raise OSError("not a descriptor of mine")
+
+    before = wakeup_fd()
+    assert run(wakeup_fd, backend=Refusing()) == before
