@@ -834,13 +834,17 @@ def work() -> None:
             # Not Context.run: its frames on the C stack are copied at every switch, and with many tasks that is half of what a switch costs.
             me.gr_context = task._context
         try:
+            # A call with a star needs, in Python 3.11, a frame on the C stack, which would be copied at every switch: most tasks get by without.
+            fn: Any = task._fn
+            args = task._args
             if task._kwargs is not None:
-                value = task._fn(*task._args, **task._kwargs)  # type: ignore[operator, misc]  # it has a function until _finish
-            elif task._args:
-                value = task._fn(*task._args)  # type: ignore[operator, misc]  # as above
-            else:  # in Python 3.11 a call with a star needs a frame on the C stack, which would be copied at every switch
-                fn: Any = task._fn
+                value = fn(*args, **task._kwargs)
+            elif not args:
                 value = fn()
+            elif len(args) == 1:
+                value = fn(args[0])
+            else:
+                value = fn(*args)
         except GreenletExit as exit:
             task._finish(exit.with_traceback(None), None)
         except BaseException as error:
@@ -852,7 +856,7 @@ def work() -> None:
             else:
                 task._finish(value, None)
             value = None
-        me.task = task = fn = None
+        me.task = task = fn = args = None
         me.gr_context = None
         hub._budget = budget = hub._budget - 1
         if budget > 0 and hub._ready:
