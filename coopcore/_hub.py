@@ -148,6 +148,7 @@ class Hub:
         "_allowance",
         "_append",
         "_append_yielded",
+        "_begin_next",
         "_budget",
         "_callback_entry",
         "_callbacks",
@@ -157,6 +158,7 @@ class Hub:
         "_edge",
         "_failures",
         "_fd_waiting",
+        "_fifo",
         "_forked",
         "_greenlet",
         "_idle",
@@ -182,6 +184,7 @@ class Hub:
         "_to_begin",
         "_tracers",
         "_uncounted",
+        "_unstarted",
         "_waits",
         "backend",
         "clock",
@@ -219,6 +222,7 @@ class Hub:
         # What the hot path uses, bound once.
         self._ready = ready
         self._append = ready.append
+        self._fifo = type(ready) is deque
         self._append_yielded = getattr(ready, "append_yielded", ready.append)
         self._popleft = ready.popleft
         self._now = self.clock.now
@@ -250,6 +254,8 @@ class Hub:
         self._promises: dict[int, Promise] = {}
         # Requests to the loop, in slots and never as switch values.
         self._to_begin: Task[Any] | None = None
+        self._unstarted: deque[Task[Any]] = deque()
+        self._begin_next = self._begin_the_first
         self._callbacks: list[Task[Any] | tuple[Callable[..., object], tuple[Any, ...]]] = []
         self._callbacks_due = False
         self._idlers: list[Task[Any]] = []
@@ -302,6 +308,9 @@ class Hub:
             if self.timers:
                 for entry in self.timers.pop_due(self._now()):
                     entry._fire()
+            unstarted = self._unstarted
+            while unstarted and unstarted[0]._phase != SCHEDULED:
+                unstarted.popleft()
             if len(self._idle) > _KEPT_WORKERS:
                 self._dismiss_surplus()
             if self._idlers and not self._ready:
@@ -388,9 +397,32 @@ class Hub:
             runnable = task._phase == SCHEDULED or (task._phase == STARTED and task._reason is None)
             if runnable and task is not running and id(task) not in queued:
                 self._ready.append(task)
+        if self._fifo:
+            self._unstarted.clear()
+            self._unstarted.extend(entry for entry in self._ready if entry._phase == SCHEDULED)  # type: ignore[attr-defined]  # a scheduler may be no iterable, a deque is
         if self._callbacks and id(self._callback_entry) not in queued:
             self._ready.append(self._callback_entry)
         return running is not None and id(running) in queued
+
+    def _begin_the_first(self) -> None:
+        """The ``switch`` of unstarted tasks: give the first of them a worker, and go.
+
+        This frame stays on the stack of whoever parked until that one goes on, so it must not hold the task meanwhile.
+        """
+        task = self._unstarted.popleft()
+        while task._phase != SCHEDULED:  # it was killed; its own place in ready is a turn of the hub now
+            task = self._unstarted.popleft()
+        if self._idle:
+            worker = self._idle.pop()
+            worker.task = task
+            task._greenlet = worker
+            task.switch = switch = worker.switch
+            del task, worker
+        else:
+            self._to_begin = task
+            switch = self._switch
+            del task
+        switch()
 
     def _begin_in_new_worker(self) -> None:
         task, self._to_begin = self._to_begin, None
@@ -845,6 +877,7 @@ class Hub:
         self._closed = self._forked = True
         self._inbox.close()
         self._ready = deque()
+        self._unstarted = deque()
         self._append = self._append_yielded = self._ready.append
         self._popleft = self._ready.popleft
         self._pass_entry.switch = end_child

@@ -10,8 +10,10 @@ goes to the idle pool and switches on. The current task is ``getcurrent().task``
 Only the hub's greenlet makes the first switch into a new worker. A greenlet inherits the recursion depth of the one that first switched to
 it; tasks that start tasks would otherwise use up the recursion limit, though no stack is deep.
 
-The entry of a task in ``ready`` is the task itself, and its ``switch`` slot is what makes it go on: the bound ``switch`` of its greenlet, or
-`Task._begin` while it is new. ``switch`` is always called bare.
+The entry of a task in ``ready`` is the task itself, and its ``switch`` slot is what makes it go on: the bound ``switch`` of its greenlet, or while
+it is unstarted ``Hub._begin_next``, which all of them share: a bound method of each one's own would be another object for the collector to walk, and a
+hundred thousand tasks at once cost mostly that. Since ``ready`` is a FIFO, the one whose turn it is is the first of ``Hub._unstarted``. A scheduler
+that chooses for itself gets `Task._begin` instead. ``switch`` is always called bare.
 
 Invariants
 ==========
@@ -21,7 +23,8 @@ Invariants
    raises is reported, and the next one runs.
 4. An idle worker holds no task, no value and no exception. Idle workers beyond a fixed number are ended when demand stayed below theirs for a second.
 5. A worker thrown out of its idleness leaves the pool; it never takes a task with it.
-6. A failed task whose error nobody received is reported exactly once: when its last reference goes, or when its hub is closed.
+6. ``Hub._unstarted`` holds the unstarted tasks of ``ready`` in their order there; between them may be some that were killed and are passed over.
+7. A failed task whose error nobody received is reported exactly once: when its last reference goes, or when its hub is closed.
 
 This is one file of more than 500 lines of code because a task's beginning, end, links and worker are one life, and each step relies on the one before.
 """
@@ -69,6 +72,17 @@ HIDDEN_FILES: set[str] = {__file__}
 def hide_frames(filename: str) -> None:
     """Leave frames of this file (pass ``__file__``) out of "spawned at" and of where a task stands in reports."""
     HIDDEN_FILES.add(filename)
+
+
+_visible_code: CodeType | None = None  # the last one found to be so: who spawns once mostly spawns again
+
+
+def _is_visible(code: CodeType) -> bool:
+    global _visible_code
+    if code.co_filename in HIDDEN_FILES:
+        return False
+    _visible_code = code
+    return True
 
 
 def _place(code: CodeType, instruction: int) -> str:
@@ -298,12 +312,11 @@ class Task(_Hot, Generic[T]):
         self._greenlet: greenlet | None = None
         self._spawn_code: CodeType | None
         self._spawn_instruction: int
-        if frame is not None and (code := frame.f_code).co_filename not in HIDDEN_FILES:
+        if frame is not None and ((code := frame.f_code) is _visible_code or _is_visible(code)):
             self._spawn_code = code
             self._spawn_instruction = frame.f_lasti
         else:
             self._spawn_code, self._spawn_instruction = _visible_place(frame, parent)
-        self.switch = self._begin
 
     @classmethod
     def _for_greenlet(cls, stack: greenlet, hub: Hub, name: str) -> Task[Any]:
@@ -343,6 +356,11 @@ class Task(_Hot, Generic[T]):
             hub._tasks[self.ident] = self
             if hub._tracers:
                 hub._trace("task_spawned", self)
+            if hub._fifo:
+                self.switch = hub._begin_next
+                hub._unstarted.append(self)
+            else:
+                self.switch = self._begin
             hub._append(self)
 
     def start_later(self, seconds: float) -> None:
@@ -380,22 +398,11 @@ class Task(_Hot, Generic[T]):
             self._start_on(self._hub)
 
     def _begin(self) -> None:
-        """The ``switch`` of an unstarted task: give it a worker, and go.
-
-        This frame stays on the stack of whoever parked until that one goes on, so it must not hold the task meanwhile.
-        """
+        """The ``switch`` of an unstarted task that a scheduler has chosen."""
         hub = self._hub
-        if hub._idle:
-            worker = hub._idle.pop()
-            worker.task = self
-            self._greenlet = worker
-            self.switch = switch = worker.switch
-            del self, worker
-        else:
-            hub._to_begin = self
-            switch = hub._switch
-            del self
-        switch()
+        hub._unstarted.appendleft(self)
+        del self
+        hub._begin_next()
 
     # -- ending ---------------------------------------------------------------------------------------------------------
 
@@ -836,7 +843,7 @@ def work() -> None:
         try:
             # A call with a star needs, in Python 3.11, a frame on the C stack, which would be copied at every switch: most tasks get by without.
             fn: Any = task._fn
-            args = task._args
+            args: Any = task._args
             if task._kwargs is not None:
                 value = fn(*args, **task._kwargs)
             elif not args:
@@ -865,6 +872,9 @@ def work() -> None:
         else:
             entry = hub._choose()
         if entry._phase == SCHEDULED:
+            if hub._fifo:
+                while hub._unstarted.popleft() is not entry:
+                    pass  # those before it were killed
             entry._greenlet = me
             entry.switch = switch
             me.task = task = entry

@@ -36,13 +36,15 @@ def spawn(fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Task[T]:
     task._set_up(fn, args, kwargs, _getframe(1))
     # Task.start(), without what cannot be: it is new, and of this thread's hub.
     hub = task._hub
-    if hub._tracers or hub._closed:
-        task._start_on(hub)
-    else:
+    if hub._fifo and not hub._tracers and not hub._closed:
         task._phase = SCHEDULED
+        task.switch = hub._begin_next
         hub._tasks[task.ident] = task
-        append = hub._append
+        unstarted, append = hub._unstarted, hub._append
+        unstarted.append(task)
         append(task)
+    else:
+        task._start_on(hub)
     return task
 
 
@@ -144,7 +146,8 @@ def joinall(tasks: Iterable[Task[T]], timeout: float | None = None, raise_error:
     """
     waiting = list(dict.fromkeys(_as_list(tasks, "joinall")))
     for task in waiting:
-        _check_task(task, "joinall")
+        if not isinstance(task, Task):
+            _check_task(task, "joinall")
     ending: Ending = Ending(waiting, len(waiting) if count is None else min(_check_count(count), len(waiting)), raise_error)
     if ending.left:
         ending.wait(_check_not_self(waiting, "joinall"), timeout)

@@ -7,6 +7,7 @@ import gc
 import threading
 import time
 import weakref
+from collections import deque
 from itertools import pairwise
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from greenlet import GreenletExit, getcurrent
 
 import coopcore
-from coopcore import Task, TaskExit, Timeout, _hub, current_task, joinall, run, sleep, spawn, spawn_later
+from coopcore import Task, TaskExit, Timeout, _hub, current_task, joinall, killall, run, sleep, spawn, spawn_later
 from coopcore.errors import JoinSelfError
 from coopcore.lowlevel import ParkingLot, current_hub, on_hub, park, promise, unpark
 
@@ -381,7 +382,51 @@ def test_recursion_depth_is_not_inherited() -> None:
     assert depths == [0]
 
 
-# -- 6: failures ------------------------------------------------------------------------------------------------------------
+# -- 6: the unstarted tasks, in order ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheduler", [None, "a scheduler that chooses"])
+def test_invariant_6_unstarted_tasks_begin_in_their_order_though_some_are_killed(scheduler: Any) -> None:
+    class Chooses(deque[Any]):
+        pass
+
+    log: list[int] = []
+
+    def main() -> None:
+        tasks = [spawn(log.append, number) for number in range(8)]
+        for victim in (0, 3, 4, 7):
+            tasks[victim].kill(block=False)
+        later = spawn(log.append, 8)
+        sleep(0)
+        assert log == [1, 2, 5, 6, 8] and later.ready()
+        killed = [spawn(log.append, number) for number in range(3)]
+        killall(killed)
+        gone = weakref.ref(killed.pop())
+        del killed
+        sleep(0.001)  # a pass
+        assert gone() is None and not current_hub()._unstarted
+
+    run(main, scheduler=scheduler and Chooses())
+
+
+def test_invariant_6_after_an_interrupted_switch_they_still_begin_in_their_order() -> None:
+    log: list[int] = []
+
+    def main() -> None:
+        hub = current_hub()
+        for number in range(3):
+            spawn(log.append, number)
+        lost = hub._ready.popleft()  # type: ignore[attr-defined]  # as a handler that raises between the two leaves it
+        hub._unstarted.popleft()
+        hub._recover(current_task())
+        assert [*hub._ready][-1] is lost  # type: ignore[call-overload]  # the default scheduler is a deque
+        sleep(0)
+        assert log == [1, 2, 0]
+
+    run(main)
+
+
+# -- 7: failures ------------------------------------------------------------------------------------------------------------
 
 
 def failures_of(main: Any, capsys: pytest.CaptureFixture[str]) -> int:
@@ -389,7 +434,7 @@ def failures_of(main: Any, capsys: pytest.CaptureFixture[str]) -> int:
     return capsys.readouterr().err.count("ValueError: on purpose")
 
 
-def test_invariant_6_a_failure_that_nobody_receives_is_reported_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_invariant_7_a_failure_that_nobody_receives_is_reported_once(capsys: pytest.CaptureFixture[str]) -> None:
     def main() -> None:
         spawn(fail)
         sleep(0.001)
@@ -401,7 +446,7 @@ def test_invariant_6_a_failure_that_nobody_receives_is_reported_once(capsys: pyt
     assert "_task.py" not in err.replace("test_task.py", "")
 
 
-def test_invariant_6_one_that_is_still_held_is_reported_when_the_hub_closes(capsys: pytest.CaptureFixture[str]) -> None:
+def test_invariant_7_one_that_is_still_held_is_reported_when_the_hub_closes(capsys: pytest.CaptureFixture[str]) -> None:
     held = []
 
     def main() -> None:
