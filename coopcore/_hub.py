@@ -20,10 +20,12 @@ Invariants
 ==========
 1. One greenlet polls: `_wait` is called by the loop only. Nobody else may block the thread.
 2. ``ready`` holds the hub's own entry at most once.
-3. With nothing ready, no counted timer, nobody at a descriptor and no promise open, `Deadlock` is thrown into the main task, else the root.
+3. With nothing ready, no counted timer, nobody at a descriptor, no promise open and no other thread that may wake a task, `Deadlock` is thrown into the
+   main task, else the root.
 4. Whatever a callback, a tracer or the backend raises is reported or reaches the main task; the loop goes on.
 5. `_tasks` holds each task from its start to its end, exactly.
-6. An uncounted timer, and a descriptor that nobody waits at, don't hold off a deadlock; an open promise does.
+6. An uncounted timer, and a descriptor that nobody waits at, don't hold off a deadlock; an open promise does, and a thread that was started since the hub
+   was made, or has a hub, does.
 
 This is one file of more than 500 lines of code because descriptors, timers, promises and the loop share the one question "can anything still happen?".
 """
@@ -65,6 +67,7 @@ _PAST = -1  # a deadline that makes Clock.wait look without waiting
 _TRACER_EVENTS = ("task_spawned", "task_started", "task_parked", "task_unparked", "task_exited", "task_failed")
 _KEPT_WORKERS = 512  # idle ones that are always kept; each keeps some 20 KB of stack
 _WINDOW = NANOSECONDS  # for which an idle worker beyond those must have been of no use, before it is ended
+_PATIENCE = 10 * NANOSECONDS  # for which only another thread could wake a task, until that is told
 _MOST_DISMISSED = 64  # at a pass: ending a worker takes 10 us
 
 
@@ -178,9 +181,12 @@ class Hub:
         "_ready",
         "_signal_fd",
         "_stopping",
+        "_stuck_since",
+        "_stuck_told",
         "_switch",
         "_tasks",
         "_thread",
+        "_threads_before",
         "_to_begin",
         "_tracers",
         "_uncounted",
@@ -252,6 +258,9 @@ class Hub:
         self._signal_fd = -1
         self._uncounted = 0
         self._promises: dict[int, Promise] = {}
+        self._threads_before = weakref.WeakSet(threading.enumerate())
+        self._stuck_since = 0  # since when only another thread can wake a task
+        self._stuck_told = False
         # Requests to the loop, in slots and never as switch values.
         self._to_begin: Task[Any] | None = None
         self._unstarted: deque[Task[Any]] = deque()
@@ -272,6 +281,8 @@ class Hub:
         self.on_closed: Callable[[], object] | None = None
         for tracer in tracers:
             self.add_tracer(tracer)
+        with _hubs_lock:
+            _hubs.add(self)
 
     # -- the loop -------------------------------------------------------------------------------------------------------
 
@@ -321,6 +332,9 @@ class Hub:
             raise  # this hub itself is being collected
         except BaseException as error:
             self._broken(error)
+        if self._ready:
+            self._stuck_since = 0
+            self._stuck_told = False
         self._last_pass = self._pressure()
         self._budget = 0 if self._tracers else self._allowance
 
@@ -329,6 +343,7 @@ class Hub:
         inbox = self._inbox
         if self._ready and not self._poll_is_due():
             return ()
+        outside = bool(self._promises)
         inbox.asleep = True
         awake, self._append = self._append, self._append_asleep
         try:
@@ -336,13 +351,17 @@ class Hub:
                 deadline: int | None = _PAST
             else:
                 deadline = self.timers.next_deadline()
-                if not (self._fd_waiting or self._promises or len(self.timers) > self._uncounted):
-                    self._deadlock()
-                    return ()
+                if not (self._fd_waiting or outside or len(self.timers) > self._uncounted):
+                    others = self._threads_that_may_wake()
+                    if not others:
+                        self._deadlock()
+                        return ()
+                    outside = True
+                    deadline = self._wait_for_threads(others, deadline)
                 if len(self._idle) > _KEPT_WORKERS:
                     window = self._now() + _WINDOW
                     deadline = window if deadline is None else min(deadline, window)
-            return self.clock.wait(self.backend, deadline, bool(self._promises))
+            return self.clock.wait(self.backend, deadline, outside)
         finally:
             self._append = awake
             inbox.asleep = False
@@ -365,6 +384,35 @@ class Hub:
             return False
         self._last_poll = now
         return True
+
+    def _threads_that_may_wake(self) -> list[threading.Thread]:
+        """Threads that may have got hold of what a task of ours waits for: those that run a hub, and those that were started since this hub was made.
+
+        Not the daemons among the latter: watchdogs, debuggers, test runners. One that is to wake a task opens a promise, or wakes by `call_soon_threadsafe`.
+        """
+        if threading.active_count() == 1:
+            return []
+        with _hubs_lock:
+            with_hub = {hub._thread for hub in _hubs if not hub._closed}
+        others = [thread for thread in threading.enumerate() if thread.ident != self._thread]
+        return [thread for thread in others if thread.ident in with_hub or not (thread.daemon or thread in self._threads_before)]
+
+    def _wait_for_threads(self, others: list[threading.Thread], deadline: int | None) -> int:
+        """Nothing but another thread can wake a task. That may be so for good, so after a while it is said, once. Returns when to look again."""
+        now = monotonic_ns()
+        if not self._stuck_since:
+            self._stuck_since = now
+        elif not self._stuck_told and now - self._stuck_since > _PATIENCE:
+            self._stuck_told = True
+            names = ", ".join(repr(thread.name) for thread in others)
+            print(
+                f"coopcore: for {_PATIENCE // NANOSECONDS} s only another thread ({names}) could have woken a task of {self.name}. "
+                f"If none of them will, this is a deadlock: {_report.deadlock(self)}",
+                file=sys.stderr,
+            )
+        # A thread that ends tells nobody: look soon, and then at longer and longer intervals.
+        look_again = self._now() + min(max(now - self._stuck_since, NANOSECONDS // 100), NANOSECONDS)
+        return look_again if deadline is None else min(deadline, look_again)
 
     def _deadlock(self) -> None:
         # Main, else the root; a greenlet of another library may park while both are merely switched away from.
@@ -899,6 +947,9 @@ class Hub:
         state = "closed" if self._closed else f"{len(self._tasks)} tasks, {len(self._ready)} ready"
         return f"<Hub {self.name!r} {state}>"
 
+
+_hubs: weakref.WeakSet[Hub] = weakref.WeakSet()
+_hubs_lock = threading.Lock()
 
 # Tasks that would not end. Collected, they would run their handlers at a random moment of another task.
 _abandoned: list[tuple[Hub, Iterable[Task[Any]]]] = []

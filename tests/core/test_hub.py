@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import queue
 import socket
 import threading
 import time
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 import coopcore
-from coopcore import Deadlock, Hub, LeftBehindWarning, TaskExit, Timeout, current_task, get_hub, joinall, run, sleep, spawn
+from coopcore import Deadlock, Hub, LeftBehindWarning, TaskExit, Timeout, _hub, current_task, get_hub, joinall, run, sleep, spawn
 from coopcore.errors import BusyResourceError, ClosedResourceError, HubClosedError, HubError, InterfaceError, WrongThreadError
 from coopcore.lowlevel import ParkingLot, current_hub, make_hub, notify_closing, park, promise, wait_readable, wait_writable
 
@@ -282,6 +283,81 @@ def test_invariant_6_an_open_promise_holds_off_a_deadlock() -> None:
             lot.park()
 
     run(main)
+
+
+def test_invariant_6_a_thread_that_was_started_since_holds_off_a_deadlock() -> None:
+    def main() -> None:
+        hub = current_hub()
+        lot = ParkingLot("the thread")
+        go = threading.Event()
+        thread = threading.Thread(target=lambda: (go.wait(20), hub.call_soon_threadsafe(lot.unpark)))
+        thread.start()
+        spawn(go.set)
+        assert lot.park() is True
+        thread.join()
+        with pytest.raises(Deadlock):
+            lot.park()
+
+    run(main)
+
+
+def test_invariant_6_a_daemon_does_not_and_neither_does_one_that_was_there_before() -> None:
+    end = threading.Event()
+
+    def main() -> None:
+        threading.Thread(target=end.wait, daemon=True).start()
+        with pytest.raises(Deadlock):
+            park("what no thread wakes")
+
+    before = threading.Thread(target=end.wait)
+    before.start()
+    try:
+        run(main)
+    finally:
+        end.set()
+        before.join()
+
+
+def test_invariant_6_a_thread_with_a_hub_does() -> None:
+    asked: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    at_work = threading.Event()
+
+    def serve() -> None:
+        at_work.set()
+        while asked.empty():
+            sleep(0.001)
+        hub, lot = asked.get()
+        hub.call_soon_threadsafe(lot.unpark, "woken")
+
+    def main() -> None:
+        lot = ParkingLot("the other hub")
+        asked.put((current_hub(), lot))
+        assert lot.park() == "woken"
+
+    thread = threading.Thread(target=run, args=(serve,))
+    thread.start()
+    at_work.wait(20)
+    run(main)
+    thread.join()
+
+
+def test_a_wait_for_threads_alone_is_told_after_a_while(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(_hub, "_PATIENCE", 10_000_000)
+
+    def main() -> None:
+        hub = current_hub()
+        lot = ParkingLot("what nobody may ever do")
+        told = threading.Event()
+        thread = threading.Thread(target=lambda: (told.wait(20), hub.call_soon_threadsafe(lot.unpark)), name="the-other-one")
+        monkeypatch.setattr(_hub._report, "deadlock", lambda hub: (told.set(), "the report")[1])
+        thread.start()
+        assert lot.park() is True
+        thread.join()
+
+    run(main)
+    err = capsys.readouterr().err
+    assert err.count("only another thread ('the-other-one') could have woken a task of") == 1
+    assert err.endswith("If none of them will, this is a deadlock: the report\n")
 
 
 @both
