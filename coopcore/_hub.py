@@ -262,6 +262,11 @@ class Hub:
         for tracer in tracers:
             self.add_tracer(tracer)
 
+    @property
+    def thread(self) -> int:
+        """The ident of its thread, as `threading.get_ident` has it."""
+        return self._thread
+
     # -- the loop -------------------------------------------------------------------------------------------------------
 
     def _loop(self) -> None:

@@ -18,15 +18,14 @@ Invariants
 
 from __future__ import annotations
 
-from _thread import get_ident
 from collections import deque
 from queue import Empty, Full
 from typing import Any, Generic, TypeVar
 
 from coopcore import Task
-from coopcore.lowlevel import current_task, hide_frames, park_task, refuse_thread, unpark
+from coopcore.lowlevel import current_task, hide_frames, park_task, unpark
 
-from ._parts import FALSE, leave
+from ._parts import FALSE, leave, refuse_a_newcomer_of_another_thread
 
 hide_frames(__file__)
 
@@ -51,7 +50,6 @@ class Channel(Generic[T]):
             raise ValueError(f"a channel has a maxsize of 1, in that one item at a time changes hands, not {maxsize!r}. To store items, use Queue.")
         self.getters = deque()
         self.putters = deque()
-        self._thread = 0  # of all who wait
 
     def put(self, item: T, block: bool = True, timeout: float | None = None) -> None:
         """Hand over an item; waits until somebody gets it. Raises `Full` after ``timeout`` seconds, or at once with ``block=False``."""
@@ -65,9 +63,19 @@ class Channel(Generic[T]):
         if not block:
             raise Full
         task = current_task()
+        putters = self.putters
+        if putters or getters:
+            refuse_a_newcomer_of_another_thread(self, task, putters, getters)
         entry = (task, item)
-        if not self._wait(task, self.putters, entry, timeout):
-            raise Full
+        putters.append(entry)
+        try:
+            if park_task(task, self, timeout):
+                return
+        except BaseException:
+            leave(putters, entry)
+            raise
+        leave(putters, entry)
+        raise Full
 
     def put_nowait(self, item: T) -> None:
         """As ``put(item, block=False)``: raises `Full` if nobody waits for an item. Never waits."""
@@ -84,30 +92,23 @@ class Channel(Generic[T]):
         if not block:
             raise Empty
         task = current_task()
-        got = self._wait(task, self.getters, task, timeout)
-        if got is False:
+        getters = self.getters
+        if getters or putters:
+            refuse_a_newcomer_of_another_thread(self, task, getters, putters)
+        getters.append(task)
+        try:
+            item = park_task(task, self, timeout)
+        except BaseException:
+            leave(getters, task)
+            raise
+        if item is False:
+            leave(getters, task)
             raise Empty
-        return False if got is FALSE else got  # type: ignore[return-value]  # a bool is a T here: it was put
+        return False if item is FALSE else item  # type: ignore[return-value]  # a bool is a T here: it was put
 
     def get_nowait(self) -> T:
         """As ``get(block=False)``: raises `Empty` if nobody waits to put one. Never waits."""
         return self.get(False)
-
-    def _wait(self, task: Task[Any], line: deque[Any], entry: object, timeout: float | None) -> Any:
-        """Stand in a line until a wake. Returns what it brings; False after ``timeout`` seconds."""
-        if self._thread != get_ident():
-            if self.getters or self.putters:
-                refuse_thread(self, self._thread)
-            self._thread = get_ident()
-        line.append(entry)
-        try:
-            outcome = park_task(task, self, timeout)
-        except BaseException:
-            leave(line, entry)
-            raise
-        if outcome is False:
-            leave(line, entry)
-        return outcome
 
     def __iter__(self) -> Channel[T]:
         return self

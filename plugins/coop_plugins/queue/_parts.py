@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections import deque
+from _thread import get_ident
 from operator import index
 from typing import Any
 
 from coopcore import Task, Timeout
-from coopcore.lowlevel import check_seconds, hide_frames, unpark
+from coopcore.lowlevel import check_seconds, hide_frames, refuse_thread, unpark
 
 hide_frames(__file__)
 
@@ -22,10 +23,6 @@ else:
         __module__ = "coop_plugins.queue"
 
 
-# What travels to a getter in place of the item False: park() itself says False for a timeout.
-FALSE: Any = object()
-# What travels to all who wait when a queue is shut down.
-SHUT_DOWN: Any = object()
 UNBOUNDED = sys.maxsize
 
 
@@ -39,13 +36,27 @@ class Peeker:
 
 
 class Handed:
-    """What travels to a getter when a hook chose its item, or raised."""
+    """What travels to who waits when it is not simply an item, or True: an item that a hook chose, or an error."""
 
     __slots__ = ("error", "item")
 
-    def __init__(self) -> None:
-        self.item: Any = None
-        self.error: BaseException | None = None
+    def __init__(self, item: Any = None, error: BaseException | None = None) -> None:
+        self.item = item
+        self.error = error
+
+    def unwrap(self) -> Any:
+        """The item; raises the error if there is one."""
+        error = self.error
+        if error is None:
+            return self.item
+        try:
+            raise error
+        finally:
+            self.error = error = None  # the traceback refers to this frame, and must not come back to the error
+
+
+# The item False: park() itself says False for a timeout.
+FALSE = Handed(False)
 
 
 def checked_maxsize(maxsize: Any) -> int:
@@ -78,10 +89,10 @@ def leave(line: deque[Any], entry: object) -> None:
         line.remove(entry)
 
 
-def wake_all(line: deque[Any], value: object) -> None:
-    """Wake all who stand in a line, first come, first served."""
+def wake_all(line: deque[Any], error: type[BaseException] | None = None) -> None:
+    """Wake all who stand in a line, first come, first served, with True or an error."""
     while line:
-        unpark(_task_of(line[0]), value)
+        unpark(_task_of(line[0]), True if error is None else Handed(error=error()))
         line.popleft()  # only now: if unpark raised, for a task of another thread, the line is as it was
 
 
@@ -89,3 +100,24 @@ def _task_of(entry: Any) -> Task[Any]:
     if type(entry) is tuple:
         return entry[0]  # type: ignore[no-any-return]  # a putter: the task and its item
     return entry.task if type(entry) is Peeker else entry
+
+
+# All who wait for one queue at one time are of one thread. It is asked only where somebody waits: that costs nothing where nobody does.
+
+
+def refuse_another_thread(queue: object, line: deque[Any]) -> None:
+    """Raise, before anything is done, if those who stand in a line and might be woken are of another thread."""
+    if line:
+        thread = _task_of(line[0]).hub.thread
+        if thread != get_ident():
+            refuse_thread(queue, thread)
+
+
+def refuse_a_newcomer_of_another_thread(queue: object, task: Task[Any], *lines: deque[Any] | None) -> None:
+    """Raise if ``task``, which is about to stand in a line, is of another thread than those who stand in one already."""
+    for line in lines:
+        if line:
+            hub = _task_of(line[0]).hub
+            if hub is not task.hub:
+                refuse_thread(queue, hub.thread)
+            return

@@ -9,7 +9,6 @@ Invariants
 
 from __future__ import annotations
 
-from _thread import get_ident
 from collections import deque
 from collections.abc import Iterable
 from typing import Any, TypeVar
@@ -17,7 +16,7 @@ from typing import Any, TypeVar
 from coopcore import Task
 from coopcore.lowlevel import current_task, hide_frames, park_task
 
-from ._parts import SHUT_DOWN, leave, wake_all
+from ._parts import ShutDown, leave, refuse_a_newcomer_of_another_thread, refuse_another_thread, wake_all
 from ._simple import SimpleQueue
 
 hide_frames(__file__)
@@ -52,7 +51,6 @@ class Queue(SimpleQueue[T]):
 
     def __init__(self, maxsize: int | None = 0, items: Iterable[T] = (), unfinished_tasks: int | None = None) -> None:
         self.is_shutdown = False
-        self._joiners: deque[Task[Any]] | None = None
         super().__init__(maxsize, items)
         self._unfinished = self._qsize() if unfinished_tasks is None else unfinished_tasks
 
@@ -95,8 +93,8 @@ class Queue(SimpleQueue[T]):
         if not self._unfinished:
             return True
         task = current_task()
-        if self._thread != get_ident():
-            self._change_thread()
+        if self._getters or self._putters or self._joiners:
+            refuse_a_newcomer_of_another_thread(self, task, self._getters, self._putters, self._joiners)
         if self._joiners is None:
             self._joiners = deque()
         joiners = self._joiners
@@ -110,12 +108,9 @@ class Queue(SimpleQueue[T]):
             leave(joiners, task)
         return woken  # type: ignore[no-any-return]  # True or False
 
-    def _somebody_waits(self) -> bool:
-        return bool(self._getters or self._putters or self._joiners)
-
     def _wake_joiners(self) -> None:
         if self._joiners:
-            wake_all(self._joiners, True)
+            wake_all(self._joiners)
 
     # -- shutting down --------------------------------------------------------------------------------------------------
 
@@ -124,10 +119,11 @@ class Queue(SimpleQueue[T]):
 
         With ``immediate``, what is in the queue is dropped, and counts as done for `join`.
         """
-        if self._getters or self._putters or (immediate and self._joiners):
-            self._check_thread()
-        wake_all(self._getters, SHUT_DOWN)
-        wake_all(self._putters, SHUT_DOWN)
+        for line in (self._getters, self._putters, self._joiners if immediate else None):
+            if line:
+                refuse_another_thread(self, line)
+        wake_all(self._getters, ShutDown)
+        wake_all(self._putters, ShutDown)
         self.is_shutdown = True
         self._limit = -1
         self._stock = self._items

@@ -19,8 +19,8 @@ overrides none is not asked: its ``queue`` has the face of a deque and is used a
 To be careful is: first refuse what cannot be, then ask the hook, and only then count and wake. What a hook raises comes out of the call on whose behalf it ran.
 
 Most calls find nobody waiting, so these ask one thing only. ``_free`` says that `put` may just store, ``_room`` is the size below which it may, and
-``_stock`` is what `get` may just take from: empty while putters wait, and for hooks. Whoever joins a line closes them; the one who leaves a line empty, or
-the first to find it so, opens them again.
+``_stock`` is what `get` may just take from: empty while putters wait, and for hooks. Whoever joins a line closes them; the waker who leaves a line empty, or
+the first call that finds it so, opens them again (``_open`` is what ``_room`` and ``_free`` are then).
 
 Invariants
 ==========
@@ -37,16 +37,26 @@ Invariants
 
 from __future__ import annotations
 
-from _thread import get_ident
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from queue import Empty, Full
 from typing import Any, ClassVar, Generic, TypeVar
 
 from coopcore import Task
-from coopcore.lowlevel import current_task, hide_frames, park_task, refuse_thread, unpark
+from coopcore.lowlevel import current_task, hide_frames, park_task, unpark
 
-from ._parts import FALSE, SHUT_DOWN, UNBOUNDED, Handed, Peeker, ShutDown, check_timeout, checked_maxsize, leave
+from ._parts import (
+    FALSE,
+    UNBOUNDED,
+    Handed,
+    Peeker,
+    ShutDown,
+    check_timeout,
+    checked_maxsize,
+    leave,
+    refuse_a_newcomer_of_another_thread,
+    refuse_another_thread,
+)
 
 hide_frames(__file__)
 
@@ -72,6 +82,7 @@ class SimpleQueue(Generic[T]):
     _compares: ClassVar[bool] = False
     _own_hooks: ClassVar[tuple[Any, ...]]  # of the class that has this kind
     _overrides: ClassVar[bool] = False
+    _joiners: deque[Task[Any]] | None = None  # of Queue
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -83,7 +94,6 @@ class SimpleQueue(Generic[T]):
     def __init__(self, maxsize: int | None = None, items: Iterable[T] = ()) -> None:
         self._getters: deque[Any] = deque()  # of Task and Peeker
         self._putters: deque[tuple[Task[Any], T]] = deque()
-        self._thread = 0  # of all who wait
         self._unfinished = 0  # for Queue
         self._maxsize = maxsize = checked_maxsize(maxsize)
         self._limit = maxsize if maxsize > 0 else UNBOUNDED
@@ -119,38 +129,31 @@ class SimpleQueue(Generic[T]):
             check_timeout(timeout)
         if self._careful:
             return self._put_carefully(item, block, timeout)
-        if self._getters and self._hand_over(item):
-            return None
-        if len(self._items) >= self._limit:  # a queue that was shut down has a limit of -1
-            return self._wait_for_room(item, block, timeout)
-        self._items.append(item)
-        self._unfinished += 1
-        self._open_for_puts()
-        return None
-
-    def _hand_over(self, item: T) -> bool:
-        """The queue is empty and somebody is in the line of getters. Returns True if one of them has the item."""
         getters = self._getters
-        value = FALSE if item is False else item
         while getters:
             # An entry leaves only after its wake: if that raises, for a task of another thread, nothing has changed.
             entry = getters[0]
             if type(entry) is Peeker:
-                unpark(entry.task, value)
+                unpark(entry.task, FALSE if item is False else item)
                 getters.popleft()
-            else:
-                woken = unpark(entry, value)
-                getters.popleft()
-                if woken:
-                    self._unfinished += 1
-                    if not getters:
-                        self._open_for_puts()
-                    return True
-        return False
+                continue
+            woken = unpark(entry, FALSE if item is False else item)
+            getters.popleft()
+            if woken:
+                self._unfinished += 1
+                if not getters:
+                    self._room, self._free = self._open
+                return None
+        if len(self._items) >= self._limit:
+            return self._wait_for_room(item, block, timeout)
+        self._items.append(item)
+        self._unfinished += 1
+        self._room, self._free = self._open
+        return None
 
     def _put_carefully(self, item: T, block: bool, timeout: float | None) -> None:
         if self._getters:
-            self._check_thread()
+            refuse_another_thread(self, self._getters)
             self._put(item)
             self._unfinished += 1
             self._serve_getters_carefully()
@@ -159,7 +162,7 @@ class SimpleQueue(Generic[T]):
         else:
             self._put(item)
             self._unfinished += 1
-            self._open_for_puts()
+            self._room, self._free = self._open
 
     def _serve_getters_carefully(self) -> None:
         getters = self._getters
@@ -179,9 +182,9 @@ class SimpleQueue(Generic[T]):
         if not block:
             raise Full
         task = current_task()
-        if self._thread != get_ident():
-            self._change_thread()
         putters = self._putters
+        if putters or self._getters or self._joiners:
+            refuse_a_newcomer_of_another_thread(self, task, putters, self._getters, self._joiners)
         entry = (task, item)
         putters.append(entry)
         self._stock = ()
@@ -195,15 +198,14 @@ class SimpleQueue(Generic[T]):
         if outcome is False:
             leave(putters, entry)
             raise Full
-        if outcome is SHUT_DOWN:
-            raise ShutDown
-        if outcome:  # a list, of what a hook raised
-            raise outcome.pop()
+        outcome.unwrap()
 
     def _open_for_puts(self) -> None:
-        """Nobody is in the line of getters."""
-        self._room = -1 if self._hooked else self._limit
-        self._free = self._room == UNBOUNDED
+        """The limit is another. Note what `put` may do while nobody is in the line of getters: ``_room`` and ``_free``."""
+        room = -1 if self._hooked else self._limit
+        self._open = (room, room == UNBOUNDED)
+        if not self._getters:
+            self._room, self._free = self._open
 
     # -- getting --------------------------------------------------------------------------------------------------------
 
@@ -216,15 +218,42 @@ class SimpleQueue(Generic[T]):
             return self._stock.popleft()  # type: ignore[no-any-return]  # where a T was put
         if timeout is not None and block:
             self._check_timeout_of_get(timeout)
-        if self._careful:
-            return self._get_carefully(block, timeout)
-        items = self._items
-        if not items:
-            return self._wait_for_item(block, timeout, False)  # type: ignore[no-any-return]  # a cast would be a call
-        if self._putters:
-            return self._take_and_admit()
-        self._stock = items
-        return items.popleft()  # type: ignore[no-any-return]  # as above
+        items, putters = self._items, self._putters
+        if items and not self._careful:
+            while putters and len(items) <= self._limit:
+                # Room for the first putter: told before anything changes, since that raises for a task of another thread.
+                woken = unpark(putters[0][0])
+                item = putters.popleft()[1]
+                if woken:
+                    if not putters:
+                        self._stock = items
+                    taken = items.popleft()
+                    items.append(item)
+                    self._unfinished += 1
+                    return taken  # type: ignore[no-any-return]  # as above
+            if not putters:
+                self._stock = items
+            return items.popleft()  # type: ignore[no-any-return]  # as above
+        if self._careful and self._qsize():
+            return self._get_carefully()
+        if putters or self.is_shutdown or not block:
+            return self._get_without_waiting(block, timeout, self.get)  # type: ignore[no-any-return]  # a cast would be a call
+        task = current_task()
+        getters = self._getters
+        if getters or self._joiners:
+            refuse_a_newcomer_of_another_thread(self, task, getters, self._joiners)
+        getters.append(task)
+        self._room = -1
+        self._free = False
+        try:
+            got = park_task(task, self, timeout)
+        except BaseException:
+            leave(getters, task)
+            raise
+        if got is False:
+            leave(getters, task)
+            raise Empty
+        return got.unwrap() if type(got) is Handed else got  # type: ignore[no-any-return]  # as above
 
     def get_nowait(self) -> T:
         """As ``get(block=False)``: raises `Empty` if there is no item. Never waits."""
@@ -239,7 +268,9 @@ class SimpleQueue(Generic[T]):
             self._check_timeout_of_get(timeout)
         if self._qsize():
             return self._peek()
-        return self._wait_for_item(block, timeout, True)  # type: ignore[no-any-return]  # as in get()
+        if self._putters or self.is_shutdown or not block:
+            return self._get_without_waiting(block, timeout, self.peek)  # type: ignore[no-any-return]  # as in get()
+        return self._wait_to_peek(timeout)  # type: ignore[no-any-return]  # as in get()
 
     def peek_nowait(self) -> T:
         """As ``peek(block=False)``: raises `Empty` if there is no item. Never waits."""
@@ -249,28 +280,11 @@ class SimpleQueue(Generic[T]):
         if not self.is_shutdown or self._qsize():  # else ShutDown comes first, as in the standard library
             check_timeout(timeout)
 
-    def _take_and_admit(self) -> T:
-        """Take an item, and put that of the first who waits for room in for it."""
-        items, putters = self._items, self._putters
-        while putters and len(items) <= self._limit:
-            woken = unpark(putters[0][0])
-            item = putters.popleft()[1]
-            if woken:
-                if not putters:
-                    self._stock = items
-                self._unfinished += 1
-                taken = items.popleft()
-                items.append(item)
-                return taken  # type: ignore[no-any-return]  # as in get()
-        return items.popleft()  # type: ignore[no-any-return]  # as in get()
-
-    def _get_carefully(self, block: bool, timeout: float | None) -> T:
-        if not self._qsize():
-            return self._wait_for_item(block, timeout, False)  # type: ignore[no-any-return]  # as in get()
+    def _get_carefully(self) -> T:
         if not self._putters:
             self._stock = self._items
             return self._get()
-        self._check_thread()
+        refuse_another_thread(self, self._putters)
         item = self._get()
         self._admit_while_room()
         return item
@@ -280,49 +294,41 @@ class SimpleQueue(Generic[T]):
         putters = self._putters
         while putters and self._qsize() < self._limit:
             task, item = putters[0]
-            failed: list[BaseException] = []
-            woken = unpark(task, failed)
+            told = Handed()
+            woken = unpark(task, told)
             putters.popleft()
             if woken:
                 try:
                     self._put(item)
                     self._unfinished += 1
                 except BaseException as error:
-                    failed.append(error)
+                    told.error = error
 
-    def _wait_for_item(self, block: bool, timeout: float | None, peeks: bool) -> Any:
-        if self._putters:  # somebody took the items out of the deque
+    def _get_without_waiting(self, block: bool, timeout: float | None, again: Callable[[bool, float | None], T]) -> T:
+        """There is no item, and it may not wait, or need not."""
+        if self._putters:  # somebody took the items out of ``queue`` in place
             self._admit_while_room()
-            return self.peek(block, timeout) if peeks else self.get(block, timeout)
-        if self.is_shutdown:
-            raise ShutDown
-        if not block:
-            raise Empty
+            return again(block, timeout)
+        raise ShutDown if self.is_shutdown else Empty
+
+    def _wait_to_peek(self, timeout: float | None) -> Any:
         task = current_task()
-        if self._thread != get_ident():
-            self._change_thread()
         getters = self._getters
-        entry = Peeker(task) if peeks else task
+        if getters or self._joiners:
+            refuse_a_newcomer_of_another_thread(self, task, getters, self._joiners)
+        entry = Peeker(task)
         getters.append(entry)
         self._room = -1
         self._free = False
         try:
-            item = park_task(task, self, timeout)
+            seen = park_task(task, self, timeout)
         except BaseException:
             leave(getters, entry)
             raise
-        if item is False:
+        if seen is False:
             leave(getters, entry)
             raise Empty
-        if item is FALSE:
-            return False
-        if item is SHUT_DOWN:
-            raise ShutDown
-        if type(item) is Handed:
-            if item.error is not None:
-                raise item.error
-            return item.item
-        return item
+        return seen.unwrap() if type(seen) is Handed else seen
 
     def __iter__(self) -> SimpleQueue[T]:
         return self
@@ -332,22 +338,6 @@ class SimpleQueue(Generic[T]):
         if item is StopIteration:
             raise StopIteration
         return item
-
-    # -- threads --------------------------------------------------------------------------------------------------------
-
-    def _somebody_waits(self) -> bool:
-        return bool(self._getters or self._putters)
-
-    def _change_thread(self) -> None:
-        """Who is about to wait is of another thread than those who waited last."""
-        if self._somebody_waits():
-            refuse_thread(self, self._thread)
-        self._thread = get_ident()
-
-    def _check_thread(self) -> None:
-        """Raise, before anything is done, if those who would be woken are of another thread."""
-        if self._thread != get_ident():
-            refuse_thread(self, self._thread)
 
     # -- what is known of it --------------------------------------------------------------------------------------------
 
@@ -379,14 +369,12 @@ class SimpleQueue(Generic[T]):
     @maxsize.setter
     def maxsize(self, maxsize: int | None) -> None:
         maxsize = checked_maxsize(maxsize)
-        if self._putters:
-            self._check_thread()
+        refuse_another_thread(self, self._putters)
         self._maxsize = maxsize
         if not self.is_shutdown:
             self._limit = maxsize if maxsize > 0 else UNBOUNDED
+        self._open_for_puts()
         self._admit_while_room()
-        if not self._getters:
-            self._open_for_puts()
 
     def copy(self) -> SimpleQueue[T]:
         """A queue of the same class with the same items and size; nobody waits in it."""
