@@ -73,7 +73,7 @@ def _undo_pop(heap: list[Any], first: Any, last: Any) -> None:
         heap[at] = heap[above]
         at = above
     heap[0] = first
-    heap.append(last)
+    list.append(heap, last)  # not that of `_Heap`
 
 
 class _Heap(list[Any]):
