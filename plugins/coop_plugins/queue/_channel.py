@@ -20,12 +20,12 @@ from __future__ import annotations
 
 from collections import deque
 from queue import Empty, Full
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NoReturn, SupportsIndex, TypeVar
 
 from coopcore import Task
 from coopcore.lowlevel import current_task, hide_frames, park_task, unpark
 
-from ._parts import FALSE, leave, refuse_a_newcomer_of_another_thread
+from ._parts import FALSE, leave, refuse_a_newcomer_of_another_thread, refuse_copying
 
 hide_frames(__file__)
 
@@ -141,6 +141,9 @@ class Channel(Generic[T]):
     def describe_wait(self) -> str:
         """What a task that waits in it waits for, in a deadlock report."""
         return f"{type(self).__name__}.{'put to' if self.putters else 'get of'} {self!r}"
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        refuse_copying(self)
 
     def __repr__(self) -> str:
         cls = type(self)

@@ -6,7 +6,7 @@ import sys
 from collections import deque
 from _thread import get_ident
 from operator import index
-from typing import Any
+from typing import Any, NoReturn
 
 from coopcore import Task, Timeout
 from coopcore.lowlevel import check_seconds, hide_frames, refuse_thread, unpark
@@ -100,6 +100,11 @@ def _task_of(entry: Any) -> Task[Any]:
     if type(entry) is tuple:
         return entry[0]  # type: ignore[no-any-return]  # a putter: the task and its item
     return entry.task if type(entry) is Peeker else entry
+
+
+def refuse_copying(queue: object) -> NoReturn:
+    """For `copy.copy` and `pickle`, which would copy the lines of those who wait as well."""
+    raise TypeError(f"cannot copy or pickle {type(queue).__name__!r}: tasks wait for this object and no other. Its copy() has the same items, if it holds any.")
 
 
 # All who wait for one queue at one time are of one thread. It is asked only where somebody waits: that costs nothing where nobody does.

@@ -40,7 +40,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from queue import Empty, Full
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, NoReturn, SupportsIndex, TypeVar
 
 from coopcore import Task
 from coopcore.lowlevel import current_task, hide_frames, park_task, unpark
@@ -56,6 +56,7 @@ from ._parts import (
     leave,
     refuse_a_newcomer_of_another_thread,
     refuse_another_thread,
+    refuse_copying,
 )
 
 hide_frames(__file__)
@@ -383,6 +384,9 @@ class SimpleQueue(Generic[T]):
     def describe_wait(self) -> str:
         """What a task that waits in it waits for, in a deadlock report."""
         return f"{type(self).__name__}.{'put to' if self.full() else 'get of'} {self!r}"
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        refuse_copying(self)
 
     def __repr__(self) -> str:
         cls = type(self)
