@@ -1,7 +1,7 @@
 """What CPython's own tests find in place of ``threading``, ``time`` and ``test.support.threading_helper``: its threads are tasks of one hub.
 
-The suite of the interpreter that runs the tests is imported a second time, under a name of its own, and the names in it are exchanged; nothing else in the process
-changes. Each test then runs as the main task of a hub whose clock jumps, so that its sleeps cost nothing.
+The suite of the interpreter that runs the tests is imported a second time, and the names in it are exchanged; nothing else in the process changes. Each test
+then runs as the main task of a hub whose clock jumps, so that its sleeps cost nothing.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+from seams.clock import JumpingClock
+
 from coop_plugins.event import Event
 from coop_plugins.lock import Semaphore
 from coopcore import Task, Timeout, run, sleep, spawn
 from coopcore.lowlevel import current_hub
-from seams.clock import JumpingClock
 
 _LIMIT = 600  # seconds of the clock that jumps: after them a test hangs
 

@@ -10,9 +10,7 @@ from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any
 
-
 import pytest
-
 
 from coop_plugins import queue
 from coopcore import Timeout, sleep
@@ -59,12 +57,19 @@ def check(test: str) -> None:
 
 def test_the_suite_is_not_empty() -> None:
     assert len(TESTS) > 40
-    assert {"QueueTest", "LifoQueueTest", "PriorityQueueTest", "FailingQueueTest", "SimpleQueueTest"} <= {case.removeprefix("Py").removeprefix("C") for case in CASES}
+    kinds = ("Queue", "LifoQueue", "PriorityQueue", "FailingQueue", "SimpleQueue")
+    assert {f"{variant}{kind}Test" for variant in ("Py", "C") for kind in kinds} == set(CASES)
+
+
+SLOW = {
+    "test_many_threads_nonblock": "fifty tasks ask again and again for ten thousand items",
+    "test_references": "it collects garbage twenty times, in a process that has much",
+}
 
 
 def marked(test: str) -> Any:
-    slow = pytest.mark.slow(reason="fifty tasks ask again and again for ten thousand items")
-    return pytest.param(test, marks=[slow] if test.endswith(".test_many_threads_nonblock") else [])
+    name = test.split(".")[1]
+    return pytest.param(test, marks=[pytest.mark.slow(reason=SLOW[name])] if name in SLOW else [])
 
 
 @pytest.mark.parametrize("test", [marked(test) for test in TESTS if test.split(".")[1] not in LEFT_OUT])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import gc
 import heapq
+import pickle
 import queue
 import sys
 import threading
@@ -920,5 +922,185 @@ def test_a_queue_is_freed_without_the_collector(cls: type[Queue[Any]]) -> None:
         gone = weakref.ref(q)
         del q
         assert gone() is None
+    finally:
+        gc.enable()
+
+
+# -- shutdown, as Python 3.13 has it ------------------------------------------------------------------------------------
+
+
+@in_a_hub
+@each_class
+def test_queue_invariant_2_shutdown_comes_before_any_other_error(cls: type[Queue[Any]]) -> None:
+    q = cls(1, ["a"])
+    q.shutdown()
+    for put in (lambda: q.put("b", timeout=-1), lambda: q.put("b", False), lambda: q.put("b", timeout=0)):
+        with pytest.raises(ShutDown):
+            put()
+    with pytest.raises(ValueError, match="non-negative"):
+        q.get(timeout=-1)  # there is an item, so that it is not over yet
+    assert q.get(timeout=1) == "a"
+    for get in (lambda: q.get(timeout=-1), lambda: q.get(False), lambda: q.peek(timeout=-1), lambda: q.get(timeout=0)):
+        with pytest.raises(ShutDown):
+            get()
+
+
+@in_a_hub
+@each_class
+def test_queue_invariant_2_a_second_shutdown_may_be_immediate(cls: type[Queue[Any]]) -> None:
+    q = cls(0, "ab")
+    joiner = spawn(q.join)
+    idle()
+    q.shutdown()
+    idle()
+    assert (q.qsize(), q.unfinished_tasks, joiner.state) == (2, 2, "parked"), "who joins waits on, as before"
+    q.shutdown(immediate=True)
+    q.shutdown()
+    assert (q.qsize(), q.unfinished_tasks, q.is_shutdown, joiner.get(timeout=5)) == (0, 0, True, True)
+    assert q.join() is True
+
+
+@in_a_hub
+@each_class
+def test_queue_invariant_2_what_a_getter_of_a_shut_down_queue_takes_lets_nobody_in(cls: type[Queue[Any]]) -> None:
+    q = cls(1, ["a"])
+    putter = spawn(q.put, "b")
+    idle()
+    q.shutdown()
+    assert q.get() == "a"
+    with pytest.raises(ShutDown):
+        putter.get(timeout=5)
+    assert (q.qsize(), q.unfinished_tasks) == (0, 1), "what never came in was never counted"
+
+
+@in_a_hub
+@each_class
+def test_every_waiter_gets_a_shutdown_of_its_own(cls: type[Queue[Any]]) -> None:
+    q = cls()
+    tasks = [spawn(q.get) for _ in range(3)]
+    idle()
+    q.shutdown()
+    for task in tasks:
+        task.join(timeout=5)
+    assert len({id(task.exception) for task in tasks}) == 3
+
+
+@in_a_hub
+def test_a_hook_that_raises_in_an_immediate_shutdown_leaves_the_rest() -> None:
+    q = Failing(0, "abc")
+    q.fail_get = True
+    with pytest.raises(RuntimeError, match="get"):
+        q.shutdown(immediate=True)
+    assert (q.is_shutdown, q.qsize(), q.unfinished_tasks) == (True, 3, 3)
+    q.fail_get = False
+    q.shutdown(immediate=True)
+    assert (q.qsize(), q.unfinished_tasks) == (0, 0)
+
+
+# -- what gevent's users know of all of them ----------------------------------------------------------------------------
+
+
+def test_a_joinable_queue_is_a_queue() -> None:
+    assert JoinableQueue is Queue
+    assert issubclass(Queue, SimpleQueue)
+
+
+@in_a_hub
+def test_a_simple_queue_is_unbounded_unless_told_and_counts_nothing() -> None:
+    q = SimpleQueue[int]()
+    for item in range(50):
+        q.put(item, False, -1)  # as in the standard library: what never waits looks at neither
+    assert (q.qsize(), q.maxsize, q.full(), q.is_shutdown) == (50, 0, False, False)
+    assert SimpleQueue(2, "abc").full()
+    assert SimpleQueue(items=[1, 2]).get() == 1
+    assert [name for name in ("join", "task_done", "shutdown", "unfinished_tasks") if hasattr(q, name)] == []
+    assert repr(SimpleQueue(2, [1])).startswith("<coop_plugins.queue.SimpleQueue at 0x")
+
+
+@in_a_hub
+@each_simple
+def test_a_put_wakes_a_getter_and_runs_on(cls: type[SimpleQueue[Any]]) -> None:
+    q = cls()
+    log: list[Any] = []
+    getters(q, "a", log)
+    q.put_nowait("x")
+    log.append("the putter goes on")
+    idle()
+    assert log == ["the putter goes on", ("a", "x")]
+
+
+@in_a_hub
+@each_simple
+def test_room_that_is_made_in_place_is_found_by_the_next_get(cls: type[SimpleQueue[Any]]) -> None:
+    q = cls(2, "ab")
+    log: list[Any] = []
+    putters(q, "cd", log)
+    q.queue.clear()
+    assert (q.peek(), q.get(), q.get()) == ("c", "c", "d")
+    idle()
+    assert log == ["c", "d"]
+    with pytest.raises(Empty):
+        q.get(timeout=0)
+
+
+@each_simple
+def test_copying_it_by_other_means_is_refused(cls: type[SimpleQueue[Any]]) -> None:
+    for way in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError, match="cannot copy or pickle"):
+            way(cls())
+
+
+@in_a_hub
+def test_a_subclass_may_keep_its_items_in_something_else() -> None:
+    class Unique(Queue[str]):
+        def _init(self, maxsize: int) -> None:
+            self.kept: dict[str, None] = {}
+
+        def _qsize(self) -> int:
+            return len(self.kept)
+
+        def _put(self, item: str) -> None:
+            self.kept[item] = None
+
+        def _get(self) -> str:
+            return self.kept.popitem()[0]
+
+        def _peek(self) -> str:
+            return next(reversed(self.kept))
+
+    q = Unique(2, ["a", "a", "b"])
+    log: list[Any] = []
+    putters(q, "c", log)
+    assert (q.qsize(), q.peek(), q.get(), q.get(), q.get()) == (2, "b", "b", "c", "a")
+    getters(q, "z", log)
+    q.put("d")
+    idle()
+    assert log == ["c", ("z", "d")]
+
+
+@in_a_hub
+@each_simple
+def test_an_error_on_its_way_to_a_waiter_is_in_no_cycle(cls: type[SimpleQueue[Any]]) -> None:
+    class Refusing(cls):  # type: ignore[misc, valid-type]  # whatever class it is
+        def _get(self) -> Any:
+            raise Refused
+
+    class Refused(Exception):
+        pass
+
+    def getter() -> None:
+        try:
+            q.get()
+        except Refused as error:
+            gone.append(weakref.ref(error))
+
+    q, gone = Refusing(), []
+    gc.disable()
+    try:
+        task = spawn(getter)
+        idle()
+        q.put(1)
+        task.join(timeout=5)
+        assert [ref() for ref in gone] == [None]
     finally:
         gc.enable()

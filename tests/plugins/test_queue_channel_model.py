@@ -1,4 +1,4 @@
-"""Channel against a model: hypothesis writes programs of puts, gets, kills and timeouts; after each step the two must agree exactly. As in `test_queue_model`."""
+"""Channel against a model: hypothesis writes programs of puts, gets, kills and timeouts, as in `test_queue_model`, and the two must agree exactly."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Every kind of queue against a model: hypothesis writes programs of puts, gets, peeks, kills, timeouts, resizes and a shutdown; after each step the two must
 agree exactly.
 
-Lines are FIFO all the way and the order of items is known, so that the model knows who gets which item. Kills come unsettled: they hit tasks that were woken and
-have not run yet, or make wakers pass over tasks that were killed and have not run yet. So do timeouts: the clock jumps, and all that are set end in one batch,
+Lines are FIFO all the way and the order of items is known, so that the model knows who gets which item. Kills come unsettled: they hit tasks that were woken
+and have not run yet, or make wakers pass over tasks that were killed and have not run yet. So do timeouts: the clock jumps, and all that are set end in one batch,
 in which a `snap`, whose timer was set before, acts between the timeout of a waiter and its turn.
 """
 
@@ -19,7 +19,8 @@ from coop_plugins.queue import Empty, Full, LifoQueue, PriorityQueue, Queue, Shu
 from coopcore import Task, TaskExit, idle, killall, run, sleep, spawn
 
 WAITS = ["put", "get", "peek", "join"]
-SIMPLE = ["put"] * 3 + ["get"] * 3 + ["timed put", "timed get"] * 2 + ["kill"] * 3 + ["snap"] * 2 + ["peek", "put_nowait", "get_nowait", "resize", "settle", "expire"]
+OFTEN = ["put", "get", "kill"] * 3 + ["timed put", "timed get", "snap"] * 2
+SIMPLE = [*OFTEN, "peek", "put_nowait", "get_nowait", "resize", "settle", "expire"]
 COUNTING = [*SIMPLE, "join", "timed join", "task_done", "shutdown"]
 SPAN = 10
 

@@ -8,7 +8,8 @@ quits at once, else the newcomer stands in line on its own side. Putters stand t
 Invariants
 ==========
 1. Every item whose `put` returned was returned by exactly one `get`, or will be when that task runs; one whose `put` raised, by none.
-2. A wake is final: an item handed to a getter that is killed or timed out before it runs is still returned to it; a putter whose item was taken returns normally.
+2. A wake is final: an item handed to a getter that is killed or timed out before it runs is still returned to it; a putter whose item was
+   taken returns normally.
 3. No getter waits while a putter does.
 4. Getters are served in the order in which they began to wait, and so are putters.
 5. A wait that ended without an outcome has left its line.

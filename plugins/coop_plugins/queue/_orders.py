@@ -11,7 +11,8 @@ Invariants
 2. A `PriorityQueue` gives out the least of the items that are in it.
 3. An item for a waiting getter is ordered among those that are in the queue, as if it had been put in and then gotten; so is the one of a waiting putter,
    which goes in when the getter's is out.
-4. A put or get in which a comparison raises has changed nothing; if it ran on behalf of a task that waits, that task gets the error, and the item is where it was.
+4. A put or get in which a comparison raises has changed nothing; if it ran on behalf of a task that waits, that task gets the error, and the item
+   is where it was.
 """
 
 from __future__ import annotations

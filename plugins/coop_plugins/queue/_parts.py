@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections import deque
 from _thread import get_ident
+from collections import deque
 from operator import index
 from typing import Any, NoReturn
 
@@ -14,7 +14,7 @@ from coopcore.lowlevel import check_seconds, hide_frames, refuse_thread, unpark
 hide_frames(__file__)
 
 if sys.version_info >= (3, 13):
-    from queue import ShutDown as ShutDown
+    from queue import ShutDown
 else:
 
     class ShutDown(Exception):

@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
-from coopcore import Task
 from coopcore.lowlevel import current_task, hide_frames, park_task
 
 from ._parts import ShutDown, leave, refuse_a_newcomer_of_another_thread, refuse_another_thread, wake_all

@@ -238,7 +238,7 @@ class SimpleQueue(Generic[T]):
         if self._careful and self._qsize():
             return self._get_carefully()
         if putters or self.is_shutdown or not block:
-            return self._get_without_waiting(block, timeout, self.get)  # type: ignore[no-any-return]  # a cast would be a call
+            return self._get_without_waiting(block, timeout, self.get)
         task = current_task()
         getters = self._getters
         if getters or self._joiners:
@@ -270,7 +270,7 @@ class SimpleQueue(Generic[T]):
         if self._qsize():
             return self._peek()
         if self._putters or self.is_shutdown or not block:
-            return self._get_without_waiting(block, timeout, self.peek)  # type: ignore[no-any-return]  # as in get()
+            return self._get_without_waiting(block, timeout, self.peek)
         return self._wait_to_peek(timeout)  # type: ignore[no-any-return]  # as in get()
 
     def peek_nowait(self) -> T:
