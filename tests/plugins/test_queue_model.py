@@ -1,9 +1,9 @@
 """Every kind of queue against a model: hypothesis writes programs of puts, gets, peeks, kills, timeouts, resizes and a shutdown; after each step the two must
 agree exactly.
 
-Lines are FIFO all the way and the order of items is known, so that the model knows who gets which item. Kills come unsettled: they hit tasks that were woken
-and have not run yet, or make wakers pass over tasks that were killed and have not run yet. So do timeouts: the clock jumps, and all that are set end in one batch,
-in which a `snap`, whose timer was set before, acts between the timeout of a waiter and its turn.
+Lines are FIFO all the way and the order of items is known, so that the model knows who gets which item. Kills come unsettled: they hit tasks that were
+woken and have not run yet, or make wakers pass over tasks that were killed and have not run yet. So do timeouts: the clock jumps, and all that are set end in
+one batch, in which a `snap`, whose timer was set before, acts between the timeout of a waiter and its turn.
 """
 
 from __future__ import annotations
