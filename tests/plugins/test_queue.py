@@ -12,6 +12,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -497,7 +498,7 @@ def test_nothing_waits_with_block_false(cls: type[SimpleQueue[Any]]) -> None:
 @each_simple
 def test_timeouts(cls: type[SimpleQueue[Any]]) -> None:
     q = cls(1)
-    for timeout in (0, 0.001, Timeout(0.001)):
+    for timeout in (0, 0.001, Timeout(0.001), Fraction(1, 1000)):
         with pytest.raises(Empty):
             q.get(timeout=timeout)  # type: ignore[arg-type]  # a Timeout does as well
         with pytest.raises(Empty):
@@ -1014,6 +1015,8 @@ def test_a_simple_queue_is_unbounded_unless_told_and_counts_nothing() -> None:
     assert SimpleQueue(2, "abc").full()
     assert SimpleQueue(items=[1, 2]).get() == 1
     assert [name for name in ("join", "task_done", "shutdown", "unfinished_tasks") if hasattr(q, name)] == []
+    twin = SimpleQueue(2, "ab").copy()
+    assert (type(twin), twin.maxsize, list(twin.queue)) == (SimpleQueue, 2, ["a", "b"])
     assert repr(SimpleQueue(2, [1])).startswith("<coop_plugins.queue.SimpleQueue at 0x")
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import gc
+import pickle
 import random
 import threading
 import weakref
@@ -365,6 +367,12 @@ def test_a_deadlock_report_says_what_is_waited_for() -> None:
     with pytest.raises(Deadlock, match=r"Channel.put to <coop_plugins.queue.Channel at 0x\w+ putters=1 getters=0>"):
         run(channel.put, 2)
     assert repr(channel).endswith(" putters=0 getters=0>")
+
+
+def test_copying_it_is_refused() -> None:
+    for way in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError, match="cannot copy or pickle"):
+            way(Channel())
 
 
 @in_a_hub

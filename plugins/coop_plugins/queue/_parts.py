@@ -119,10 +119,8 @@ def refuse_another_thread(queue: object, line: deque[Any]) -> None:
 
 
 def refuse_a_newcomer_of_another_thread(queue: object, task: Task[Any], *lines: deque[Any] | None) -> None:
-    """Raise if ``task``, which is about to stand in a line, is of another thread than those who stand in one already."""
-    for line in lines:
-        if line:
-            hub = _task_of(line[0]).hub
-            if hub is not task.hub:
-                refuse_thread(queue, hub.thread)
-            return
+    """Raise if ``task``, which is about to stand in a line, is of another thread than those who stand in one of ``lines`` already."""
+    line = next(line for line in lines if line)
+    hub = _task_of(line[0]).hub
+    if hub is not task.hub:
+        refuse_thread(queue, hub.thread)
