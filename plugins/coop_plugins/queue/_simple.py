@@ -132,7 +132,7 @@ class SimpleQueue(Generic[T]):
             return self._put_carefully(item, block, timeout)
         getters = self._getters
         while getters:
-            # An entry leaves only after its wake: if that raises, for a task of another thread, nothing has changed.
+            # An entry leaves only after its wake: if that raises, for a task of another thread, nothing has changed. Written out here as in get().
             entry = getters[0]
             if type(entry) is Peeker:
                 unpark(entry.task, FALSE if item is False else item)
@@ -219,6 +219,7 @@ class SimpleQueue(Generic[T]):
             return self._stock.popleft()  # type: ignore[no-any-return]  # where a T was put
         if timeout is not None and block:
             self._check_timeout_of_get(timeout)
+        # The way of every hand-off, and so written out in one function: what the calls would cost is in benchmarks/README.md.
         items, putters = self._items, self._putters
         if items and not self._careful:
             while putters and len(items) <= self._limit:
