@@ -9,7 +9,7 @@ def coopcore() -> SimpleNamespace:
     from coop_plugins.event import AsyncResult, Event
     from coop_plugins.lock import Semaphore
     from coop_plugins.pool import Pool
-    from coop_plugins.queue import Queue
+    from coop_plugins.queue import Channel, Queue, SimpleQueue
     from coopcore import Timeout, joinall, sleep, spawn
 
     return SimpleNamespace(**locals())
@@ -20,6 +20,6 @@ def gevent() -> SimpleNamespace:
     from gevent.event import AsyncResult, Event
     from gevent.lock import Semaphore
     from gevent.pool import Pool
-    from gevent.queue import Queue
+    from gevent.queue import Channel, Queue, SimpleQueue
 
     return SimpleNamespace(**locals())

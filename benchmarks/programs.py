@@ -66,11 +66,26 @@ def _hand_over(lib: Library, queue: Any, count: int) -> None:
 
 
 def queue_free(lib: Library, count: int) -> None:
-    queue = lib.Queue()
+    _put_and_get(lib.Queue(), count)
+
+
+def _put_and_get(queue: Any, count: int) -> None:
     put, get = queue.put, queue.get
     for n in range(count):
         put(n)
         get()
+
+
+def simple_queue_free(lib: Library, count: int) -> None:
+    _put_and_get(lib.SimpleQueue(), count)
+
+
+def bounded_queue_free(lib: Library, count: int) -> None:
+    _put_and_get(lib.Queue(3), count)
+
+
+def channel(lib: Library, count: int) -> None:
+    _hand_over(lib, lib.Channel(), count)
 
 
 def semaphore_free(lib: Library, count: int) -> None:
@@ -153,7 +168,10 @@ PROGRAMS: dict[str, tuple[Program, int, float | None]] = {
     "spawn + join, one at a time": (spawn_join, 10_000, 5.0),
     "spawn + join, 100,000 at once": (spawn_100k, 100_000, 8.0),
     "Queue(1) hand-off": (queue_1, 20_000, 5.0),
-    "Queue, never blocking": (queue_free, 200_000, None),
+    "Queue, never blocking": (queue_free, 200_000, 1.0),
+    "Queue(3), never blocking": (bounded_queue_free, 200_000, None),
+    "SimpleQueue, never blocking": (simple_queue_free, 200_000, None),
+    "Channel hand-off": (channel, 20_000, 5.0),
     "Semaphore, free": (semaphore_free, 200_000, None),
     "Semaphore, handed over": (semaphore_hand_over, 60_000, None),
     "Event, ping-pong": (event_ping_pong, 60_000, None),

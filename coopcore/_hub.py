@@ -284,6 +284,11 @@ class Hub:
         with _hubs_lock:
             _hubs.add(self)
 
+    @property
+    def thread(self) -> int:
+        """The ident of its thread, as `threading.get_ident` has it."""
+        return self._thread
+
     # -- the loop -------------------------------------------------------------------------------------------------------
 
     def _loop(self) -> None:

@@ -230,7 +230,7 @@ class Reason(Protocol):
     """What a park waits for: any object. These two methods, if it has them, make the reports readable."""
 
     def describe_wait(self) -> str:
-        """In a few words, for "waits for ...": ``Queue.get of <Queue at 0x7f.. items=0>``."""
+        """In a few words, for "waits for ...": ``Queue.get of <coop_plugins.queue.Queue at 0x7f.. items=0>``."""
 
     def wait_owners(self) -> Iterable[TaskView]:
         """The tasks that could end this wait, if it is known: the holder of a lock, the task that is joined."""

@@ -20,7 +20,7 @@ from _thread import get_ident
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar, cast
+from typing import Any, Generic, NoReturn, Protocol, SupportsIndex, TypeAlias, TypeVar, cast
 
 from coopcore import Task, Timeout
 from coopcore.lowlevel import Hub, current_hub, current_task, hide_frames, park_task, refuse_thread, unpark
@@ -81,6 +81,9 @@ class _Waitable:
     def describe_wait(self) -> str:
         """What a task that waits for it waits for, in a deadlock report."""
         return repr(self)
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        raise TypeError(f"cannot copy or pickle {type(self).__name__!r}: tasks wait for this object and no other. Pass it itself, or what it holds.")
 
     def _wait(self, timeout: float | None) -> bool:
         """Wait for the next `_wake_all`. True, or False after ``timeout`` seconds."""
@@ -217,9 +220,9 @@ class AsyncResult(_Waitable, Generic[T]):
 
     set_result = set
 
-    def set_exception(self, exc: BaseException | type[BaseException], exc_info: tuple[Any, ...] | None = None) -> None:
+    def set_exception(self, exception: BaseException | type[BaseException], exc_info: tuple[Any, ...] | None = None) -> None:
         """Store an error, which `get` raises for every waiter. ``exc_info``, a triple, gives its traceback. Never blocks."""
-        error, traceback = _as_error(exc, exc_info)
+        error, traceback = _as_error(exception, exc_info)
         self._wake_all()
         self._state = _ERROR
         self._value = None

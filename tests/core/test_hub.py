@@ -705,6 +705,10 @@ def test_only_the_maker_closes() -> None:
         run(lambda: get_hub().close())
 
 
+def test_a_hub_says_which_thread_is_its_own() -> None:
+    assert run(lambda: get_hub().thread) == threading.get_ident()
+
+
 def test_hubs_nest() -> None:
     def inner() -> str:
         hub = make_hub("selectors", name="inner")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import gc
+import pickle
 import sys
 import threading
 import traceback
@@ -634,3 +636,22 @@ def test_a_result_can_be_linked_to_another() -> None:
 
 def test_results_are_subscriptable() -> None:
     assert AsyncResult[int]().ready() is False
+
+
+@pytest.mark.parametrize("make", [Event, AsyncResult])
+def test_copying_is_refused(make: type[Any]) -> None:
+    for way in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError, match="cannot copy or pickle"):
+            way(make())
+
+
+@in_a_hub
+def test_an_error_may_be_given_by_name_and_as_a_class() -> None:
+    result = AsyncResult[int]()
+    result.set_exception(exception=KeyError)
+    assert type(result.exception) is KeyError
+    with pytest.raises(KeyError) as first:
+        result.get()
+    with pytest.raises(KeyError) as second:
+        result.get()
+    assert first.value is second.value is result.exception

@@ -12,7 +12,7 @@ from coop_plugins import contracts
 from coop_plugins.contracts import EventContract, LockContract, QueueContract
 from coop_plugins.event import Event
 from coop_plugins.lock import BoundedSemaphore, Semaphore
-from coop_plugins.queue import Queue
+from coop_plugins.queue import LifoQueue, PriorityQueue, Queue, SimpleQueue
 from coopcore.lowlevel import ParkingLot, park, unpark
 from coopcore.testing import OfferContract, failures, names_of_tests
 
@@ -50,6 +50,25 @@ class TestEvent(EventContract):
 class TestQueue(QueueContract):
     def make(self, room):
         return Queue(room)
+
+
+class TestSimpleQueue(QueueContract):
+    def make(self, room):
+        return SimpleQueue(room)
+
+
+class TestLifoQueue(QueueContract):
+    test_first_in_first_out = test_givers_are_served_in_order = test_a_killed_giver_gives_nothing = None  # they are about the order of items
+
+    def make(self, room):
+        return LifoQueue(room)
+
+
+class TestPriorityQueue(QueueContract):
+    test_any_object_is_an_item = None  # what can be compared is
+
+    def make(self, room):
+        return PriorityQueue(room)
 
 
 # -- implementations with one fault -------------------------------------------------------------------------------------

@@ -1,20 +1,23 @@
-"""Queue: the invariants of ``coop_plugins.queue`` by name, and what users of the standard library and of gevent know of it."""
+"""SimpleQueue and Queue: their invariants by name, and what users of the standard library and of gevent know of them."""
 
 from __future__ import annotations
 
+import copy
 import functools
 import gc
 import heapq
+import pickle
 import queue
 import sys
 import threading
 import weakref
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import pytest
 
-from coop_plugins.queue import Empty, Full, Queue, ShutDown
+from coop_plugins.queue import Empty, Full, JoinableQueue, Queue, ShutDown, SimpleQueue
 from coopcore import Deadlock, Task, TaskExit, Timeout, get_hub, idle, run, sleep, spawn
 from coopcore.errors import ParkInHubError, WrongThreadError
 from coopcore.lowlevel import park, unpark
@@ -58,17 +61,25 @@ class Hooked(Queue[Any]):
         super()._put(item)
 
 
+class HookedSimple(SimpleQueue[Any]):
+    """The same as SimpleQueue, but through the hooks."""
+
+    def _get(self) -> Any:
+        return super()._get()
+
+
 each_class = pytest.mark.parametrize("cls", [Queue, Plain, Hooked])
+each_simple = pytest.mark.parametrize("cls", [SimpleQueue, HookedSimple, Queue, Plain, Hooked])
 
 
-def getters(q: Queue[Any], names: str, log: list[Any]) -> list[Task[None]]:
+def getters(q: SimpleQueue[Any], names: str, log: list[Any]) -> list[Task[None]]:
     """A task for each name that gets an item and notes both. They wait when this returns, if there is nothing to get."""
     tasks = [spawn(lambda name=name: log.append((name, q.get()))) for name in names]
     idle()
     return tasks
 
 
-def putters(q: Queue[Any], items: str, log: list[Any]) -> list[Task[None]]:
+def putters(q: SimpleQueue[Any], items: str, log: list[Any]) -> list[Task[None]]:
     """A task for each item that puts it and notes that it did. They wait when this returns, if there is no room."""
 
     def put(item: str) -> None:
@@ -80,7 +91,7 @@ def putters(q: Queue[Any], items: str, log: list[Any]) -> list[Task[None]]:
     return tasks
 
 
-def drain(q: Queue[Any]) -> list[Any]:
+def drain(q: SimpleQueue[Any]) -> list[Any]:
     items = []
     while not q.empty():
         items.append(q.get_nowait())
@@ -108,7 +119,7 @@ def in_another_thread(fn: Callable[[], object]) -> BaseException | None:
 @in_a_hub
 @each_class
 @pytest.mark.parametrize("maxsize", [0, 1, 2, 5])
-def test_invariant_1_every_item_comes_out_once(cls: type[Queue[int]], maxsize: int) -> None:
+def test_simple_invariant_1_every_item_comes_out_once(cls: type[Queue[int]], maxsize: int) -> None:
     q = cls(maxsize)
     got: list[int] = []
 
@@ -128,9 +139,9 @@ def test_invariant_1_every_item_comes_out_once(cls: type[Queue[int]], maxsize: i
 
 
 @in_a_hub
-@each_class
+@each_simple
 @pytest.mark.parametrize("item", ["x", None, False, True, 0, ()])
-def test_invariant_2_a_wake_of_a_getter_is_final(cls: type[Queue[Any]], item: object) -> None:
+def test_simple_invariant_2_a_wake_of_a_getter_is_final(cls: type[SimpleQueue[Any]], item: object) -> None:
     q = cls()
     log: list[object] = []
 
@@ -151,8 +162,8 @@ def test_invariant_2_a_wake_of_a_getter_is_final(cls: type[Queue[Any]], item: ob
 
 
 @in_a_hub
-@each_class
-def test_invariant_2_a_wake_of_a_putter_is_final(cls: type[Queue[Any]]) -> None:
+@each_simple
+def test_simple_invariant_2_a_wake_of_a_putter_is_final(cls: type[SimpleQueue[Any]]) -> None:
     q = cls(1, ["first"])
     log: list[object] = []
 
@@ -173,8 +184,8 @@ def test_invariant_2_a_wake_of_a_putter_is_final(cls: type[Queue[Any]]) -> None:
 
 
 @in_a_hub
-@each_class
-def test_invariant_3_no_getter_waits_while_there_is_an_item(cls: type[Queue[Any]]) -> None:
+@each_simple
+def test_simple_invariant_3_no_getter_waits_while_there_is_an_item(cls: type[SimpleQueue[Any]]) -> None:
     q = cls()
     log: list[Any] = []
     getters(q, "ab", log)
@@ -189,8 +200,8 @@ def test_invariant_3_no_getter_waits_while_there_is_an_item(cls: type[Queue[Any]
 
 
 @in_a_hub
-@each_class
-def test_invariant_3_no_putter_waits_while_there_is_room(cls: type[Queue[Any]]) -> None:
+@each_simple
+def test_simple_invariant_3_no_putter_waits_while_there_is_room(cls: type[SimpleQueue[Any]]) -> None:
     q = cls(2)
     log: list[Any] = []
     putters(q, "abcd", log)
@@ -210,8 +221,8 @@ def test_invariant_3_no_putter_waits_while_there_is_room(cls: type[Queue[Any]]) 
 
 
 @in_a_hub
-@each_class
-def test_invariant_4_getters_putters_and_items_keep_their_order(cls: type[Queue[Any]]) -> None:
+@each_simple
+def test_simple_invariant_4_getters_putters_and_items_keep_their_order(cls: type[SimpleQueue[Any]]) -> None:
     q = cls(1)
     log: list[Any] = []
     putters(q, "uvwxyz", [])
@@ -224,8 +235,8 @@ def test_invariant_4_getters_putters_and_items_keep_their_order(cls: type[Queue[
 
 
 @in_a_hub
-@each_class
-def test_invariant_5_at_most_maxsize_items(cls: type[Queue[Any]]) -> None:
+@each_simple
+def test_simple_invariant_5_at_most_maxsize_items(cls: type[SimpleQueue[Any]]) -> None:
     q = cls(2, "abcd")
     assert (q.qsize(), q.full(), q.maxsize) == (4, True, 2)
     putters(q, "x", [])
@@ -243,7 +254,7 @@ def test_invariant_5_at_most_maxsize_items(cls: type[Queue[Any]]) -> None:
 
 @in_a_hub
 @each_class
-def test_invariant_6_a_wait_that_ended_without_an_outcome_has_left_its_line(cls: type[Queue[Any]]) -> None:
+def test_simple_invariant_6_a_wait_that_ended_without_an_outcome_has_left_its_line(cls: type[Queue[Any]]) -> None:
     q = cls(1)
     log: list[Any] = []
     a, b, c = getters(q, "abc", log)
@@ -272,8 +283,8 @@ def test_invariant_6_a_wait_that_ended_without_an_outcome_has_left_its_line(cls:
 
 
 @in_a_hub
-@each_class
-def test_invariant_6_a_task_that_was_killed_is_not_woken_from_its_next_wait(cls: type[Queue[Any]]) -> None:
+@each_simple
+def test_simple_invariant_6_a_task_that_was_killed_is_not_woken_from_its_next_wait(cls: type[SimpleQueue[Any]]) -> None:
     q = cls(1)
     elsewhere: list[object] = []
 
@@ -306,7 +317,7 @@ def test_invariant_6_a_task_that_was_killed_is_not_woken_from_its_next_wait(cls:
 @each_class
 @pytest.mark.parametrize("how", ["kill", "timeout"])
 @pytest.mark.parametrize("call", ["get", "peek", "put", "join"])
-def test_invariant_6_nothing_is_given_to_a_task_that_waits_elsewhere_by_now(cls: type[Queue[Any]], call: str, how: str) -> None:
+def test_simple_invariant_6_nothing_is_given_to_a_task_that_waits_elsewhere_by_now(cls: type[Queue[Any]], call: str, how: str) -> None:
     q = cls(1, ["full"] if call in ("put", "join") else [])
     timeout = 0.001 if how == "timeout" else 5
 
@@ -338,7 +349,7 @@ def test_invariant_6_nothing_is_given_to_a_task_that_waits_elsewhere_by_now(cls:
 
 @in_a_hub
 @each_class
-def test_invariant_7_a_call_that_raises_for_another_thread_has_changed_nothing(cls: type[Queue[Any]]) -> None:
+def test_simple_invariant_7_a_call_that_raises_for_another_thread_has_changed_nothing(cls: type[Queue[Any]]) -> None:
     q = cls(1)
     log: list[Any] = []
     getters(q, "a", log)
@@ -369,7 +380,7 @@ def test_invariant_7_a_call_that_raises_for_another_thread_has_changed_nothing(c
 
 @in_a_hub
 @each_class
-def test_invariant_7_a_shutdown_for_another_threads_joiner_and_a_maxsize_for_its_putter_have_changed_nothing(cls: type[Queue[Any]]) -> None:
+def test_simple_invariant_7_a_shutdown_for_another_threads_joiner_and_a_maxsize_for_its_putter_have_changed_nothing(cls: type[Queue[Any]]) -> None:
     q = cls(1, ["item"])
     joiner = spawn(q.join)
     idle()
@@ -388,7 +399,7 @@ def test_invariant_7_a_shutdown_for_another_threads_joiner_and_a_maxsize_for_its
 
 @in_a_hub
 @each_class
-def test_invariant_7_all_who_wait_are_of_one_thread(cls: type[Queue[Any]]) -> None:
+def test_simple_invariant_7_all_who_wait_are_of_one_thread(cls: type[Queue[Any]]) -> None:
     q = cls(1)
     log: list[Any] = []
     here = threading.current_thread().name
@@ -417,7 +428,7 @@ def test_invariant_7_all_who_wait_are_of_one_thread(cls: type[Queue[Any]]) -> No
 
 @in_a_hub
 @each_class
-def test_invariant_8_join_waits_for_every_task_done(cls: type[Queue[Any]]) -> None:
+def test_queue_invariant_1_join_waits_for_every_task_done(cls: type[Queue[Any]]) -> None:
     q = cls(1)
     assert q.join() is True
     q.put(1)
@@ -443,7 +454,7 @@ def test_invariant_8_join_waits_for_every_task_done(cls: type[Queue[Any]]) -> No
 
 
 @in_a_hub
-def test_invariant_8_a_joiner_that_was_killed_has_left() -> None:
+def test_queue_invariant_1_a_joiner_that_was_killed_has_left() -> None:
     q = Queue[int]()
     q.put(1)
     killed, joiner = spawn(q.join), spawn(q.join)
@@ -467,8 +478,8 @@ def test_empty_and_full_are_those_of_the_standard_library() -> None:
 
 
 @in_a_hub
-@each_class
-def test_nothing_waits_with_block_false(cls: type[Queue[Any]]) -> None:
+@each_simple
+def test_nothing_waits_with_block_false(cls: type[SimpleQueue[Any]]) -> None:
     q = cls(1)
     for get in (q.get_nowait, lambda: q.get(False), lambda: q.get(block=False), lambda: q.get(False, 5), lambda: q.get(False, -1)):
         with pytest.raises(Empty):
@@ -484,10 +495,10 @@ def test_nothing_waits_with_block_false(cls: type[Queue[Any]]) -> None:
 
 
 @in_a_hub
-@each_class
-def test_timeouts(cls: type[Queue[Any]]) -> None:
+@each_simple
+def test_timeouts(cls: type[SimpleQueue[Any]]) -> None:
     q = cls(1)
-    for timeout in (0, 0.001, Timeout(0.001)):
+    for timeout in (0, 0.001, Timeout(0.001), Fraction(1, 1000)):
         with pytest.raises(Empty):
             q.get(timeout=timeout)  # type: ignore[arg-type]  # a Timeout does as well
         with pytest.raises(Empty):
@@ -501,9 +512,9 @@ def test_timeouts(cls: type[Queue[Any]]) -> None:
 
 
 @in_a_hub
-@each_class
+@each_simple
 @pytest.mark.parametrize("items", [[], [1]])
-def test_negative_and_bad_timeouts_are_errors_with_and_without_need_to_wait(cls: type[Queue[Any]], items: list[int]) -> None:
+def test_negative_and_bad_timeouts_are_errors_with_and_without_need_to_wait(cls: type[SimpleQueue[Any]], items: list[int]) -> None:
     q = cls(1, items)
     for timeout, error in ((-1, ValueError), (-0.1, ValueError), (float("nan"), ValueError), ("soon", TypeError), ([], TypeError)):
         for call in (q.get, q.peek, lambda **kw: q.put(2, **kw)):
@@ -526,9 +537,9 @@ def test_the_size_is_an_int(maxsize: Any) -> None:
 
 
 @in_a_hub
-@each_class
+@each_simple
 @pytest.mark.parametrize(("maxsize", "shown"), [(0, 0), (-1, -1), (None, 0)])
-def test_no_bound(cls: type[Queue[Any]], maxsize: int | None, shown: int) -> None:
+def test_no_bound(cls: type[SimpleQueue[Any]], maxsize: int | None, shown: int) -> None:
     q = cls(maxsize)
     for item in range(100):
         q.put(item, False)
@@ -554,15 +565,16 @@ def test_items_len_bool_and_the_rest(cls: type[Queue[Any]]) -> None:
     drain(q)
     assert (len(q), q.empty(), q.full(), bool(q)) == (0, True, False, True)
     assert cls(0, "abc", 7).unfinished_tasks == 7
-    assert repr(cls(2, "ab")).startswith(f"<{cls.__name__} at 0x")
+    assert repr(cls(2, "ab")).startswith(f"<{cls.__module__}.{cls.__qualname__} at 0x")
     assert repr(cls(2, "ab")).endswith(" items=2 maxsize=2>")
     assert repr(cls()).endswith(" items=0>")
     assert Queue[int]().empty()
+    assert str(Queue()).startswith("<coop_plugins.queue.Queue at 0x")
 
 
 @in_a_hub
-@each_class
-def test_the_deque_may_be_changed_in_place(cls: type[Queue[Any]]) -> None:
+@each_simple
+def test_the_deque_may_be_changed_in_place(cls: type[SimpleQueue[Any]]) -> None:
     q = cls(2, "ab")
     q.queue.clear()
     q.put("c")
@@ -601,9 +613,9 @@ def test_copy(cls: type[Queue[Any]]) -> None:
 
 
 @in_a_hub
-@each_class
+@each_simple
 @pytest.mark.parametrize("item", ["x", False, None])
-def test_peek_leaves_the_item(cls: type[Queue[Any]], item: object) -> None:
+def test_peek_leaves_the_item(cls: type[SimpleQueue[Any]], item: object) -> None:
     q = cls(0, [item, "y"])
     assert (q.peek(), q.peek_nowait(), q.peek(False), q.qsize()) == (item, item, item, 2)
     drain(q)
@@ -616,8 +628,8 @@ def test_peek_leaves_the_item(cls: type[Queue[Any]], item: object) -> None:
 
 
 @in_a_hub
-@each_class
-def test_peekers_stand_in_line_with_the_getters(cls: type[Queue[Any]]) -> None:
+@each_simple
+def test_peekers_stand_in_line_with_the_getters(cls: type[SimpleQueue[Any]]) -> None:
     q = cls()
     early = spawn(q.peek)
     idle()
@@ -634,8 +646,8 @@ def test_peekers_stand_in_line_with_the_getters(cls: type[Queue[Any]]) -> None:
 
 
 @in_a_hub
-@each_class
-def test_a_peeker_can_be_killed(cls: type[Queue[Any]]) -> None:
+@each_simple
+def test_a_peeker_can_be_killed(cls: type[SimpleQueue[Any]]) -> None:
     q = cls()
     killed, passed, other = spawn(q.peek), spawn(q.peek), spawn(q.peek)
     idle()
@@ -651,7 +663,7 @@ def test_a_peeker_can_be_killed(cls: type[Queue[Any]]) -> None:
 
 @in_a_hub
 @each_class
-def test_shutdown_lets_what_is_there_be_gotten(cls: type[Queue[Any]]) -> None:
+def test_queue_invariant_2_shutdown_lets_what_is_there_be_gotten(cls: type[Queue[Any]]) -> None:
     q = cls(3, "ab")
     assert q.is_shutdown is False
     q.shutdown()
@@ -677,7 +689,7 @@ def test_shutdown_lets_what_is_there_be_gotten(cls: type[Queue[Any]]) -> None:
 @in_a_hub
 @each_class
 @pytest.mark.parametrize("immediate", [False, True])
-def test_shutdown_wakes_who_waits(cls: type[Queue[Any]], immediate: bool) -> None:
+def test_queue_invariant_2_shutdown_wakes_who_waits(cls: type[Queue[Any]], immediate: bool) -> None:
     empty, full = cls(1), cls(1, "a")
     waiting = [spawn(empty.get), spawn(empty.peek), spawn(empty.get, True, 5), spawn(full.put, "b"), spawn(full.put, "c", True, 5)]
     idle()
@@ -691,7 +703,7 @@ def test_shutdown_wakes_who_waits(cls: type[Queue[Any]], immediate: bool) -> Non
 
 @in_a_hub
 @each_class
-def test_shutdown_does_not_take_back_what_was_handed_over(cls: type[Queue[Any]]) -> None:
+def test_queue_invariant_3_shutdown_does_not_take_back_what_was_handed_over(cls: type[Queue[Any]]) -> None:
     q = cls(1)
     log: list[Any] = []
     getters(q, "a", log)
@@ -830,8 +842,10 @@ def test_a_hook_that_raises_in_get_loses_no_item_of_a_putter() -> None:
     with pytest.raises(RuntimeError, match="get"):
         q.get()
     q.fail_get = False
-    putter.get(timeout=5)
+    idle()
+    assert (putter.state, list(q.queue)) == ("parked", ["a"]), "nothing has changed"
     assert drain(q) == ["a", "b"]
+    putter.get(timeout=5)
 
 
 # -- in reports, on the hub, in memory ----------------------------------------------------------------------------------
@@ -909,5 +923,187 @@ def test_a_queue_is_freed_without_the_collector(cls: type[Queue[Any]]) -> None:
         gone = weakref.ref(q)
         del q
         assert gone() is None
+    finally:
+        gc.enable()
+
+
+# -- shutdown, as Python 3.13 has it ------------------------------------------------------------------------------------
+
+
+@in_a_hub
+@each_class
+def test_queue_invariant_2_shutdown_comes_before_any_other_error(cls: type[Queue[Any]]) -> None:
+    q = cls(1, ["a"])
+    q.shutdown()
+    for put in (lambda: q.put("b", timeout=-1), lambda: q.put("b", False), lambda: q.put("b", timeout=0)):
+        with pytest.raises(ShutDown):
+            put()
+    with pytest.raises(ValueError, match="non-negative"):
+        q.get(timeout=-1)  # there is an item, so that it is not over yet
+    assert q.get(timeout=1) == "a"
+    for get in (lambda: q.get(timeout=-1), lambda: q.get(False), lambda: q.peek(timeout=-1), lambda: q.get(timeout=0)):
+        with pytest.raises(ShutDown):
+            get()
+
+
+@in_a_hub
+@each_class
+def test_queue_invariant_2_a_second_shutdown_may_be_immediate(cls: type[Queue[Any]]) -> None:
+    q = cls(0, "ab")
+    joiner = spawn(q.join)
+    idle()
+    q.shutdown()
+    idle()
+    assert (q.qsize(), q.unfinished_tasks, joiner.state) == (2, 2, "parked"), "who joins waits on, as before"
+    q.shutdown(immediate=True)
+    q.shutdown()
+    assert (q.qsize(), q.unfinished_tasks, q.is_shutdown, joiner.get(timeout=5)) == (0, 0, True, True)
+    assert q.join() is True
+
+
+@in_a_hub
+@each_class
+def test_queue_invariant_2_what_a_getter_of_a_shut_down_queue_takes_lets_nobody_in(cls: type[Queue[Any]]) -> None:
+    q = cls(1, ["a"])
+    putter = spawn(q.put, "b")
+    idle()
+    q.shutdown()
+    assert q.get() == "a"
+    with pytest.raises(ShutDown):
+        putter.get(timeout=5)
+    assert (q.qsize(), q.unfinished_tasks) == (0, 1), "what never came in was never counted"
+
+
+@in_a_hub
+@each_class
+def test_every_waiter_gets_a_shutdown_of_its_own(cls: type[Queue[Any]]) -> None:
+    q = cls()
+    tasks = [spawn(q.get) for _ in range(3)]
+    idle()
+    q.shutdown()
+    for task in tasks:
+        task.join(timeout=5)
+    assert len({id(task.exception) for task in tasks}) == 3
+
+
+@in_a_hub
+def test_a_hook_that_raises_in_an_immediate_shutdown_leaves_the_rest() -> None:
+    q = Failing(0, "abc")
+    q.fail_get = True
+    with pytest.raises(RuntimeError, match="get"):
+        q.shutdown(immediate=True)
+    assert (q.is_shutdown, q.qsize(), q.unfinished_tasks) == (True, 3, 3)
+    q.fail_get = False
+    q.shutdown(immediate=True)
+    assert (q.qsize(), q.unfinished_tasks) == (0, 0)
+
+
+# -- what gevent's users know of all of them ----------------------------------------------------------------------------
+
+
+def test_a_joinable_queue_is_a_queue() -> None:
+    assert JoinableQueue is Queue
+    assert issubclass(Queue, SimpleQueue)
+
+
+@in_a_hub
+def test_a_simple_queue_is_unbounded_unless_told_and_counts_nothing() -> None:
+    q = SimpleQueue[int]()
+    for item in range(50):
+        q.put(item, False, -1)  # as in the standard library: what never waits looks at neither
+    assert (q.qsize(), q.maxsize, q.full(), q.is_shutdown) == (50, 0, False, False)
+    assert SimpleQueue(2, "abc").full()
+    assert SimpleQueue(items=[1, 2]).get() == 1
+    assert [name for name in ("join", "task_done", "shutdown", "unfinished_tasks") if hasattr(q, name)] == []
+    twin = SimpleQueue(2, "ab").copy()
+    assert (type(twin), twin.maxsize, list(twin.queue)) == (SimpleQueue, 2, ["a", "b"])
+    assert repr(SimpleQueue(2, [1])).startswith("<coop_plugins.queue.SimpleQueue at 0x")
+
+
+@in_a_hub
+@each_simple
+def test_a_put_wakes_a_getter_and_runs_on(cls: type[SimpleQueue[Any]]) -> None:
+    q = cls()
+    log: list[Any] = []
+    getters(q, "a", log)
+    q.put_nowait("x")
+    log.append("the putter goes on")
+    idle()
+    assert log == ["the putter goes on", ("a", "x")]
+
+
+@in_a_hub
+@each_simple
+def test_room_that_is_made_in_place_is_found_by_the_next_get(cls: type[SimpleQueue[Any]]) -> None:
+    q = cls(2, "ab")
+    log: list[Any] = []
+    putters(q, "cd", log)
+    q.queue.clear()
+    assert (q.peek(), q.get(), q.get()) == ("c", "c", "d")
+    idle()
+    assert log == ["c", "d"]
+    with pytest.raises(Empty):
+        q.get(timeout=0)
+
+
+@each_simple
+def test_copying_it_by_other_means_is_refused(cls: type[SimpleQueue[Any]]) -> None:
+    for way in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError, match="cannot copy or pickle"):
+            way(cls())
+
+
+@in_a_hub
+def test_a_subclass_may_keep_its_items_in_something_else() -> None:
+    class Unique(Queue[str]):
+        def _init(self, maxsize: int) -> None:
+            self.kept: dict[str, None] = {}
+
+        def _qsize(self) -> int:
+            return len(self.kept)
+
+        def _put(self, item: str) -> None:
+            self.kept[item] = None
+
+        def _get(self) -> str:
+            return self.kept.popitem()[0]
+
+        def _peek(self) -> str:
+            return next(reversed(self.kept))
+
+    q = Unique(2, ["a", "a", "b"])
+    log: list[Any] = []
+    putters(q, "c", log)
+    assert (q.qsize(), q.peek(), q.get(), q.get(), q.get()) == (2, "b", "b", "c", "a")
+    getters(q, "z", log)
+    q.put("d")
+    idle()
+    assert log == ["c", ("z", "d")]
+
+
+@in_a_hub
+@each_simple
+def test_an_error_on_its_way_to_a_waiter_is_in_no_cycle(cls: type[SimpleQueue[Any]]) -> None:
+    class Refusing(cls):  # type: ignore[misc, valid-type]  # whatever class it is
+        def _get(self) -> Any:
+            raise Refused
+
+    class Refused(Exception):
+        pass
+
+    def getter() -> None:
+        try:
+            q.get()
+        except Refused as error:
+            gone.append(weakref.ref(error))
+
+    q, gone = Refusing(), []
+    gc.disable()
+    try:
+        task = spawn(getter)
+        idle()
+        q.put(1)
+        task.join(timeout=5)
+        assert [ref() for ref in gone] == [None]
     finally:
         gc.enable()

@@ -1,7 +1,9 @@
-"""Queue against a model: hypothesis writes programs of puts, gets, peeks, kills, resizes and a shutdown; after each the two must agree exactly.
+"""Every kind of queue against a model: hypothesis writes programs of puts, gets, peeks, kills, timeouts, resizes and a shutdown; after each step the two must
+agree exactly.
 
-The order is FIFO all the way, so that the model knows who gets which item. Kills come unsettled: they hit tasks that were woken and have not run yet,
-or make wakers pass over tasks that were killed and have not run yet.
+Lines are FIFO all the way and the order of items is known, so that the model knows who gets which item. Kills come unsettled: they hit tasks that were
+woken and have not run yet, or make wakers pass over tasks that were killed and have not run yet. So do timeouts: the clock jumps, and all that are set end in
+one batch, in which a `snap`, whose timer was set before, acts between the timeout of a waiter and its turn.
 """
 
 from __future__ import annotations
@@ -11,51 +13,110 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from seams.clock import JumpingClock
 
-from coop_plugins.queue import Empty, Full, Queue, ShutDown
-from coopcore import Task, TaskExit, idle, run, spawn
+from coop_plugins.queue import Empty, Full, LifoQueue, PriorityQueue, Queue, ShutDown, SimpleQueue
+from coopcore import Task, TaskExit, idle, killall, run, sleep, spawn
 
-OPERATIONS = ["put"] * 4 + ["get"] * 4 + ["kill"] * 3 + ["peek", "join", "put_nowait", "get_nowait", "task_done", "resize", "settle", "shutdown"]
-STEPS = st.lists(st.tuples(st.sampled_from(OPERATIONS), st.integers(0, 9)), min_size=10, max_size=40)
+WAITS = ["put", "get", "peek", "join"]
+OFTEN = ["put", "get", "kill"] * 3 + ["timed put", "timed get", "snap"] * 2
+SIMPLE = [*OFTEN, "peek", "put_nowait", "get_nowait", "resize", "settle", "expire"]
+COUNTING = [*SIMPLE, "join", "timed join", "task_done", "shutdown"]
+SPAN = 10
 
 
-class Hooked(Queue[Any]):
+def steps(operations: list[str]) -> st.SearchStrategy[list[tuple[str, int]]]:
+    return st.lists(st.tuples(st.sampled_from(operations), st.integers(0, 9)), min_size=10, max_size=40)
+
+
+class HookedQueue(Queue[Any]):
     """The same, through the hooks."""
 
     def _put(self, item: Any) -> None:
         super()._put(item)
 
 
-class Model:
-    """What a queue should be: a list and two lines. ``told`` is what came of each call that ended: who, and what it returned or raised."""
+class HookedSimple(SimpleQueue[Any]):
+    """The same, through the hooks."""
 
-    def __init__(self, maxsize: int) -> None:
+    def _get(self) -> Any:
+        return super()._get()
+
+
+class HookedLifo(LifoQueue[Any]):
+    """The same, through the hooks."""
+
+    def _get(self) -> Any:
+        return super()._get()
+
+
+class HookedPriority(PriorityQueue[Any]):
+    """The same, through the hooks."""
+
+    def _qsize(self) -> int:
+        return super()._qsize()
+
+
+def item_of(who: int) -> int:
+    """What a task puts: different numbers, in no order."""
+    return who * 37 % 101
+
+
+class Model:
+    """What a queue should be: a list and a line. ``told`` is what came of each call that ended: who, and what it returned or raised."""
+
+    def __init__(self, cls: type[SimpleQueue[Any]], maxsize: int) -> None:
+        self.cls = cls
         self.maxsize = maxsize
         self.items: list[int] = []
         self.unfinished = 0
         self.closed = False
         self.line: list[tuple[str, int]] = []
+        self.timed: set[int] = set()
         self.told: list[tuple[int, object]] = []
 
     def full(self) -> bool:
         return 0 < self.maxsize <= len(self.items)
 
-    def arrive(self, what: str, who: int) -> None:
+    def next(self) -> int:
+        """Where the item is that comes out next."""
+        if issubclass(self.cls, PriorityQueue):
+            return self.items.index(min(self.items))
+        return len(self.items) - 1 if issubclass(self.cls, LifoQueue) else 0
+
+    def arrive(self, what: str, who: int, timed: bool) -> None:
         if what == "join" and not self.unfinished:
             self.told.append((who, True))
         elif (what == "put" and self.closed) or (what in ("get", "peek") and self.closed and not self.items):
             self.told.append((who, ShutDown))
         else:
             self.line.append((what, who))
+            if timed:
+                self.timed.add(who)
             self.settle()
+
+    def at_once(self, what: str, who: int) -> object:
+        """What a call that does not wait returns or raises."""
+        if what == "put":
+            if self.closed or self.full():
+                return ShutDown if self.closed else Full
+            self.items.append(item_of(who))
+            self.unfinished += 1
+            self.settle()
+            return None
+        if not self.items:
+            return ShutDown if self.closed else Empty
+        item = self.items.pop(self.next())
+        self.settle()
+        return item
 
     def settle(self) -> None:
         """Let everybody in line do what is possible, in order."""
         for what, who in self.line[:]:
             if what in ("get", "peek") and self.items:
-                self.told.append((who, self.items.pop(0) if what == "get" else self.items[0]))
+                self.told.append((who, self.items.pop(self.next()) if what == "get" else self.items[self.next()]))
             elif what == "put" and not self.full():
-                self.items.append(who)
+                self.items.append(item_of(who))
                 self.unfinished += 1
                 self.told.append((who, None))
             elif what == "join" and not self.unfinished:
@@ -64,6 +125,12 @@ class Model:
                 continue
             self.line.remove((what, who))
             return self.settle()
+
+    def expire(self) -> None:
+        for what, who in self.line[:]:
+            if who in self.timed:
+                self.told.append((who, {"put": Full, "join": False}.get(what, Empty)))
+                self.line.remove((what, who))
 
     def shutdown(self, immediate: bool) -> None:
         self.closed = True
@@ -77,44 +144,43 @@ class Model:
             self.settle()
 
 
-def act(q: Queue[int], model: Model, steps: list[tuple[str, int]]) -> None:
+def act(q: Any, model: Model, steps: list[tuple[str, int]]) -> None:
     told: list[tuple[int, object]] = []
     tasks: dict[int, Task[None]] = {}
+    snaps: list[tuple[str, int]] = []
+    snappers: list[Task[None]] = []
 
-    def call(what: str, who: int) -> None:
+    def outcome(what: str, who: int, *how: object) -> object:
         try:
-            told.append((who, q.put(who) if what == "put" else getattr(q, what)()))
-        except ShutDown:
-            told.append((who, ShutDown))
+            return q.put(item_of(who), *how) if what == "put" else getattr(q, what)(*how)
+        except (ShutDown, Empty, Full) as error:
+            return type(error)
+
+    def call(what: str, who: int, *how: object) -> None:
+        try:
+            told.append((who, outcome(what, who, *how)))
         except TaskExit:
             pass
 
+    def snap(what: str, who: int) -> None:
+        sleep(SPAN)
+        told.append((who, outcome(what, who, False)))
+
     for who, (step, n) in enumerate(steps):
-        if step in ("put", "get", "peek", "join"):
+        timed, what = step.startswith("timed "), step.removeprefix("timed ")
+        if what in WAITS:
             idle()  # whoever was woken runs before the newcomer is in line
-            tasks[who] = spawn(call, step, who)
+            timeout = SPAN if timed else None
+            tasks[who] = spawn(call, what, who, *((timeout,) if what == "join" else (True, timeout)))
             idle()
-            model.arrive(step, who)
-        elif step == "put_nowait":
-            try:
-                q.put_nowait(who)
-            except Full:
-                assert model.full() and not model.closed
-            except ShutDown:
-                assert model.closed
-            else:
-                assert not model.closed and not model.full()
-                model.items.append(who)
-                model.unfinished += 1
-        elif step == "get_nowait":
-            try:
-                assert q.get_nowait() == model.items.pop(0)
-            except IndexError as error:
-                raise AssertionError("an item from nowhere") from error
-            except Empty:
-                assert not model.items and not model.closed
-            except ShutDown:
-                assert not model.items and model.closed
+            model.arrive(what, who, timed)
+        elif step == "snap":
+            snaps.append((("put", "get")[n % 2], who))
+            snappers.append(spawn(snap, *snaps[-1]))
+            idle()
+        elif step in ("put_nowait", "get_nowait"):
+            what = step.removesuffix("_nowait")
+            assert outcome(what, who, False) == model.at_once(what, who)
         elif step == "task_done":
             try:
                 q.task_done()
@@ -133,31 +199,55 @@ def act(q: Queue[int], model: Model, steps: list[tuple[str, int]]) -> None:
         elif step == "shutdown" and n < 3:
             q.shutdown(immediate := who % 2 == 0)
             model.shutdown(immediate)
+        elif step == "expire":
+            idle()
+            sleep(SPAN)
+            model.expire()
+            for what, snapper in snaps:
+                model.told.append((snapper, model.at_once(what, snapper)))
+            snaps.clear()
         elif step == "settle":
             idle()
             assert sorted(told, key=str) == sorted(model.told, key=str)
         model.settle()
-        assert list(q.queue) == model.items
+        assert (sorted(q.queue), sorted(model.items)) == (sorted(model.items), sorted(q.queue))
+        assert issubclass(model.cls, PriorityQueue) or list(q.queue) == model.items
         assert (q.qsize(), q.full(), q.empty()) == (len(model.items), model.full(), not model.items)
-        assert (q.unfinished_tasks, q.is_shutdown) == (model.unfinished, model.closed)
+        assert q.is_shutdown == model.closed
+        assert not isinstance(q, Queue) or q.unfinished_tasks == model.unfinished
     idle()
     assert sorted(told, key=str) == sorted(model.told, key=str)
     assert [task.state for who, task in tasks.items() if not task.dead] == ["parked"] * len(model.line)
     for _, who in model.line:
         tasks[who].kill()
+    killall(snappers)
     assert not q._getters
     assert not q._putters
+    assert not q._joiners
 
 
-PROGRAMS = given(st.sampled_from([Queue, Hooked]), st.integers(0, 3), STEPS)
+def check(cls: type[SimpleQueue[Any]], maxsize: int, steps: list[tuple[str, int]]) -> None:
+    run(act, cls(maxsize), Model(cls, maxsize), steps, clock=JumpingClock())
 
 
-def check(cls: type[Queue[int]], maxsize: int, steps: list[tuple[str, int]]) -> None:
-    run(act, cls(maxsize), Model(maxsize), steps)
+CLASSES = [SimpleQueue, HookedSimple, Queue, HookedQueue, LifoQueue, HookedLifo, PriorityQueue, HookedPriority]
 
 
-QUICK = settings(max_examples=80, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-LONG = settings(max_examples=3000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def program(cls: type[SimpleQueue[Any]]) -> Any:
+    return given(st.just(cls), st.integers(0, 3), steps(COUNTING if issubclass(cls, Queue) else SIMPLE))
 
-test_a_queue_does_what_its_model_does = QUICK(PROGRAMS(check))
-test_a_queue_does_what_its_model_does_for_long = pytest.mark.soak(pytest.mark.timeout(600)(LONG(PROGRAMS(check))))
+
+QUICK = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+LONG = settings(max_examples=6000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_a_queue_does_what_its_model_does(cls: type[SimpleQueue[Any]]) -> None:
+    QUICK(program(cls)(check))()
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("cls", CLASSES)
+def test_a_queue_does_what_its_model_does_for_long(cls: type[SimpleQueue[Any]]) -> None:
+    LONG(program(cls)(check))()

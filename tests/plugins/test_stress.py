@@ -18,7 +18,7 @@ import pytest
 
 from coop_plugins.event import AsyncResult, Event
 from coop_plugins.lock import BoundedSemaphore, Semaphore
-from coop_plugins.queue import Empty, Full, Queue, ShutDown
+from coop_plugins.queue import Empty, Full, LifoQueue, Queue, ShutDown
 from coopcore import Task, TaskExit, Timeout, current_task, idle, joinall, run, sleep, spawn
 
 Workload = Callable[[random.Random], None]
@@ -58,7 +58,7 @@ def end(tasks: list[Task[Any]]) -> None:
 
 
 def queue_workload(rng: random.Random) -> None:
-    q: Queue[Any] = rng.choice([Queue, Hooked])(rng.choice([0, 1, 1, 2, 3]))
+    q: Queue[Any] = rng.choice([Queue, Hooked, LifoQueue])(rng.choice([0, 1, 1, 2, 3]))
     accepted: list[Any] = []
     gotten: list[Any] = []
     seen: list[Any] = []

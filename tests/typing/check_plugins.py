@@ -8,7 +8,7 @@ from coop_plugins.event import AsyncResult, Event
 from coop_plugins.local import local
 from coop_plugins.lock import BoundedSemaphore, Semaphore
 from coop_plugins.pool import Group, Pool
-from coop_plugins.queue import Empty, Full, Queue
+from coop_plugins.queue import Channel, Empty, Full, LifoQueue, PriorityQueue, Queue, SimpleQueue
 from coopcore import Task, iwait, spawn
 from coopcore.protocols import Waitable
 
@@ -38,6 +38,21 @@ def queues() -> None:
     assert_type(queue.qsize(), int)
     errors: list[type[Exception]] = [Empty, Full]
     assert errors
+
+
+def other_queues() -> None:
+    for queue in (LifoQueue[int](2), PriorityQueue[int](2), SimpleQueue[int](2), Queue[int](2)):
+        queue.put(1, timeout=1)
+        assert_type(queue.get(timeout=1), int)
+        assert_type(queue.peek_nowait(), int)
+    assert_type(Queue[int]().copy(), Queue[int])
+    assert_type(Queue[int]().join(timeout=1), bool)
+    channel: Channel[str] = Channel()
+    channel.put("item", timeout=1)
+    assert_type(channel.get(timeout=1), str)
+    assert_type(channel.balance, int)
+    for item in channel:
+        assert_type(item, str)
 
 
 def locks() -> None:
