@@ -32,7 +32,7 @@ Invariants
 8. An exception that a signal handler raises in the middle of a park or a yield loses no task: whoever was popped and not reached gets a new entry.
    (In the few lines of a worker between two tasks it can; Python's own Ctrl-C, and handlers wrapped in `_interrupt.deferring`, never raise there.)
 9. What is thrown into a shielded wait, kills and timeouts, ends it not: it is raised by the first park after it. What ends any wait does: an error of the hub,
-   such as `Deadlock`, KeyboardInterrupt, SystemExit.
+   such as `Deadlock`, KeyboardInterrupt, SystemExit; and the end of the hub does.
 """
 
 from __future__ import annotations
@@ -171,6 +171,14 @@ def park_shielded(task: Task[Any], reason: object) -> Any:
     finally:
         if pending is not None:
             task._pending = pending + (task._pending or [])
+
+
+def break_shield(task: Task[Any], error: BaseException) -> None:
+    """Raise ``error`` in a task even if its wait is shielded: the hub is being closed, and nobody may be left who could end that wait."""
+    if getattr(task._reason, "wait_is_shielded", False):
+        task._reason = None
+        task._outcome = Thrown(error)
+        task._hub._append(task)
 
 
 def yield_now() -> None:

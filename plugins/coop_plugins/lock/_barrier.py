@@ -140,25 +140,32 @@ class Barrier:
 
     def _pass(self, generation: _Generation) -> None:
         """The last has come."""
-        if self._action is not None:
+        if self._action is None:
+            self._end(generation)
+            return
+        self._actor = current_task()
+        try:
             self._act(generation, self._action)
-            if generation.state == BROKEN:
-                raise BrokenBarrierError(f"{self!r} was broken or reset while its action ran")
-        self._generation = _Generation(self)
-        generation.end(PASSED)
+            self._end(generation)
+        finally:
+            self._actor = None
+            self._door.unpark_all()
 
     def _act(self, generation: _Generation, action: Callable[[], object]) -> None:
         generation.state = ACTING
-        self._actor = current_task()
         try:
             action()
         except BaseException:
             if generation.state == ACTING:
                 self._break()
             raise
-        finally:
-            self._actor = None
-            self._door.unpark_all()
+        if generation.state == BROKEN:
+            raise BrokenBarrierError(f"{self!r} was broken or reset while its action ran")
+
+    def _end(self, generation: _Generation) -> None:
+        self._generation = _Generation(self)
+        self._generation.thread = generation.thread
+        generation.end(PASSED)
 
     def _wait_at_the_door(self, timeout: float | None) -> None:
         if self._generation.thread != get_ident():

@@ -10,7 +10,7 @@ lock in its turn, and returns True. So no notification is ever lost on a task th
 the waiters, and then must have the lock too before what was raised may come out, as the block that it stands in releases it: it goes to the end of
 the lock's line, shielded in the same way. The first error comes out with the lock held; later ones at the parks after it.
 
-What ends even that wait is what no waiting could cure (`Deadlock`, a closed hub) and what must get through (KeyboardInterrupt, SystemExit): it comes out
+What ends even that wait is what no waiting could cure (`Deadlock`, a hub that is closed) and what must get through (KeyboardInterrupt, SystemExit): it comes out
 *without* the lock, and ``with condition:`` then releases nothing.
 
 A lock of another kind is only acquired and released: a notified waiter is woken, and acquires it by itself. What is raised there meanwhile is kept for the parks after.
@@ -101,27 +101,26 @@ class Condition:
             return self._wait_beside(turn, state, timeout)
         if type(state) is tuple:
             turn.count = state[0]
-        woken = False
         try:
-            woken = park_task(task, turn, timeout)
-        finally:
-            notified = turn.wait_is_shielded
-            if not turn.granted:
-                self._return(turn)
-        return bool(woken) or notified
+            park_task(task, turn, timeout)
+        except BaseException:
+            self._return(turn, not turn.wait_is_shielded)
+            raise
+        notified = turn.wait_is_shielded
+        self._return(turn)
+        return notified
 
-    def _return(self, turn: Turn) -> None:
-        """Wait for the lock, in its line, whatever is thrown in."""
+    def _return(self, turn: Turn, wait: bool = True) -> None:
+        """Leave only with the lock, whatever is thrown in. Without ``wait``, or where waiting was in vain, leave its line instead."""
         if not turn.wait_is_shielded:
             self._leave(turn)
             self._lock._line_up(turn)
         try:
-            while not turn.granted:
+            while wait and not turn.granted:
                 park_shielded(turn.task, turn)
-        except BaseException:
+        finally:
             if not turn.granted:
                 self._lock._leave(turn)
-            raise
 
     def _wait_beside(self, turn: Turn, state: Any, timeout: float | None) -> bool:
         """The wait of one whose lock is of another kind."""
@@ -211,7 +210,7 @@ class Condition:
         return self._lock.__enter__()  # type: ignore[no-any-return]  # whatever the lock returns; ours True
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        if error is not None and self._is_ours and isinstance(error, (CoopError, KeyboardInterrupt, SystemExit)) and not self._lock._is_held_by_caller():
+        if error is not None and self._is_ours and not self._lock._is_held_by_caller():
             return  # it came out of a wait without the lock
         self._lock.__exit__(kind, error, tb)
 
