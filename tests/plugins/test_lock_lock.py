@@ -297,7 +297,7 @@ def test_errors_of_threading_have_the_same_types() -> None:
             raised = []
             for make in (ours, theirs):
                 lock: Any = make()
-                with pytest.raises(Exception) as caught:  # noqa: B017, PT011 - which one is what is compared
+                with pytest.raises(Exception) as caught:
                     lock.acquire(*arguments)
                 raised.append(caught.type)
             assert raised[0] is raised[1], arguments
@@ -505,7 +505,8 @@ def test_threadings_condition_takes_an_rlock() -> None:
         assert lock._recursion_count() == 2
     assert not lock.locked()
     plain = Lock()
-    with threading.Condition(plain) as got:
+    condition = threading.Condition(plain)
+    with condition as got:
         assert got is True
         plain._acquire_restore(plain._release_save())
         assert plain._is_owned()

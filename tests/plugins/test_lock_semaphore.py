@@ -1,4 +1,4 @@
-"""Semaphore, BoundedSemaphore and DummySemaphore: the invariants of ``coop_plugins.lock._semaphore`` by name, and what users of threading and gevent know of them."""
+"""The semaphores: the invariants of ``coop_plugins.lock._semaphore`` by name, and what users of threading and gevent know of them."""
 
 from __future__ import annotations
 
@@ -422,8 +422,8 @@ def test_locked_ready_and_counter() -> None:
 def test_invariant_8_the_value_says_whether_somebody_is_in_line() -> None:
     semaphore = Semaphore(0)
     assert (semaphore._value, semaphore.counter, semaphore.locked(), semaphore.ready()) == (0, 0, True, False)
-    for wait in (semaphore.acquire, semaphore.wait):
-        task = spawn(wait)
+    for call in (semaphore.acquire, semaphore.wait):
+        task = spawn(call)
         idle()
         assert (semaphore._value, semaphore.counter, semaphore.locked(), semaphore.ready()) == (-1, 0, True, False)
         assert "value=0" in repr(semaphore)

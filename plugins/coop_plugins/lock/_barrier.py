@@ -3,8 +3,8 @@
 Theory
 ======
 Those who meet are a `_Generation`: it fills, then perhaps its last party runs the action, and it ends: passed, or broken. Its state is all that its
-parties look at when they go on, and it never changes again once it has ended; the barrier has a new one by then. So whoever is slow to leave cannot be mixed up with those
-who come for the next meeting, and nobody has to wait for the others to leave.
+parties look at when they go on, and it never changes again once it has ended; the barrier has a new one by then. So whoever is slow to leave cannot be
+mixed up with those who come for the next meeting, and nobody has to wait for the others to leave.
 
     FILLING --the last comes--> ACTING --the action returns--> PASSED
         |                         |
@@ -94,8 +94,8 @@ class Barrier:
     def wait(self, timeout: float | None = None) -> int:
         """Wait until all parties have come. Returns in which place this one came, from 0.
 
-        Raises `BrokenBarrierError` if the barrier is broken, or is broken or reset meanwhile; or after ``timeout`` seconds, which breaks it. An action that raises
-        breaks it as well; its error comes out of the last party's call.
+        Raises `BrokenBarrierError` if the barrier is broken, or is broken or reset meanwhile; or after ``timeout`` seconds, which breaks it. An action
+        that raises breaks it as well; its error comes out of the last party's call.
         """
         if timeout is None:
             timeout = self._timeout
@@ -130,7 +130,9 @@ class Barrier:
             self._leave(generation, task)
             raise BrokenBarrierError(f"the others did not come to {self!r} within {timeout} seconds; with that it is broken for all, until reset()")
         if generation.state == BROKEN:
-            raise BrokenBarrierError(f"{self!r} was broken or reset meanwhile: another party was timed out or killed, the action raised, or abort() or reset() was called")
+            raise BrokenBarrierError(
+                f"{self!r} was broken or reset meanwhile: another party was timed out or killed, the action raised, or abort() or reset() was called"
+            )
 
     def _leave(self, generation: _Generation, task: Task[Any]) -> None:
         if generation.state in (FILLING, ACTING):

@@ -2,22 +2,24 @@
 
 Theory
 ======
-``wait`` gives the lock back, waits for a notification, and returns with the lock. Under `Lock` and `RLock`, ``notify`` moves the first who waits straight into the
-line of the lock, which the caller holds: no herd wakes to find the lock taken, and a waiter parks once for both. `Turn` is a waiter in either line.
+``wait`` gives the lock back, waits for a notification, and returns with the lock. Under `Lock` and `RLock`, ``notify`` moves the first who waits
+straight into the line of the lock, which the caller holds: no herd wakes to find the lock taken, and a waiter parks once for both. `Turn` is a waiter in
+either line.
 
 A waiter that is notified has won: from then on kills and timeouts stay pending until its next park (`coopcore.lowlevel.park_shielded`), it takes the
 lock in its turn, and returns True. So no notification is ever lost on a task that is being killed. One that is killed or times out before that leaves
 the waiters, and then must have the lock too before what was raised may come out, as the block that it stands in releases it: it goes to the end of
 the lock's line, shielded in the same way. The first error comes out with the lock held; later ones at the parks after it.
 
-What ends even that wait is what no waiting could cure (`Deadlock`, a hub that is closed) and what must get through (KeyboardInterrupt, SystemExit): it comes out
-*without* the lock, and ``with condition:`` then releases nothing.
+What ends even that wait is what no waiting could cure (`Deadlock`, the end of the hub) and what must get through (KeyboardInterrupt, SystemExit). It
+comes out *without* the lock, and ``with condition:`` then releases nothing.
 
-A lock of another kind is only acquired and released: a notified waiter is woken, and acquires it by itself. What is raised there meanwhile is kept for the parks after.
+A lock of another kind is only acquired and released: a notified waiter is woken, and acquires it by itself. What is raised there meanwhile is kept for
+the parks after.
 
 Invariants
 ==========
-1. When `wait` returns or raises, the current task holds the lock again as often as before; only an error of the hub, KeyboardInterrupt or SystemExit may come without.
+1. When `wait` returns or raises, the current task holds the lock again, as often as before; only what ends any wait may come out without.
 2. A notification goes to one who waits, in the order in which they began to; who was killed or timed out before is passed over.
 3. A notified waiter returns True, though it be killed or timed out before it has the lock; what was thrown is raised by its next park.
 4. A wait that ended without a notification has left the waiters.
@@ -182,7 +184,7 @@ class Condition:
     # -- notifying ------------------------------------------------------------------------------------------------------
 
     def notify(self, n: int = 1) -> None:
-        """Let the first ``n`` of those who wait return, once they have the lock; fewer if fewer wait. Never blocks. Raises RuntimeError if the lock is not held."""
+        """Let the first ``n`` of those who wait return, once they have the lock. Never blocks. Raises RuntimeError if the lock is not held."""
         if not self._is_owned():
             raise RuntimeError("cannot notify on un-acquired lock: enter `with condition:` first, else what was changed could be missed by one about to wait")
         waiters = self._waiters

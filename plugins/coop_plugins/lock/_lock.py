@@ -3,8 +3,8 @@
 Theory
 ======
 A lock is its holder: the task that acquired it, or None. To acquire a free one is to write oneself there; so a lock always knows its holder, which
-is what deadlock reports draw their cycles from, and it costs no more than a flag. What acquires where no task runs (on the hub, or while a module is imported, in a
-thread that has no hub) is noted as its greenlet.
+is what deadlock reports draw their cycles from, and it costs no more than a flag. Who acquires where no task runs (on the hub, or while a module is
+imported, in a thread that has no hub) is noted as its greenlet.
 
 A lock that is released goes to the head of its line (see `_line`). An `RLock` counts how often its holder has acquired it, and goes on when
 that is 0.
@@ -110,8 +110,8 @@ class _Held(Line):
 class Lock(_Held):
     """A lock that one task at a time can have. FIFO. Any task may release it.
 
-    Arguments and errors are those of ``threading.Lock``; a timeout may also be None, for none, or a `Timeout`. As a context manager it is acquired at the start of
-    the block and released at its end. `release` and ``acquire(blocking=False)`` also work in callbacks on the hub.
+    Arguments and errors are those of ``threading.Lock``; a timeout may also be None, for none, or a `Timeout`. As a context manager it is acquired at
+    the start of the block and released at its end. `release` and ``acquire(blocking=False)`` also work in callbacks on the hub.
     """
 
     __slots__ = ()
@@ -184,8 +184,8 @@ class Lock(_Held):
 class RLock(_Held):
     """A lock that its owner, a task, can acquire again: it is free when it was released as often. FIFO.
 
-    Arguments and errors are those of ``threading.RLock``; a timeout may also be None, for none, or a `Timeout`. As a context manager it is acquired at the start of
-    the block and released at its end.
+    Arguments and errors are those of ``threading.RLock``; a timeout may also be None, for none, or a `Timeout`. As a context manager it is acquired at
+    the start of the block and released at its end.
     """
 
     __slots__ = ("_count",)

@@ -209,7 +209,7 @@ class BoundedSemaphore(Semaphore):
 
 
 class DummySemaphore(Line):
-    """A semaphore that never runs out: nothing here waits or counts, and ``value`` is ignored. For code that takes a semaphore where there is nothing to limit."""
+    """A semaphore that never runs out: nothing here waits or counts, and ``value`` is ignored. For code that takes one where there is nothing to limit."""
 
     __slots__ = ()
     __module__ = "coop_plugins.lock"
