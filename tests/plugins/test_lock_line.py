@@ -81,8 +81,8 @@ def test_invariant_2_one_is_given_it_and_who_was_killed_is_passed_over(make: Cal
         lock, holder = taken(make)
         log: list[Any] = []
         tasks = takers(lock, "abc", log)
+        holder.kill(block=False)  # it runs, and lets go, before the first in line does
         tasks[0].kill(block=False)
-        holder.kill(block=False)
         assert lock.linkcount() == 3
         idle_now()
         assert log == ["b", "c"]

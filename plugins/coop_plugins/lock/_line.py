@@ -12,7 +12,8 @@ The line holds three kinds of entries:
 - a `Turn`: a task that returns from `Condition.wait` and must not do so without the lock. While it stands here, only the lock ends its wait: kills and timeouts
   stay pending until its next one. So it never leaves the line on its own, and is given the lock even in the moment in which it does not park.
 
-Finding who is next, and giving it to them, is `Line._hand_over` alone; entering the line is `Line._enter` alone.
+Who is next is found, and given it, in `Line._hand_over`; `Semaphore.release` does the same for a head that is a task, for speed. Lines are entered in
+`Line._enter`; `Semaphore.acquire` appends to its line itself where there is nothing to check.
 
 Invariants
 ==========
