@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import gc
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +14,7 @@ from seams.clock import JumpingClock
 
 from coop_plugins.lock import Barrier, BrokenBarrierError
 from coopcore import Deadlock, Task, Timeout, current_task, get_hub, run, sleep, spawn
-from coopcore.errors import WrongThreadError
+from coopcore.errors import ParkInHubError, WrongThreadError
 
 
 def in_a_hub(test: Callable[..., None]) -> Callable[..., None]:
@@ -324,8 +326,24 @@ def test_bad_input() -> None:
 
     def main() -> None:
         barrier = Barrier(2)
+        task = spawn(barrier.wait)
+        settle()
         with pytest.raises(TypeError, match="seconds"):
             barrier.wait("soon")  # type: ignore[arg-type]  # on purpose
+        refused: list[BaseException] = []
+
+        def on_hub() -> None:
+            try:
+                barrier.wait()
+            except ParkInHubError as error:
+                refused.append(error)
+
+        get_hub().call_soon(on_hub)
+        settle()
+        assert len(refused) == 1
+        assert (barrier.n_waiting, barrier.broken) == (1, False)
+        assert barrier.wait() == 1
+        task.join()
 
     run(main)
 
@@ -388,8 +406,23 @@ def test_a_deadlock_report_says_how_many_are_missing_and_who_acts() -> None:
         first, second = spawn(two.wait), spawn(two.wait)
         settle()
         assert "the end of the action" in first.waiting_on
-        assert [*two._door.wait_owners(), *first._reason.wait_owners()] == [second, second]  # type: ignore[union-attr]  # it waits
+        assert list(two.wait_owners()) == [second]  # type: ignore[union-attr]  # it waits
         second.join()
         first.join()
 
     run(report)
+
+
+@in_a_hub
+def test_a_barrier_is_freed_without_the_collector() -> None:
+    gc.disable()
+    try:
+        barrier = Barrier(2, lambda: sleep(0))
+        parties(barrier, "abc", [])[2].kill()
+        settle()
+        gone = weakref.ref(barrier)
+        del barrier
+        settle()
+        assert gone() is None
+    finally:
+        gc.enable()

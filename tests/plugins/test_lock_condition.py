@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import gc
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +15,7 @@ from seams.clock import JumpingClock
 from coop_plugins.lock import Condition, Lock, RLock, Semaphore
 from coopcore import Deadlock, Task, TaskExit, Timeout, current_task, get_hub, run, sleep, spawn
 from coopcore.errors import WrongThreadError
+from coopcore.lowlevel import throw_in
 
 
 class OtherLock:
@@ -227,6 +230,35 @@ def test_invariant_1_a_deadlock_comes_out_without_the_lock(make: Callable[[], An
         with pytest.raises(Deadlock, match="to return from a wait"):
             run(program)
     assert seen == [True]
+
+
+@pytest.mark.parametrize("notified", [True, False])
+@OURS
+@in_a_hub
+def test_invariant_1_ctrl_c_comes_out_without_the_lock_if_it_must(make: Callable[[], Any], notified: bool) -> None:
+    condition = Condition(make())
+    log: list[Any] = []
+
+    def wait() -> None:
+        try:
+            with condition:
+                condition.wait()
+        except KeyboardInterrupt as error:
+            log.append(str(error))
+
+    task = spawn(wait)
+    settle()
+    condition.acquire()
+    if notified:
+        condition.notify()
+    throw_in(task, KeyboardInterrupt("first"))
+    settle()
+    assert log == (["first"] if notified else [])
+    throw_in(task, KeyboardInterrupt("second"))
+    settle()
+    assert log == ["first" if notified else "second"]
+    assert (list(condition._lock.wait_owners()), condition._lock.linkcount(), len(condition._waiters)) == ([current_task()], 0, 0)
+    condition.release()
 
 
 @ALL
@@ -609,3 +641,24 @@ def test_the_end_of_the_hub_ends_a_wait_for_a_lock_that_nobody_will_release(make
     assert isinstance(log[0].value, TaskExit)
     assert capsys.readouterr().err == ""
     assert condition._lock.locked()
+
+
+@OURS
+@in_a_hub
+def test_a_condition_is_freed_without_the_collector(make: Callable[[], Any]) -> None:
+    gc.disable()
+    try:
+        condition = Condition(make())
+        tasks = waiters(condition, "abc", []) + waiters(condition, "d", [], 0.001)
+        tasks[1].kill()
+        with condition:
+            condition.notify()
+        tasks[3].join()
+        tasks[2].kill()
+        settle()
+        gone = weakref.ref(condition)
+        del condition, tasks
+        settle()
+        assert gone() is None
+    finally:
+        gc.enable()

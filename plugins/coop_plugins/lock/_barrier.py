@@ -24,13 +24,14 @@ Invariants
 from __future__ import annotations
 
 from _thread import get_ident
+from collections import deque
 from collections.abc import Callable
 from operator import index
 from threading import BrokenBarrierError
 from typing import Any
 
-from coopcore import Task
-from coopcore.lowlevel import ParkingLot, current_task, hide_frames, park_task, refuse_thread, unpark
+from coopcore import Task, Timeout
+from coopcore.lowlevel import check_seconds, current_task, hide_frames, park_task, refuse_thread, unpark
 
 hide_frames(__file__)
 
@@ -38,16 +39,15 @@ FILLING, ACTING, PASSED, BROKEN = range(4)
 
 
 class _Generation:
-    """Those who meet once; what they park on."""
+    """Those who meet once."""
 
-    __slots__ = ("arrived", "barrier", "state", "tasks", "thread")
+    __slots__ = ("arrived", "state", "tasks", "thread")
 
-    def __init__(self, barrier: Barrier) -> None:
-        self.barrier = barrier
+    def __init__(self, thread: int = 0) -> None:
         self.state = FILLING
         self.arrived = 0
         self.tasks: list[Task[Any]] = []
-        self.thread = 0
+        self.thread = thread  # of all who have come
 
     def end(self, state: int) -> None:
         """Let everybody go on. Only from their thread."""
@@ -55,13 +55,6 @@ class _Generation:
         for task in self.tasks:
             unpark(task)  # who was killed or timed out meanwhile finds the state as well
         self.tasks.clear()
-
-    def describe_wait(self) -> str:
-        return f"the end of the action of {self.barrier!r}" if self.state == ACTING else f"{self.barrier.parties - self.arrived} more at {self.barrier!r}"
-
-    def wait_owners(self) -> tuple[Task[Any], ...]:
-        actor = self.barrier._actor
-        return (actor,) if self.state == ACTING and actor is not None else ()
 
 
 class Barrier:
@@ -86,8 +79,8 @@ class Barrier:
         self._timeout = timeout
         self._broken = False
         self._actor: Task[Any] | None = None  # who runs the action now
-        self._door = ParkingLot(lambda: f"the end of the action of {self!r}", lambda: () if self._actor is None else (self._actor,))
-        self._generation = _Generation(self)
+        self._door: deque[Task[Any]] = deque()  # who came while the action ran
+        self._generation = _Generation()
 
     # -- meeting --------------------------------------------------------------------------------------------------------
 
@@ -99,8 +92,11 @@ class Barrier:
         """
         if timeout is None:
             timeout = self._timeout
+        if timeout is not None and not isinstance(timeout, Timeout):
+            check_seconds(timeout, "the timeout of a barrier")
+        task = current_task()
         while self._actor is not None:
-            self._wait_at_the_door(timeout)
+            self._wait_at_the_door(task, timeout)
         if self._broken:
             raise BrokenBarrierError(f"{self!r} was broken before: by a timeout, a kill, an action that raised, or abort(). reset() makes it new")
         generation = self._generation
@@ -111,18 +107,17 @@ class Barrier:
             refuse_thread(self, generation.thread)
         generation.arrived = place + 1
         if generation.arrived < self._parties:
-            self._wait_for_the_others(generation, timeout)
+            self._wait_for_the_others(generation, task, timeout)
         else:
-            self._pass(generation)
+            self._pass(generation, task)
         return place
 
-    def _wait_for_the_others(self, generation: _Generation, timeout: float | None) -> None:
-        task = current_task()
+    def _wait_for_the_others(self, generation: _Generation, task: Task[Any], timeout: float | None) -> None:
         generation.tasks.append(task)
         try:
-            woken = park_task(task, generation, timeout)
+            woken = park_task(task, self, timeout)
             while not woken and generation.state == ACTING:  # all have come: the time is over too late
-                woken = park_task(task, generation)
+                woken = park_task(task, self)
         except BaseException:
             self._leave(generation, task)
             raise
@@ -140,18 +135,19 @@ class Barrier:
         if generation.state == FILLING:
             self._break()
 
-    def _pass(self, generation: _Generation) -> None:
+    def _pass(self, generation: _Generation, task: Task[Any]) -> None:
         """The last has come."""
         if self._action is None:
             self._end(generation)
             return
-        self._actor = current_task()
+        self._actor = task
         try:
             self._act(generation, self._action)
             self._end(generation)
         finally:
             self._actor = None
-            self._door.unpark_all()
+            while self._door:
+                unpark(self._door.popleft())
 
     def _act(self, generation: _Generation, action: Callable[[], object]) -> None:
         generation.state = ACTING
@@ -165,14 +161,20 @@ class Barrier:
             raise BrokenBarrierError(f"{self!r} was broken or reset while its action ran")
 
     def _end(self, generation: _Generation) -> None:
-        self._generation = _Generation(self)
-        self._generation.thread = generation.thread
+        self._generation = _Generation(generation.thread)
         generation.end(PASSED)
 
-    def _wait_at_the_door(self, timeout: float | None) -> None:
+    def _wait_at_the_door(self, task: Task[Any], timeout: float | None) -> None:
         if self._generation.thread != get_ident():
             refuse_thread(self, self._generation.thread)
-        if not self._door.park(timeout):
+        self._door.append(task)
+        woken = False
+        try:
+            woken = park_task(task, self, timeout)
+        finally:
+            if not woken and task in self._door:
+                self._door.remove(task)
+        if not woken and self._actor is not None:
             self._break()
             raise BrokenBarrierError(f"the action of {self!r} did not end within {timeout} seconds; with that it is broken for all, until reset()")
 
@@ -190,8 +192,7 @@ class Barrier:
         self._broken = False
 
     def _break(self) -> None:
-        generation, self._generation = self._generation, _Generation(self)
-        self._generation.thread = generation.thread
+        generation, self._generation = self._generation, _Generation(self._generation.thread)
         self._broken = True
         generation.end(BROKEN)
 
@@ -216,6 +217,16 @@ class Barrier:
     def broken(self) -> bool:
         """True if it is broken: `wait` raises `BrokenBarrierError`."""
         return self._broken
+
+    def describe_wait(self) -> str:
+        """What a task that waits for it waits for, in a deadlock report."""
+        if self._actor is not None:
+            return f"the end of the action of {self!r}"
+        return f"{self._parties - self.n_waiting} more at {self!r}"
+
+    def wait_owners(self) -> tuple[Task[Any], ...]:
+        """The task that runs the action, for deadlock reports."""
+        return () if self._actor is None else (self._actor,)
 
     def __repr__(self) -> str:
         state = "broken" if self._broken else f"waiters={self.n_waiting}/{self._parties}"
