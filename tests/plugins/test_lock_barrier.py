@@ -13,7 +13,7 @@ import pytest
 from seams.clock import JumpingClock
 
 from coop_plugins.lock import Barrier, BrokenBarrierError
-from coopcore import Deadlock, Task, Timeout, current_task, get_hub, run, sleep, spawn
+from coopcore import Deadlock, Task, TaskExit, Timeout, current_task, get_hub, run, sleep, spawn
 from coopcore.errors import ParkInHubError, WrongThreadError
 
 
@@ -206,18 +206,20 @@ def test_invariant_5_an_action_that_raises_breaks_it() -> None:
 
 @in_a_hub
 def test_invariant_5_kills_and_timeouts_during_the_action() -> None:
-    barrier = Barrier(4, lambda: sleep(0.004))
     log: list[Any] = []
+    barrier = Barrier(4, lambda: (sleep(0.004), log.append(("acted", 0))))
     tasks = parties(barrier, "a", log) + parties(barrier, "b", log, 0.001) + parties(barrier, "c", log) + parties(barrier, "d", log)
     tasks[2].kill()
     for task in tasks:
         task.join()
-    assert sorted(log) == [("a", 0), ("b", 1), ("c", "TaskExit"), ("d", 3)]
+    assert log[:2] == [("c", "TaskExit"), ("acted", 0)]
+    assert sorted(log[2:]) == [("a", 0), ("b", 1), ("d", 3)]
     assert not barrier.broken
+    log.clear()
     tasks = parties(barrier, "efgh", log)
     tasks[3].kill()  # it runs the action
     settle()
-    assert sorted(log)[4:] == [("e", "BrokenBarrierError"), ("f", "BrokenBarrierError"), ("g", "BrokenBarrierError"), ("h", "TaskExit")]
+    assert sorted(log) == [("e", "BrokenBarrierError"), ("f", "BrokenBarrierError"), ("g", "BrokenBarrierError"), ("h", "TaskExit")]
     assert barrier.broken
 
 
@@ -238,6 +240,30 @@ def test_invariants_5_and_6_broken_during_the_action(call: str) -> None:
         assert barrier.wait() == 1
     tasks[2].join()
     assert log[2:] == [("c", 0 if call == "reset" else "BrokenBarrierError")]
+
+
+@in_a_hub
+def test_invariant_4_who_was_killed_during_the_action_is_not_woken_by_its_end() -> None:
+    barrier = Barrier(2, lambda: sleep(1))
+    log: list[Any] = []
+
+    def leave() -> None:
+        try:
+            barrier.wait()
+        except TaskExit:
+            sleep(10)
+            log.append("slept")
+
+    first = spawn(leave)
+    settle()
+    second = spawn(barrier.wait)
+    settle()
+    first.kill(block=False)
+    second.join()
+    sleep(5)
+    assert log == []
+    first.join()
+    assert log == ["slept"]
 
 
 @in_a_hub

@@ -200,7 +200,9 @@ def test_invariant_1_an_rlock_is_acquired_as_often_as_before() -> None:
         condition.notify_all()
         sleep(0.003)
     joined(tasks)
-    assert log == [2, 2, 2]
+    wait(0.001)  # nobody has it when the time is over
+    assert log == [2, 2, 2, 2]
+    assert not condition._lock.locked()  # type: ignore[attr-defined]  # the same
 
 
 @OURS
@@ -351,15 +353,54 @@ def test_invariant_3_a_notified_waiter_returns_though_its_time_is_over(make: Cal
 def test_invariant_3_the_lock_comes_in_the_moment_in_which_the_time_is_over(make: Callable[[], Any]) -> None:
     condition = Condition(make())
     log: list[Any] = []
-    (task,) = waiters(condition, "a", log, 0.001)
+    (task,) = waiters(condition, "a", log, 5)
     condition.acquire()
     condition.notify()
-    pass_time(0.002)
-    get_hub().call_soon(condition._lock._let_go)  # in the same pass of the hub
-    sleep(0)
+    task._fire()  # its timer, and then the lock, before it runs
+    condition.release()
     joined([task])
     assert log == [("a", True)]
     assert not condition._lock.locked()
+
+
+@OURS
+@in_a_hub
+def test_invariant_1_ctrl_c_in_the_moment_in_which_the_lock_comes(make: Callable[[], Any]) -> None:
+    condition = Condition(make())
+    log: list[Any] = []
+
+    def wait() -> None:
+        with condition:
+            try:
+                condition.wait()
+            except KeyboardInterrupt:
+                log.extend(condition._lock.wait_owners())
+
+    task = spawn(wait)
+    settle()
+    condition.acquire()
+    condition.notify()
+    throw_in(task, KeyboardInterrupt())
+    condition.release()
+    joined([task])
+    assert log == [task]
+    assert not condition._lock.locked()
+
+
+@OURS
+@in_a_hub
+def test_invariant_1_a_kill_between_the_end_of_its_time_and_its_turn_waits_for_the_lock(make: Callable[[], Any]) -> None:
+    condition = Condition(make())
+    log: list[Any] = []
+    (task,) = waiters(condition, "a", log, 5)
+    condition.acquire()
+    task._fire()
+    task.kill(block=False)
+    settle()
+    assert (log, task.state) == ([], "parked")
+    condition.release()
+    joined([task])
+    assert log == [("a", False)]
 
 
 @ALL

@@ -443,6 +443,13 @@ def test_invariant_8_the_value_says_whether_somebody_is_in_line() -> None:
     acquirers(semaphore, "abc", [])
     assert semaphore.release(2) == 0
     assert semaphore._value == 0
+    log: list[str] = []
+    acquirers(semaphore, "abc", log)
+    assert semaphore.release(2) == 0
+    assert semaphore._value == -1
+    assert semaphore.release() == 0
+    idle()
+    assert (log, semaphore._value) == (["a", "b", "c"], 0)
 
 
 @in_a_hub
