@@ -363,6 +363,46 @@ def test_invariant_3_the_lock_comes_in_the_moment_in_which_the_time_is_over(make
     assert not condition._lock.locked()
 
 
+class Nagging(OtherLock):
+    """Its acquire() raises at once, as that of a cancelled task may at every park, until somebody else has run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.acquire = self.nag  # type: ignore[method-assign]  # that is the point
+        self.nags = False
+        self.error = KeyError("again")
+
+    def nag(self, blocking: bool = True) -> bool:
+        if self.nags:
+            raise self.error
+        return self._lock.acquire(blocking)
+
+
+@in_a_hub
+def test_invariant_1_an_acquire_that_raises_again_and_again_lets_others_run() -> None:
+    condition = Condition(lock := Nagging())
+    log: list[Any] = []
+
+    def wait() -> None:
+        with condition:
+            log.append(condition.wait())
+        with pytest.raises(KeyError):
+            sleep(0)
+
+    task = spawn(wait)
+    settle()
+    with condition:
+        condition.notify()
+        lock.nags = True
+    settle()
+    waits = not task.dead
+    lock.nags = False
+    assert (log, waits) == ([], True)
+    joined([task])
+    assert log == [True]
+    assert not lock.locked()
+
+
 @OURS
 @in_a_hub
 def test_invariant_1_ctrl_c_in_the_moment_in_which_the_lock_comes(make: Callable[[], Any]) -> None:

@@ -38,7 +38,7 @@ from typing import Any, Protocol, TypeVar
 
 from coopcore import Timeout
 from coopcore.errors import CoopError
-from coopcore.lowlevel import Task, check_seconds, current_hub, current_task, hide_frames, park_shielded, park_task, refuse_thread, throw_in, unpark
+from coopcore.lowlevel import check_seconds, current_hub, current_task, hide_frames, park_shielded, park_task, refuse_thread, throw_in, unpark
 
 from ._line import Turn
 from ._lock import Lock, RLock
@@ -132,10 +132,11 @@ class Condition:
         finally:
             if not woken:
                 self._leave(turn)
-            self._acquire_insistently(turn.task, state)
+            self._acquire_insistently(turn, state)
         return bool(woken)
 
-    def _acquire_insistently(self, task: Task[Any], state: Any) -> None:
+    def _acquire_insistently(self, turn: Turn, state: Any) -> None:
+        turn.wait_is_shielded = True
         kept: list[BaseException] = []
         while True:
             try:
@@ -144,9 +145,12 @@ class Condition:
             except (CoopError, KeyboardInterrupt, SystemExit):
                 raise
             except BaseException as error:
-                kept.append(error)
+                if error not in kept:
+                    kept.append(error)
+            current_hub().call_soon(unpark, turn.task)  # others run before the next attempt, also if each one raises at once
+            park_shielded(turn.task, turn)
         for late in kept:
-            throw_in(task, late, late)
+            throw_in(turn.task, late, late)
 
     def wait_for(self, predicate: Callable[[], T], timeout: float | None = None) -> T:
         """`wait` until ``predicate()`` is true, for ``timeout`` seconds in all. Returns what it returned last."""

@@ -65,7 +65,8 @@ class Turn:
         return f"{self.condition._lock!r} to return from a wait" if self.wait_is_shielded else f"a notification of {self.condition!r}"
 
     def wait_owners(self) -> Iterable[Task[Any]]:
-        return self.condition._lock.wait_owners() if self.wait_is_shielded else ()
+        ask = getattr(self.condition._lock, "wait_owners", None)
+        return ask() if ask is not None and self.wait_is_shielded else ()
 
 
 class Line:
