@@ -13,8 +13,8 @@ the budget of switches is spent, or when a greenlet must be made.
                                         PARKED (no entry; ``_reason`` is set)         RUNNING --returns--> DONE
 
 ``task._reason`` is the state: it is not None exactly while the task is parked. Whoever sets it to None has won the task, and
-must, in the same breath, set ``_outcome`` and append the task to ``ready``. There are three such winners: `unpark`, `throw_in`
-and a timer. Python runs none of our code between those three statements, so exactly one wins.
+must, in the same breath, set ``_outcome`` and append the task to ``ready``. There are such winners: `unpark`, `throw_in` (and `break_shield`, when
+the hub closes) and a timer. Python runs none of our code between those three statements, so exactly one wins.
 
 What travels to the parked task is the ``_outcome``: the value given to `unpark`, False from a timer, or a `Thrown`. Nothing ever
 travels as a switch value, since such a value surfaces wherever the receiver happens to stand.
