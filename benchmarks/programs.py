@@ -89,11 +89,36 @@ def channel(lib: Library, count: int) -> None:
 
 
 def semaphore_free(lib: Library, count: int) -> None:
-    semaphore = lib.Semaphore(1)
-    acquire, release = semaphore.acquire, semaphore.release
+    _acquire_and_release(lib.Semaphore(1), count)
+
+
+def lock_free(lib: Library, count: int) -> None:
+    _acquire_and_release(lib.Lock(), count)
+
+
+def rlock_free(lib: Library, count: int) -> None:
+    _acquire_and_release(lib.RLock(), count)
+
+
+def _acquire_and_release(lock: Any, count: int) -> None:
+    acquire, release = lock.acquire, lock.release
     for _ in range(count):
         acquire()
         release()
+
+
+def semaphore_with(lib: Library, count: int) -> None:
+    _with(lib.Semaphore(1), count)
+
+
+def lock_with(lib: Library, count: int) -> None:
+    _with(lib.Lock(), count)
+
+
+def _with(lock: Any, count: int) -> None:
+    for _ in range(count):
+        with lock:
+            pass
 
 
 def semaphore_hand_over(lib: Library, count: int) -> None:
@@ -106,6 +131,19 @@ def semaphore_hand_over(lib: Library, count: int) -> None:
             semaphore.release()
 
     lib.joinall([lib.spawn(body) for _ in range(2)])
+
+
+def semaphore_ping_pong(lib: Library, count: int) -> None:
+    ping, pong = lib.Semaphore(0), lib.Semaphore(0)
+
+    def body(mine: Any, other: Any) -> None:
+        for _ in range(count // 2):
+            mine.acquire()
+            other.release()
+
+    tasks = [lib.spawn(body, ping, pong), lib.spawn(body, pong, ping)]
+    ping.release()
+    lib.joinall(tasks)
 
 
 def event_ping_pong(lib: Library, count: int) -> None:
@@ -172,8 +210,13 @@ PROGRAMS: dict[str, tuple[Program, int, float | None]] = {
     "Queue(3), never blocking": (bounded_queue_free, 200_000, None),
     "SimpleQueue, never blocking": (simple_queue_free, 200_000, None),
     "Channel hand-off": (channel, 20_000, 5.0),
-    "Semaphore, free": (semaphore_free, 200_000, None),
-    "Semaphore, handed over": (semaphore_hand_over, 60_000, None),
+    "Semaphore, free": (semaphore_free, 200_000, 1.3),
+    "Semaphore, free, with block": (semaphore_with, 200_000, None),
+    "Lock, free": (lock_free, 200_000, 1.3),
+    "Lock, free, with block": (lock_with, 200_000, None),
+    "RLock, free": (rlock_free, 200_000, None),
+    "Semaphore, handed over": (semaphore_hand_over, 60_000, 2.5),
+    "Semaphore, ping-pong": (semaphore_ping_pong, 60_000, 2.5),
     "Event, ping-pong": (event_ping_pong, 60_000, None),
     "AsyncResult, handed over": (result_hand_over, 40_000, None),
     "100,000 timers that fire": (timers, 100_000, 1.3),

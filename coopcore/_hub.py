@@ -51,7 +51,7 @@ from greenlet import GreenletExit, getcurrent, greenlet
 from . import _report
 from ._clock import RealClock
 from ._inbox import Inbox
-from ._state import IDLE, NANOSECONDS, SCHEDULED, STARTED, current_task, park_task, raise_wrong_thread, throw_in, unpark, yield_now
+from ._state import IDLE, NANOSECONDS, SCHEDULED, STARTED, break_shield, current_task, park_task, raise_wrong_thread, throw_in, unpark, yield_now
 from ._task import Failure, Task, TaskRecord, Worker, work
 from ._timeout import LONG, Timeout, check_seconds
 from ._timers import BucketTimers
@@ -915,8 +915,9 @@ class Hub:
             try:
                 if first is None:
                     yield_now()  # the links of those that ended
-                else:
-                    first._await_end(min(left / NANOSECONDS, 0.1))
+                elif not first._await_end(min(left / NANOSECONDS, 0.1)):
+                    for task in self.tasks():
+                        break_shield(task, TaskExit("the hub is being closed"))
             except Deadlock:
                 break
             except BaseException as error:

@@ -13,9 +13,9 @@ the budget of switches is spent, or when a greenlet must be made.
                                         PARKED (no entry; ``_reason`` is set)         RUNNING --returns--> DONE
 
 ``task._reason`` is the state: it is not None exactly while the task is parked. Whoever sets it to None has won the task, and
-must, in the same breath, set ``_outcome`` and append the task to ``ready``. There are three such winners: `unpark`, `throw_in`
-and a timer. Between the question and the answer they call nothing, and it is only at calls and jumps back that Python lets a signal handler (or another
-thread) in, so exactly one wins.
+must, in the same breath, set ``_outcome`` and append the task to ``ready``. There are such winners: `unpark`, `throw_in` (and `break_shield`, when
+the hub closes) and a timer. Between the question and the answer they call nothing, and it is only at calls and jumps back that Python lets a signal handler
+(or another thread) in, so exactly one wins.
 
 What travels to the parked task is the ``_outcome``: the value given to `unpark`, False from a timer, or a `Thrown`. Nothing ever
 travels as a switch value, since such a value surfaces wherever the receiver happens to stand.
@@ -32,6 +32,8 @@ Invariants
 7. A task that spends its budget and 1 ms lets the hub look at timers and descriptors before another task runs.
 8. An exception that a signal handler raises in the middle of a park or a yield loses no task: whoever was popped and not reached gets a new entry.
    (In the few lines of a worker between two tasks it can; Python's own Ctrl-C, and handlers wrapped in `_interrupt.deferring`, never raise there.)
+9. What is thrown into a shielded wait, kills and timeouts, ends it not: it is raised by the first park after it. What ends any wait does: an error of the hub,
+   such as `Deadlock`, KeyboardInterrupt, SystemExit; and the end of the hub does.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from greenlet import getcurrent
 
-from .errors import ParkInHubError, WrongThreadError
+from .errors import CoopError, ParkInHubError, WrongThreadError
 
 if TYPE_CHECKING:
     from ._hub import Hub
@@ -78,6 +80,9 @@ class _Reason:
 
 SLEEP = _Reason("the end of its sleep")
 IDLE = _Reason("a moment when nothing else is ready")
+
+# What also ends a wait that is shielded: nobody could wait on after it, or it comes from outside of the program.
+_ENDS_ANY_WAIT = (CoopError, KeyboardInterrupt, SystemExit)
 
 _adopt: Callable[[], Task[Any]]
 
@@ -154,6 +159,28 @@ def park_task(task: Task[Any], reason: object, timeout: float | None = None) -> 
     return outcome
 
 
+def park_shielded(task: Task[Any], reason: object) -> Any:
+    """`park_task` of a wait that must not end without what it is for, such as that for the lock at the end of ``Condition.wait``.
+
+    ``reason.wait_is_shielded`` must be True. What is thrown into the task now, and what was before, is raised by its next park. Raises only errors of the hub,
+    KeyboardInterrupt and SystemExit.
+    """
+    pending, task._pending = task._pending, None
+    try:
+        return park_task(task, reason)
+    finally:
+        if pending is not None:
+            task._pending = pending + (task._pending or [])
+
+
+def break_shield(task: Task[Any], error: BaseException) -> None:
+    """Raise ``error`` in a task even if its wait is shielded: the hub is being closed, and nobody may be left who could end that wait."""
+    if getattr(task._reason, "wait_is_shielded", False):
+        task._reason = None
+        task._outcome = Thrown(error)
+        task._hub._append(task)
+
+
 def yield_now() -> None:
     """Let the other ready tasks run once. Goes to the end of ``ready``. Raises what was thrown in meanwhile."""
     try:
@@ -214,12 +241,12 @@ def throw_in(task: Task[Any], error: BaseException, source: object = None) -> No
         return
     if phase != STARTED:
         task._never_start(error)
-    elif task._reason is not None:
+    elif task._reason is None or (getattr(task._reason, "wait_is_shielded", False) and not isinstance(error, _ENDS_ANY_WAIT)):
+        add_pending(task, error, source)
+    else:
         task._reason = None
         task._outcome = Thrown(error, source)
         hub._append(task)
-    else:
-        add_pending(task, error, source)
 
 
 def add_pending(task: Task[Any], error: BaseException, source: object = None) -> None:

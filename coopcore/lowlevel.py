@@ -7,7 +7,7 @@ from ._hub import Hub, Promise
 from ._interrupt import deferring
 from ._lot import ParkingLot
 from ._report import stack_of, stands_at
-from ._state import current_task, on_hub, park, park_task, refuse_thread, running_task, throw_in, unpark, yield_now
+from ._state import current_task, on_hub, park, park_shielded, park_task, refuse_thread, running_task, throw_in, unpark, yield_now
 from ._task import Failure, Task, TaskRecord, hide_frames
 from ._timeout import check_seconds
 from ._wait import spawn_linked
@@ -96,6 +96,7 @@ __all__ = [
     "notify_closing",
     "on_hub",
     "park",
+    "park_shielded",
     "park_task",
     "plugins",
     "promise",

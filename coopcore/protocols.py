@@ -227,7 +227,10 @@ class Waitable(Protocol):
 
 
 class Reason(Protocol):
-    """What a park waits for: any object. These two methods, if it has them, make the reports readable."""
+    """What a park waits for: any object. These two methods, if it has them, make the reports readable.
+
+    An attribute ``wait_is_shielded``, if it is there and true, keeps kills and timeouts until after the wait: see `lowlevel.park_shielded`.
+    """
 
     def describe_wait(self) -> str:
         """In a few words, for "waits for ...": ``Queue.get of <coop_plugins.queue.Queue at 0x7f.. items=0>``."""

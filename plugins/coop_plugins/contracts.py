@@ -65,9 +65,14 @@ class LockLike(Protocol):
 
 
 class LockContract:
-    """A lock or a semaphore. ``make`` returns a new one that ``permits`` tasks can have at once."""
+    """A lock or a semaphore. ``make`` returns a new one that ``permits`` tasks can have at once.
+
+    For one that whoever has it can acquire again, and nobody else release, set ``reentrant``: then everything that is to find it taken is tried by
+    another task, and whoever got it lets go by itself.
+    """
 
     permits = 1
+    reentrant = False
 
     def make(self) -> LockLike:
         raise NotImplementedError("a contract is subclassed, with a make() that returns a new lock")
@@ -83,15 +88,33 @@ class LockContract:
         def wait(number: int) -> None:
             if lock.acquire(timeout=_LIMIT):
                 log.append(number)
+                if self.reentrant:
+                    try:
+                        coopcore.sleep(_LIMIT)
+                    finally:
+                        lock.release()
 
         tasks = [coopcore.spawn(wait, number) for number in range(count)]
         _settle()
         return tasks
 
+    def _by_another(self, lock: LockLike, try_it: Callable[[], T]) -> T:
+        """Call it in a task that has not got the lock, whoever has."""
+        return coopcore.spawn(try_it).get() if self.reentrant else try_it()
+
+    def _pass_on(self, lock: LockLike, holder: Task[None]) -> None:
+        """Have a waiter that got it let go."""
+        if self.reentrant:
+            holder.kill()
+        else:
+            lock.release()
+        _settle()
+
     def test_so_many_and_no_more(self) -> None:
         def main(lock: LockLike) -> None:
             self._taken(lock)
-            assert lock.acquire(blocking=False) is False, f"it was acquired more than {self.permits} times"
+            got = self._by_another(lock, lambda: lock.acquire(blocking=False))
+            assert got is False, f"it was acquired more than {self.permits} times"
             lock.release()
             assert lock.acquire(blocking=False) is True, "it was released, and could not be acquired"
 
@@ -113,7 +136,8 @@ class LockContract:
         def main(lock: LockLike) -> None:
             self._taken(lock)
             for timeout in (_SHORT, 0):
-                assert lock.acquire(timeout=timeout) is False, f"it is taken, and acquire(timeout={timeout}) did not return False"
+                got = self._by_another(lock, lambda timeout=timeout: lock.acquire(timeout=timeout))  # type: ignore[misc]  # bound early
+                assert got is False, f"it is taken, and acquire(timeout={timeout}) did not return False"
             lock.release()
             assert lock.acquire(timeout=_LIMIT) is True, "a wait timed out, and then a permit was gone"
 
@@ -123,10 +147,11 @@ class LockContract:
         def main(lock: LockLike) -> None:
             self._taken(lock)
             log: list[int] = []
-            self._waiters(lock, 5, log)
-            for _ in range(5):
-                lock.release()
+            tasks = self._waiters(lock, 5, log)
+            lock.release()
             _settle()
+            for task in tasks:
+                self._pass_on(lock, task)
             assert log == [0, 1, 2, 3, 4], f"five tasks waited in order, and had it in the order {log}"
 
         self._run(main)
@@ -147,11 +172,12 @@ class LockContract:
         def main(lock: LockLike) -> None:
             self._taken(lock)
             log: list[int] = []
-            self._waiters(lock, 1, log)
+            tasks = self._waiters(lock, 1, log)
             lock.release()
             assert lock.acquire(blocking=False) is False, "it was released to a task that waits, and another took it before that task ran"
             _settle()
             assert log == [0], "a task waited, it was released, and the task did not get it"
+            coopcore.killall(tasks)
 
         self._run(main)
 
@@ -164,15 +190,19 @@ class LockContract:
             lock.release()
             _settle()
             assert log == [1], "the first waiter was killed, it was released, and the second did not get it"
+            coopcore.killall(tasks)
 
         self._run(main)
 
     def test_an_enclosing_timeout_passes(self) -> None:
-        def main(lock: LockLike) -> None:
-            self._taken(lock)
+        def acquire(lock: LockLike) -> None:
             with _raises(coopcore.Timeout, "an enclosing Timeout fired during acquire()") as caught, coopcore.Timeout(_SHORT) as outer:
                 lock.acquire()
             assert caught == [outer], "another Timeout came out than the one that was set"
+
+        def main(lock: LockLike) -> None:
+            self._taken(lock)
+            self._by_another(lock, lambda: acquire(lock))
             lock.release()
             assert lock.acquire(timeout=_LIMIT) is True, "a Timeout ended a wait, and then a permit was gone"
 
@@ -188,7 +218,7 @@ class LockContract:
 
     def test_a_deadlock_is_reported(self) -> None:
         def main(lock: LockLike) -> None:
-            self._taken(lock)
+            self._by_another(lock, lambda: self._taken(lock))
             with _raises(Deadlock, "nobody can release it") as caught:
                 lock.acquire()
             assert type(lock).__name__ in str(caught[0]), f"the report does not name what is waited for: {caught[0]}"
@@ -220,7 +250,8 @@ class LockContract:
         assert len(ended) == len(tasks), "tasks that use it with timeouts and are killed did not end: a permit was lost"
         assert most <= self.permits, f"{most} tasks had it at once"
         self._taken(lock)
-        assert lock.acquire(blocking=False) is False, "after random kills and timeouts there are more permits than before"
+        got = self._by_another(lock, lambda: lock.acquire(blocking=False))
+        assert got is False, "after random kills and timeouts there are more permits than before"
 
 
 class EventLike(Protocol):

@@ -134,12 +134,12 @@ def test_a_deadlock_reaches_the_root_if_the_main_task_cannot_take_it() -> None:
 
 
 def test_deadlock_names_two_locks_their_owners_and_the_cycle() -> None:
-    from coop_plugins.lock import Semaphore
+    from coop_plugins.lock import Lock
 
     def main() -> None:
-        a, b = Semaphore(1), Semaphore(1)
+        a, b = Lock(), Lock()
 
-        def take(first: Semaphore, second: Semaphore) -> None:
+        def take(first: Lock, second: Lock) -> None:
             with first:
                 sleep(0)
                 with second:

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 import coopcore
-from coopcore import TaskExit, Timeout, current_task, run, sleep, spawn
+from coopcore import Deadlock, Task, TaskExit, Timeout, current_task, run, sleep, spawn, spawn_later
 from coopcore.errors import ParkInHubError, WrongThreadError
-from coopcore.lowlevel import ParkingLot, current_hub, on_hub, park, throw_in, unpark, yield_now
+from coopcore.lowlevel import ParkingLot, current_hub, on_hub, park, park_shielded, throw_in, unpark, yield_now
 
 
 def entries(task: coopcore.Task[Any]) -> int:
@@ -371,3 +371,78 @@ def test_invariant_8_an_exception_out_of_a_signal_handler_loses_no_task() -> Non
     """)
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (result.stdout, result.stderr) == (f"{[4000] * 4 + [200] * 4} True\n", "")
+
+
+class Shielded:
+    """A reason whose wait is not to end otherwise."""
+
+    wait_is_shielded = True
+
+
+def test_invariant_9_what_is_thrown_into_a_shielded_wait_is_raised_by_the_first_park_after() -> None:
+    log: list[object] = []
+
+    def wait() -> None:
+        me = current_task()
+        throw_in(me, KeyError("before"))
+        for park_ in (lambda: park_shielded(me, Shielded()), lambda: sleep(0), lambda: sleep(0), lambda: sleep(0)):
+            try:
+                log.append(park_())
+            except Exception as error:
+                log.append(type(error))
+
+    def main() -> None:
+        task = spawn(wait)
+        sleep(0)
+        throw_in(task, ValueError("meanwhile"))
+        sleep(0)
+        assert (log, task.state) == ([], "parked")
+        unpark(task, "woken")
+        task.join()
+
+    run(main)
+    assert log == ["woken", KeyError, ValueError, None]
+
+
+def test_invariant_9_a_timeout_that_is_closed_meanwhile_is_withdrawn_from_a_shielded_wait() -> None:
+    def main() -> str:
+        me = current_task()
+        spawn_later(0.003, unpark, me, "woken")
+        with Timeout(0.001):
+            value = park_shielded(me, Shielded())
+        sleep(0)
+        return str(value)
+
+    assert run(main) == "woken"
+
+
+@pytest.mark.parametrize("error", [Deadlock("told"), KeyboardInterrupt(), SystemExit(3)])
+def test_invariant_9_what_ends_any_wait_ends_a_shielded_one(error: BaseException) -> None:
+    caught: list[BaseException] = []
+
+    def wait() -> None:
+        try:
+            park_shielded(current_task(), Shielded())
+        except BaseException as thrown:
+            caught.append(thrown)
+
+    def main() -> None:
+        task = spawn(wait)
+        sleep(0)
+        throw_in(task, error)
+        task.join()
+
+    run(main)
+    assert caught == [error]
+
+
+@pytest.mark.filterwarnings("ignore::coopcore.LeftBehindWarning")
+def test_invariant_9_the_end_of_the_hub_ends_a_shielded_wait() -> None:
+    tasks: list[Task[Any]] = []
+
+    def main() -> None:
+        tasks.append(spawn(lambda: park_shielded(current_task(), Shielded())))
+        sleep(0)
+
+    run(main)
+    assert isinstance(tasks[0].value, TaskExit)

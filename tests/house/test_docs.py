@@ -151,7 +151,7 @@ def test_every_invariant_has_a_test_of_its_name(package: str, invariants: Invari
 
 def test_each_package_numbers_some_invariants() -> None:
     assert {package for package, _ in NUMBERED} == set(TESTS_OF)
-    assert {"_assemble", "_state", "lock", "wsgi/_request", "backends/epoll", "_watchdog"} <= {invariants.module for _, invariants in NUMBERED}
+    assert {"_assemble", "_state", "lock/_lock", "wsgi/_request", "backends/epoll", "_watchdog"} <= {invariants.module for _, invariants in NUMBERED}
     assert all(text.count("Invariants\n==========") <= 1 for text in (path.read_text() for package in TESTS_OF for path in folder_of(package).rglob("*.py")))
 
 

@@ -11,7 +11,7 @@ import coopcore
 from coop_plugins import contracts
 from coop_plugins.contracts import EventContract, LockContract, QueueContract
 from coop_plugins.event import Event
-from coop_plugins.lock import BoundedSemaphore, Semaphore
+from coop_plugins.lock import BoundedSemaphore, Lock, RLock, Semaphore
 from coop_plugins.queue import LifoQueue, PriorityQueue, Queue, SimpleQueue
 from coopcore.lowlevel import ParkingLot, park, unpark
 from coopcore.testing import OfferContract, failures, names_of_tests
@@ -40,6 +40,18 @@ class TestBoundedSemaphore(LockContract):
 
     def make(self):
         return BoundedSemaphore(2)
+
+
+class TestLock(LockContract):
+    def make(self):
+        return Lock()
+
+
+class TestRLock(LockContract):
+    reentrant = True
+
+    def make(self):
+        return RLock()
 
 
 class TestEvent(EventContract):

@@ -6,7 +6,7 @@ from typing import assert_type
 
 from coop_plugins.event import AsyncResult, Event
 from coop_plugins.local import local
-from coop_plugins.lock import BoundedSemaphore, Semaphore
+from coop_plugins.lock import Barrier, BoundedSemaphore, Condition, DummySemaphore, Lock, RLock, Semaphore
 from coop_plugins.pool import Group, Pool
 from coop_plugins.queue import Channel, Empty, Full, LifoQueue, PriorityQueue, Queue, SimpleQueue
 from coopcore import Task, iwait, spawn
@@ -61,6 +61,23 @@ def locks() -> None:
         with semaphore:
             assert_type(semaphore.locked(), bool)
 
+    for lock in (Lock(), RLock()):
+        assert_type(lock.acquire(timeout=1), bool)
+        assert_type(lock.release(), None)
+        with lock:
+            assert_type(lock.locked(), bool)
+        condition = Condition(lock)
+        assert_type(condition.acquire(timeout=1), bool)
+        assert_type(condition.wait(timeout=1), bool)
+        assert_type(condition.wait_for(lambda: 3, timeout=1), int)
+        condition.notify(2)
+        condition.notify_all()
+    with Condition(DummySemaphore()) as got:
+        assert_type(got, bool)
+    barrier = Barrier(2, action=print, timeout=1)
+    assert_type(barrier.wait(timeout=1), int)
+    assert_type(barrier.broken, bool)
+
 
 def groups() -> None:
     for group in (Group(), Pool(2)):
@@ -80,6 +97,6 @@ def locals_() -> None:
 
 
 def all_of_them_can_be_waited_for() -> None:
-    things: list[Waitable] = [Event(), AsyncResult[int](), Semaphore(), spawn(length, "abc")]
+    things: list[Waitable] = [Event(), AsyncResult[int](), Semaphore(), Lock(), RLock(), spawn(length, "abc")]
     for thing in iwait(things, timeout=1, count=1):
         assert_type(thing, Waitable)

@@ -1,4 +1,4 @@
-"""Semaphore and BoundedSemaphore: the invariants of ``coop_plugins.lock`` by name, and what users of threading and gevent know of them."""
+"""The semaphores: the invariants of ``coop_plugins.lock._semaphore`` by name, and what users of threading and gevent know of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from greenlet import getcurrent
 
-from coop_plugins.lock import BoundedSemaphore, Semaphore
+from coop_plugins.lock import BoundedSemaphore, DummySemaphore, Semaphore
 from coopcore import Deadlock, Task, TaskExit, Timeout, get_hub, idle, iwait, run, sleep, spawn, wait
 from coopcore.errors import ParkInHubError, WrongThreadError
 from coopcore.lowlevel import park, unpark
@@ -418,6 +418,58 @@ def test_locked_ready_and_counter() -> None:
     assert (semaphore.locked(), semaphore.ready(), semaphore.counter) == (True, False, 0)
 
 
+@in_a_hub
+def test_invariant_8_the_value_says_whether_somebody_is_in_line() -> None:
+    semaphore = Semaphore(0)
+    assert (semaphore._value, semaphore.counter, semaphore.locked(), semaphore.ready()) == (0, 0, True, False)
+    for call in (semaphore.acquire, semaphore.wait):
+        task = spawn(call)
+        idle()
+        assert (semaphore._value, semaphore.counter, semaphore.locked(), semaphore.ready()) == (-1, 0, True, False)
+        assert "value=0" in repr(semaphore)
+        assert semaphore.acquire(blocking=False) is False
+        task.kill()  # it has left, and the value may say so or not: the next release finds nobody
+        assert semaphore.release() == 1
+        assert semaphore.acquire(blocking=False) is True
+    semaphore.rawlink(lambda _: None)
+    assert semaphore._value == -1
+    acquirers(semaphore, "ab", [])
+    assert semaphore.release() == 0
+    assert semaphore._value == -1
+    assert semaphore.release() == 0
+    assert semaphore._value == 0
+    acquirers(semaphore, "ab", [])
+    assert semaphore.release(3) == 1
+    acquirers(semaphore, "abc", [])
+    assert semaphore.release(2) == 0
+    assert semaphore._value == 0
+    log: list[str] = []
+    acquirers(semaphore, "abc", log)
+    assert semaphore.release(2) == 0
+    assert semaphore._value == -1
+    assert semaphore.release() == 0
+    idle()
+    assert (log, semaphore._value) == (["a", "b", "c"], 0)
+
+
+@in_a_hub
+def test_a_dummy_semaphore_never_runs_out() -> None:
+    dummy = DummySemaphore(3)
+    with dummy as got:
+        assert got is True
+        assert all(dummy.acquire(*arguments) for arguments in ((), (False,), (True, 1.0), (False, 1.0)))
+    assert (dummy.locked(), dummy.ready(), dummy.wait(), dummy.release(), dummy.linkcount()) == (False, True, 1, None, 0)
+    assert repr(dummy) == f"<coop_plugins.lock.DummySemaphore at {id(dummy):#x}>"
+    called: list[object] = []
+    dummy.rawlink(called.append)
+    dummy.rawlink(called.append)
+    dummy.unlink(called.append)
+    idle()
+    assert called == [dummy]
+    assert wait([dummy], timeout=5) == [dummy]
+    assert DummySemaphore().acquire()
+
+
 def test_reprs_are_those_of_threading() -> None:
     for ours, theirs in ((Semaphore(3), threading.Semaphore(3)), (BoundedSemaphore(3), threading.BoundedSemaphore(3))):
         expected = repr(theirs).replace("threading", "coop_plugins.lock").replace(hex(id(theirs)), hex(id(ours)))
@@ -537,49 +589,11 @@ def test_wait_and_iwait_accept_semaphores() -> None:
 # -- in reports, on the hub, in memory ----------------------------------------------------------------------------------
 
 
-def test_a_deadlock_report_names_the_holder_and_the_cycle() -> None:
-    first, second = Semaphore(1), Semaphore(1)
-
-    def worker(mine: Semaphore, other: Semaphore) -> None:
-        with mine:
-            sleep(0)
-            with other:
-                pass
-
-    def main() -> None:
-        one, two = Task(worker, first, second), Task(worker, second, first)
-        one.name, two.name = "one", "two"
-        one.start()
-        two.start()
-        one.join()
-
+def test_a_deadlock_report_names_the_semaphore() -> None:
+    semaphore = Semaphore(0)
     with pytest.raises(Deadlock) as caught:
-        run(main)
-    report = str(caught.value)
-    assert f"a permit of {first!r}".replace("value=1", "value=0") in report
-    assert "which is up to two" in report
-    assert "which is up to one" in report
-    assert "one order" in report  # the advice that comes with a cycle
-
-
-@in_a_hub
-def test_the_holder_of_a_lock_follows_the_permit() -> None:
-    lock = Semaphore(1)
-    assert list(lock.wait_owners()) == []
-    log: list[str] = []
-    first, second = acquirers(lock, "ab", log)
-    assert list(lock.wait_owners()) == [first]
-    lock.release()
-    assert list(lock.wait_owners()) == [second]
-    lock.release()
-    assert list(lock.wait_owners()) == []
-
-
-@in_a_hub
-def test_of_several_permits_no_holder_is_named() -> None:
-    semaphore = Semaphore(2)
-    acquirers(semaphore, "ab", [])
-    assert list(semaphore.wait_owners()) == []
+        run(semaphore.acquire)
+    assert f"waits for a permit of {semaphore!r}" in str(caught.value)
 
 
 @in_a_hub
@@ -602,7 +616,6 @@ def test_callbacks_on_the_hub_can_release_and_try_to_acquire() -> None:
     idle()
     assert log == [False, True, ParkInHubError, "a"]
     assert (semaphore.counter, semaphore.linkcount()) == (0, 0)
-    assert list(semaphore.wait_owners()) == []
 
 
 @in_a_hub
