@@ -105,9 +105,11 @@ def deadlock(hub: Hub) -> str:
 
 
 def _wait_lines(task: Task[Any]) -> list[str]:
-    holders = [] if isinstance(task._reason, Task | Ending) else owners(task)  # those two name the tasks themselves
+    waits_for = task.waiting_on
+    # Reasons that name the tasks themselves need no second naming.
+    holders = [] if isinstance(task._reason, Task | Ending) else [owner for owner in owners(task) if owner.name not in waits_for]
     held_by = ", ".join(owner.name for owner in holders[:_FEW]) + (f" and {len(holders) - _FEW} more" if len(holders) > _FEW else "")
-    lines = [f"  {task.name} waits for {task.waiting_on}{f', held by {held_by}' if held_by else ''}", f"    at {stands_at(task)}"]
+    lines = [f"  {task.name} waits for {waits_for}{f', held by {held_by}' if held_by else ''}", f"    at {stands_at(task)}"]
     if task._spawn_code is not None:
         parent = task.parent
         lines.append(f"    spawned at {task.spawned_at}{f' by {parent.name}' if parent is not None else ''}")

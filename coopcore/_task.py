@@ -222,6 +222,8 @@ class Task(_Hot, Generic[T]):
         "_label",
         "_links",
         "_name",
+        "_scope",
+        "_shield",
         "_spawn_code",
         "_spawn_instruction",
         "_start_timer",
@@ -230,6 +232,9 @@ class Task(_Hot, Generic[T]):
         "parent_ident",
     )
 
+    # Both unset in a task that never was in one; see `scope_of` and `_state.shielded`.
+    _scope: Any
+    _shield: Any
     ident: int
     """A number that is never used again in this process."""
     parent_ident: int | None
@@ -719,6 +724,16 @@ class Task(_Hot, Generic[T]):
         waiting = self.waiting_on
         state = f"failed: {self._failure.error!r}" if self._failure is not None else f"{self.state}{' on ' + waiting if waiting else ''}"
         return f"<{type(self).__name__} {self.name!r} {state}>"
+
+
+def scope_of(task: Task[Any]) -> Any:
+    """What `set_scope` gave to the task last; None before that."""
+    return getattr(task, "_scope", None)
+
+
+def set_scope(task: Task[Any], scope: Any) -> None:
+    """Keep with a task what it is in now: the innermost cancel scope, as `coop_plugins.scope` has it. The core does nothing with it."""
+    task._scope = scope
 
 
 def describe_reason(reason: object) -> str:

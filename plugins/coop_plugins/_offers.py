@@ -28,5 +28,7 @@ def coop_primitives() -> list[Offer]:
         Offer("BoundedSemaphore", "coop_plugins.lock:BoundedSemaphore", "a semaphore that refuses a release too many", replaces="threading.BoundedSemaphore"),
         Offer("Group", "coop_plugins.pool:Group", "tasks that are joined and killed together"),
         Offer("Pool", "coop_plugins.pool:Pool", "a group of at most so many"),
+        Offer("TaskGroup", "coop_plugins.scope:TaskGroup", "tasks that end where they began"),
+        Offer("CancelScope", "coop_plugins.scope:CancelScope", "a block of code that can be cancelled"),
         Offer("local", "coop_plugins.local:local", "attributes of a task's own", replaces="threading.local"),
     ]
