@@ -33,6 +33,7 @@ Invariants
    (In the few lines of a worker between two tasks it can; Python's own Ctrl-C, and handlers wrapped in `_interrupt.deferring`, never raise there.)
 9. Something that is kept thrown (`keep_throwing`) is raised afresh by every park and at the end of every yield, until it is withdrawn; not inside `shielded`.
    So its task is never parked outside of one. What was thrown once comes first, and is raised by one park only, shielded or not.
+   The first time it is raised at once, later after a turn of the others: a loop that swallows it starves nobody.
 """
 
 from __future__ import annotations
@@ -69,10 +70,11 @@ class Thrown:
 class KeptThrown(Thrown):
     """What stays in ``_pending``, and is raised by each park anew, until `stop_throwing`. ``source`` makes the exception; there is no ``error``."""
 
-    __slots__ = ()
+    __slots__ = ("make", "met")
 
     def __init__(self, make: Callable[[Task[Any]], BaseException]) -> None:
-        self.source = make
+        self.source = self.make = make
+        self.met = False
 
 
 class _Reason:
@@ -293,17 +295,19 @@ class shielded:  # noqa: N801 - a verb to its users: with shielded():
 
     def __enter__(self) -> None:
         self._task = task = current_task()
-        self._outer = _shield_of(task)
-        pending = task._pending or ()
+        self._outer = outer = _shield_of(task)
+        pending = task._pending or []
         self.hidden: list[Thrown] = [thrown for thrown in pending if type(thrown) is KeptThrown]
         task._pending = [thrown for thrown in pending if type(thrown) is Thrown] or None
+        if outer is not None:
+            self.hidden, outer.hidden = outer.hidden, []  # the innermost holds all of it
         task._shield = self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         task = self._task
         task._shield = outer = self._outer
         if outer is not None:
-            outer.hidden += self.hidden
+            outer.hidden = self.hidden
         elif self.hidden and task._phase != DONE:
             _keep(task, self.hidden)
 
@@ -332,13 +336,27 @@ def _take_pending(task: Task[Any]) -> Thrown:
     assert pending is not None
     thrown = pending_once(task)
     if thrown is None:
-        make = pending[0].source
-        assert callable(make)
-        return Thrown(make(task))
+        kept = pending[0]
+        assert isinstance(kept, KeptThrown)
+        error = kept.make(task)
+        if kept.met:
+            _let_others_run(task)
+        kept.met = True
+        return Thrown(error)
     pending.remove(thrown)
     if not pending:
         task._pending = None
     return thrown
+
+
+def _let_others_run(task: Task[Any]) -> None:
+    """A yield that raises nothing. Whatever comes meanwhile, the caller's error is raised: a waker may have passed the task over, since it is not parked."""
+    hub = task._hub
+    hub._append_yielded(task)
+    try:
+        hub._choose_for(task).switch()
+    except BaseException as error:
+        yield_interrupted(task, error)
 
 
 def _raise(thrown: Thrown) -> None:

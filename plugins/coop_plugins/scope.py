@@ -67,7 +67,7 @@ __all__ = ["CancelScope", "Cancelled", "TaskGroup", "current_time", "fail_after"
 hide_frames(__file__)
 
 _NANOSECONDS = 1_000_000_000
-_LONG_AGO = 10**10  # seconds, for minus infinity
+_LONG = 10**10  # seconds; nobody waits for longer, and such a deadline is none
 _NEW, _OPEN, _LEFT = "not entered", "open", "left"
 _forks = 0  # how many forks lie between this process and the first that imported this
 
@@ -376,14 +376,14 @@ def _checked_span(seconds: Any) -> float | None:
     span = check_seconds(seconds, "the timeout of a scope")
     if span is not None and span < 0:
         raise ValueError(f"the timeout of a scope cannot be {seconds!r}: a span of time is not negative. Use max(0, ...), or deadline=, which may be past.")
-    return span
+    return span if span is not None and span < _LONG else None
 
 
 def _to_ns(when: Any) -> int | None:
     if when is None:
         return None
     moment = check_seconds(when, "a deadline")
-    return None if moment is None else round(max(moment, -_LONG_AGO) * _NANOSECONDS)
+    return None if moment is None or moment >= _LONG else round(max(moment, -_LONG) * _NANOSECONDS)
 
 
 def move_on_after(seconds: float | None, *, shield: bool = False) -> CancelScope:
@@ -563,7 +563,8 @@ class TaskGroup:
 
         Of what is beaten, an interrupt has the failures for its cause, and kills and Timeouts wait for the next park.
         """
-        failures, signals, interrupt, cancelled = self._failures, self._signals, self._interrupt, self._cancelled
+        signals, interrupt, cancelled = self._signals, self._interrupt, self._cancelled
+        failures = [failure for failure in self._failures if failure is not interrupt]  # a task's Ctrl-C reaches the main task by itself
         self._failures, self._signals, self._interrupt, self._cancelled = [], [], None, None
         group = BaseExceptionGroup(f"{len(failures)} failure{'' if len(failures) == 1 else 's'} in a TaskGroup", failures) if failures else None
         first = interrupt or group or (signals.pop(0) if signals else None)
