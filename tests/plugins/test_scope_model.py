@@ -93,6 +93,8 @@ class Interpreter:
                 try:
                     yield from self.block(inner)
                 finally:
+                    if n % 2:
+                        self.act("cancel", n // 2, m)
                     yield "wait", 1
                     self.log.append("cleaned up")
             else:
