@@ -87,11 +87,14 @@ class Cancelled(BaseException):
     """
 
     def __init__(self, scope: CancelScope) -> None:
-        super().__init__(scope)
+        super().__init__()
         self.scope = scope
 
     def __str__(self) -> str:
         return f"{self.scope!r} was cancelled. Each wait in it raises this; let it pass to the end of the block."
+
+    def __repr__(self) -> str:
+        return f"Cancelled({self.scope!r})"
 
 
 def current_time() -> float:

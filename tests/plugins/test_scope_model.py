@@ -393,7 +393,7 @@ def size(program: Program) -> int:
 
 
 LONG_PROGRAMS = st.lists(STEP, min_size=12, max_size=24).filter(lambda program: size(program) >= 30)
-QUICK = settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+QUICK = settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 LONG = settings(max_examples=2500, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large])
 
 test_scopes_do_what_the_model_does = QUICK(given(PROGRAMS, CONTROLLERS)(check))
