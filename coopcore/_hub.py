@@ -725,7 +725,7 @@ class Hub:
         if getcurrent() is not self.root._greenlet:
             raise HubError(f"{self.name} can only be closed by the greenlet that made it ({self.root.name!r}), not from {_who()}.")
         left = self.tasks()
-        with shielded():
+        with shielded(self.root):
             stragglers, interrupt = self._kill_all(timeout)
         for failure in self.unreceived_failures():
             failure.report()

@@ -288,13 +288,17 @@ def stop_throwing(task: Task[Any], make: Callable[[Task[Any]], BaseException]) -
 class shielded:  # noqa: N801 - a verb to its users: with shielded():
     """``with shielded():`` the current task waits as if nothing were kept thrown at it: for clean-up that must wait to the end. Nests.
 
-    What is thrown once comes through: kills, and timeouts. The `keep_throwing` of meanwhile is met at the first wait after the block.
+    What is thrown once comes through: kills, and timeouts. The `keep_throwing` of meanwhile is met at the first wait after the block. ``task`` is for a
+    caller that has looked up the current task already.
     """
 
     __slots__ = ("_outer", "_task", "hidden")
 
+    def __init__(self, task: Task[Any] | None = None) -> None:
+        self._task = current_task() if task is None else task
+
     def __enter__(self) -> None:
-        self._task = task = current_task()
+        task = self._task
         self._outer = outer = _shield_of(task)
         pending = task._pending or []
         self.hidden: list[Thrown] = [thrown for thrown in pending if type(thrown) is KeptThrown]

@@ -536,7 +536,7 @@ class TaskGroup:
         while self._children:
             try:
                 if self.cancel_scope._called:
-                    with shielded():  # the tasks have been told; there is nothing left to hurry
+                    with shielded(owner):  # the tasks have been told; there is nothing left to hurry
                         park_task(owner, self)
                 else:
                     park_task(owner, self)
