@@ -376,7 +376,7 @@ STEP = st.recursive(
     lambda step: st.tuples(
         st.sampled_from(["scope"] * 4 + ["timeout", "swallow", "swallow", "clean up"]), NUMBERS, NUMBERS, st.lists(step, min_size=1, max_size=6)
     ),
-    max_leaves=40,
+    max_leaves=15,
 )
 PROGRAMS = st.lists(STEP, min_size=5, max_size=12)
 CONTROLLERS = st.lists(st.tuples(st.integers(1, 12), st.sampled_from(["cancel", "cancel", "shield", "move", "kill"]), NUMBERS, st.integers(1, 9)), max_size=6)
@@ -392,8 +392,8 @@ def size(program: Program) -> int:
     return sum(1 + size(inner or []) for *_, inner in program)
 
 
-LONG_PROGRAMS = st.lists(STEP, min_size=12, max_size=24).filter(lambda program: size(program) >= 30)
-QUICK = settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+LONG_PROGRAMS = st.lists(STEP, min_size=10, max_size=16).filter(lambda program: size(program) >= 30)
+QUICK = settings(max_examples=80, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 LONG = settings(max_examples=2500, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large])
 
 test_scopes_do_what_the_model_does = QUICK(given(PROGRAMS, CONTROLLERS)(check))
@@ -477,7 +477,7 @@ LEAF = st.tuples(st.sampled_from(["wait", "wait", "yield", "fail", "cancel", "ki
 GROUPS = st.recursive(
     LEAF,
     lambda step: st.tuples(st.sampled_from(["group"] * 4 + ["scope", "timeout", "clean up"]), NUMBERS, NUMBERS, st.lists(step, min_size=1, max_size=6)),
-    max_leaves=40,
+    max_leaves=15,
 )
 
 
@@ -503,5 +503,5 @@ def check_groups(program: Program) -> None:
 
 test_groups_keep_what_they_promise = QUICK(given(st.lists(GROUPS, min_size=2, max_size=8))(check_groups))
 test_groups_keep_what_they_promise_for_long = pytest.mark.soak(
-    pytest.mark.timeout(600)(LONG(given(st.lists(GROUPS, min_size=8, max_size=16).filter(lambda program: size(program) >= 30))(check_groups)))
+    pytest.mark.timeout(600)(LONG(given(st.lists(GROUPS, min_size=10, max_size=14).filter(lambda program: size(program) >= 30))(check_groups)))
 )
