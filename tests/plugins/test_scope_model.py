@@ -95,7 +95,8 @@ class Interpreter:
                 finally:
                     if n % 2:
                         self.act("cancel", n // 2, m)
-                    yield "wait", 1
+                    if n < 5:
+                        yield "wait", 1
                     self.log.append("cleaned up")
             else:
                 self.act(what, n, m)
@@ -370,11 +371,11 @@ def run_model(program: Program, controllers: list[Any]) -> list[Any]:
 
 
 NUMBERS = st.integers(0, 9)
-SIMPLE = st.tuples(st.sampled_from(["wait", "wait", "yield", "cancel", "shield", "move", "kill"]), NUMBERS, st.integers(1, 9), st.none())
+SIMPLE = st.tuples(st.sampled_from(["wait", "wait", "yield", "cancel", "cancel", "cancel", "shield", "move", "kill"]), NUMBERS, st.integers(1, 9), st.none())
 STEP = st.recursive(
     SIMPLE,
     lambda step: st.tuples(
-        st.sampled_from(["scope"] * 4 + ["timeout", "swallow", "swallow", "clean up"]), NUMBERS, NUMBERS, st.lists(step, min_size=1, max_size=6)
+        st.sampled_from(["scope"] * 6 + ["timeout", "swallow", "clean up", "clean up"]), NUMBERS, NUMBERS, st.lists(step, min_size=1, max_size=6)
     ),
     max_leaves=15,
 )
