@@ -51,7 +51,21 @@ from greenlet import GreenletExit, getcurrent, greenlet
 from . import _report
 from ._clock import RealClock
 from ._inbox import Inbox
-from ._state import IDLE, NANOSECONDS, SCHEDULED, STARTED, break_shield, current_task, park_task, raise_wrong_thread, throw_in, unpark, yield_now
+from ._state import (
+    IDLE,
+    NANOSECONDS,
+    SCHEDULED,
+    STARTED,
+    break_shield,
+    current_task,
+    park_task,
+    pending_once,
+    raise_wrong_thread,
+    shielded,
+    throw_in,
+    unpark,
+    yield_now,
+)
 from ._task import Failure, Task, TaskRecord, Worker, work
 from ._timeout import LONG, Timeout, check_seconds
 from ._timers import BucketTimers
@@ -870,7 +884,8 @@ class Hub:
         if getcurrent() is not self.root._greenlet:
             raise HubError(f"{self.name} can only be closed by the greenlet that made it ({self.root.name!r}), not from {_who()}.")
         left = self.tasks()
-        stragglers, interrupt = self._kill_all(timeout)
+        with shielded(self.root):
+            stragglers, interrupt = self._kill_all(timeout)
         for failure in self.unreceived_failures():
             failure.report()
         self._inbox.close()
@@ -891,8 +906,8 @@ class Hub:
                 f"{len(stragglers)} task(s) did not end within {timeout} s of being killed and were abandoned: {names}. A task must let TaskExit pass.",
                 LeftBehindWarning,
             )
-        if interrupt is None and self.root._pending:
-            interrupt = self.root._pending[0].error
+        if interrupt is None and (thrown := pending_once(self.root)) is not None:
+            interrupt = thrown.error
         if interrupt is not None:
             raise interrupt
         return left

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from ._task import HIDDEN_FILES, Ending, Task
+from ._task import HIDDEN_FILES, Task
 
 if TYPE_CHECKING:
     from ._hub import Hub
@@ -105,7 +105,7 @@ def deadlock(hub: Hub) -> str:
 
 
 def _wait_lines(task: Task[Any]) -> list[str]:
-    holders = [] if isinstance(task._reason, Task | Ending) else owners(task)  # those two name the tasks themselves
+    holders = [] if getattr(task._reason, "names_owners", False) else owners(task)
     held_by = ", ".join(owner.name for owner in holders[:_FEW]) + (f" and {len(holders) - _FEW} more" if len(holders) > _FEW else "")
     lines = [f"  {task.name} waits for {task.waiting_on}{f', held by {held_by}' if held_by else ''}", f"    at {stands_at(task)}"]
     if task._spawn_code is not None:

@@ -27,19 +27,23 @@ Invariants
    in ``_pending`` and is raised by the next park (or at the end of the present yield, which hands over nothing).
 3. `unpark` returns False, and changes nothing, for a task that is not parked: the caller still holds the item or permit.
 4. A timer wakes only a task that is still parked, and only with the park that set it.
-5. Something thrown is raised by its receiver, on the receiver's own stack, once.
+5. Something thrown is raised by its receiver, on the receiver's own stack, once. It leaves no reference cycle behind.
 6. A pending exception with a source that closes (a `Timeout` that is left) is withdrawn.
 7. A task that spends its budget and 1 ms lets the hub look at timers and descriptors before another task runs.
 8. An exception that a signal handler raises in the middle of a park or a yield loses no task: whoever was popped and not reached gets a new entry.
    (In the few lines of a worker between two tasks it can; Python's own Ctrl-C, and handlers wrapped in `_interrupt.deferring`, never raise there.)
 9. What is thrown into a shielded wait, kills and timeouts, ends it not: it is raised by the first park after it. What ends any wait does: an error of the hub,
    such as `Deadlock`, KeyboardInterrupt, SystemExit; and the end of the hub does.
+10. Something that is kept thrown (`keep_throwing`) is raised afresh by every park and at the end of every yield, until it is withdrawn; not inside `shielded`.
+    So its task is never parked outside of one, or of a shielded wait. What was thrown once comes first, and is raised by one park only, shielded or not.
+    The first time it is raised at once, later after a turn of the others: a loop that swallows it starves nobody.
 """
 
 from __future__ import annotations
 
 from _thread import get_ident
 from collections.abc import Callable
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from greenlet import getcurrent
@@ -64,6 +68,16 @@ class Thrown:
     def __init__(self, error: BaseException, source: object = None) -> None:
         self.error = error
         self.source = source
+
+
+class KeptThrown(Thrown):
+    """What stays in ``_pending``, and is raised by each park anew, until `stop_throwing`. ``source`` makes the exception; there is no ``error``."""
+
+    __slots__ = ("make", "met")
+
+    def __init__(self, make: Callable[[Task[Any]], BaseException]) -> None:
+        self.source = self.make = make
+        self.met = False
 
 
 class _Reason:
@@ -263,21 +277,124 @@ def withdraw(task: Task[Any], source: object) -> None:
         task._pending = [thrown for thrown in pending if thrown.source is not source] or None
 
 
+def keep_throwing(task: Task[Any], make: Callable[[Task[Any]], BaseException]) -> None:
+    """Raise ``make(task)``, a fresh exception each time, at each wait of ``task``, beginning with the one where it is now, until `stop_throwing`.
+
+    Quiet if it has ended, or if this very object is thrown already. A task that has not begun begins, and meets it at its first wait. A wake stays
+    final, as with `throw_in`, whose exceptions come first. ``make`` must not wait. Never blocks.
+    """
+    hub = task._hub
+    if hub._thread != get_ident():
+        raise_wrong_thread(hub, f"throwing into task {task.name!r}")
+    shield = _shield_of(task)
+    kept = (task._pending or ()) if shield is None else shield.hidden
+    if task._phase == DONE or any(thrown.source is make for thrown in kept):
+        return
+    if shield is not None:
+        shield.hidden.append(KeptThrown(make))
+        return
+    if task._reason is not None and not getattr(task._reason, "wait_is_shielded", False):
+        outcome = Thrown(make(task), make)
+        task._reason = None
+        task._outcome = outcome
+        hub._append(task)
+    _keep(task, [KeptThrown(make)])
+
+
+def stop_throwing(task: Task[Any], make: Callable[[Task[Any]], BaseException]) -> None:
+    """Undo `keep_throwing`. What a park raises already, it raises. Quiet if there is nothing to undo. Never blocks."""
+    withdraw(task, make)
+    shield = _shield_of(task)
+    if shield is not None:
+        shield.hidden = [thrown for thrown in shield.hidden if thrown.source is not make]
+
+
+class shielded:  # noqa: N801 - a verb to its users: with shielded():
+    """``with shielded():`` the current task waits as if nothing were kept thrown at it: for clean-up that must wait to the end. Nests.
+
+    What is thrown once comes through: kills, and timeouts. The `keep_throwing` of meanwhile is met at the first wait after the block. ``task`` is for a
+    caller that has looked up the current task already.
+    """
+
+    __slots__ = ("_outer", "_task", "hidden")
+
+    def __init__(self, task: Task[Any] | None = None) -> None:
+        self._task = current_task() if task is None else task
+
+    def __enter__(self) -> None:
+        task = self._task
+        self._outer = outer = _shield_of(task)
+        pending = task._pending or []
+        self.hidden: list[Thrown] = [thrown for thrown in pending if type(thrown) is KeptThrown]
+        task._pending = [thrown for thrown in pending if type(thrown) is Thrown] or None
+        if outer is not None:
+            self.hidden, outer.hidden = outer.hidden, []  # the innermost holds all of it
+        task._shield = self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        task = self._task
+        task._shield = outer = self._outer
+        if outer is not None:
+            outer.hidden = self.hidden
+        elif self.hidden and task._phase != DONE:
+            _keep(task, self.hidden)
+
+
+def _shield_of(task: Task[Any]) -> shielded | None:
+    return getattr(task, "_shield", None)  # unset in nearly every task: those pay nothing for it
+
+
+def _keep(task: Task[Any], kept: list[Thrown]) -> None:
+    if task._pending is None:
+        task._pending = []
+    task._pending += kept
+
+
+def pending_once(task: Task[Any]) -> Thrown | None:
+    """The first of what was thrown once and not raised yet."""
+    return next((thrown for thrown in task._pending or () if type(thrown) is Thrown), None)
+
+
 def raise_pending(task: Task[Any]) -> None:
+    _raise(_take_pending(task))
+
+
+def _take_pending(task: Task[Any]) -> Thrown:
     pending = task._pending
     assert pending is not None
-    thrown = pending.pop(0)
+    thrown = pending_once(task)
+    if thrown is None:
+        kept = pending[0]
+        assert isinstance(kept, KeptThrown)
+        error = kept.make(task)
+        if kept.met:
+            _let_others_run(task)
+        kept.met = True
+        return Thrown(error)
+    pending.remove(thrown)
     if not pending:
         task._pending = None
-    _raise(thrown)
+    return thrown
+
+
+def _let_others_run(task: Task[Any]) -> None:
+    """A yield that raises nothing. Whatever comes meanwhile, the caller's error is raised: a waker may have passed the task over, since it is not parked."""
+    hub = task._hub
+    hub._append_yielded(task)
+    try:
+        hub._choose_for(task).switch()
+    except BaseException as error:
+        yield_interrupted(task, error)
 
 
 def _raise(thrown: Thrown) -> None:
+    # Frames of the traceback, and this one, refer to ``thrown``: if that still referred to the error, each throw would leave a cycle.
+    error = thrown.error
+    del thrown.error
     try:
-        raise thrown.error
+        raise error
     finally:
-        # The traceback refers to this frame; without this the frame would refer back to the error, a cycle per timeout.
-        del thrown
+        del error
 
 
 def raise_wrong_thread(hub: Hub, what: str) -> None:

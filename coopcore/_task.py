@@ -214,6 +214,8 @@ class Ending:
                 if self.waiter is not None:
                     unpark(self.waiter)
 
+    names_owners = True  # in describe_wait
+
     def describe_wait(self) -> str:
         waiting = self.wait_owners()
         shown = ", ".join(task.name for task in waiting[:5])
@@ -266,12 +268,17 @@ class Task(_Hot, Generic[T]):
         "_greenlet",
         "_kwargs",
         "_links",
+        "_scope",
+        "_shield",
         "_spawn_code",
         "_spawn_instruction",
         "ident",
         "parent_ident",
     )
 
+    # Both unset in a task that never was in one; see `scope_of` and `_state.shielded`.
+    _scope: Any
+    _shield: Any
     ident: int
     """A number that is never used again in this process."""
     parent_ident: int | None
@@ -768,6 +775,8 @@ class Task(_Hot, Generic[T]):
         """The innermost frame of its stack while it is suspended, else None."""
         return None if self._greenlet is None else self._greenlet.gr_frame
 
+    names_owners = True  # in describe_wait
+
     def describe_wait(self) -> str:
         return f"the end of task {self.name!r}{', which was never started' if self._phase == NEW and self._extras.timer is None else ''}"
 
@@ -779,6 +788,16 @@ class Task(_Hot, Generic[T]):
         failure = self._extras.failure
         state = f"failed: {failure.error!r}" if failure is not None else f"{self.state}{' on ' + waiting if waiting else ''}"
         return f"<{type(self).__name__} {self.name!r} {state}>"
+
+
+def scope_of(task: Task[Any]) -> Any:
+    """What `set_scope` gave to the task last; None before that."""
+    return getattr(task, "_scope", None)
+
+
+def set_scope(task: Task[Any], scope: Any) -> None:
+    """Keep with a task what it is in now: the innermost cancel scope, as `coop_plugins.scope` has it. The core does nothing with it."""
+    task._scope = scope
 
 
 def describe_reason(reason: object) -> str:

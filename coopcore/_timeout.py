@@ -14,7 +14,7 @@ from math import isnan
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ._state import current_task, throw_in, withdraw
+from ._state import NANOSECONDS, current_task, throw_in, withdraw
 
 if TYPE_CHECKING:
     from ._hub import Hub
@@ -155,6 +155,32 @@ class Timeout(BaseException):
         if self.exception is False:
             return f"{span} (silent)"
         return f"{span}: {self.exception}" if isinstance(self.exception, str) else span
+
+
+class Alarm:
+    """A call of ``fn(*args)`` on ``hub`` when its clock has reached ``when``, in nanoseconds as ``hub.clock.now()`` has them. `cancel` takes it back.
+
+    ``fn`` must not wait; what it raises is reported. A moment that is past comes in the hub's next pass. A pending alarm holds off `Deadlock`. Never
+    blocks. Only from the thread of the hub.
+    """
+
+    __slots__ = ("_args", "_fn", "_hub", "_timer")
+
+    def __init__(self, hub: Hub, when: int, fn: Callable[..., object], *args: Any) -> None:
+        self._hub = hub
+        self._fn = fn
+        self._args = args
+        self._timer: Any = None if when - hub._now() >= LONG * NANOSECONDS else hub._add_timer(when, self)
+
+    def _fire(self) -> None:
+        self._timer = None
+        self._hub.call_safely(self._fn, *self._args)
+
+    def cancel(self) -> None:
+        """Take the call back. Quiet if it was made already."""
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            self._hub._disarm(timer)
 
 
 def with_timeout(seconds: Any, function: Callable[..., R], *args: Any, timeout_value: Any = _RAISE, **kwargs: Any) -> R:

@@ -7,9 +7,23 @@ from ._hub import Hub, Promise
 from ._interrupt import deferring
 from ._lot import ParkingLot
 from ._report import stack_of, stands_at
-from ._state import current_task, on_hub, park, park_shielded, park_task, refuse_thread, running_task, throw_in, unpark, yield_now
-from ._task import Failure, Task, TaskRecord, hide_frames
-from ._timeout import check_seconds
+from ._state import (
+    current_task,
+    keep_throwing,
+    on_hub,
+    park,
+    park_shielded,
+    park_task,
+    refuse_thread,
+    running_task,
+    shielded,
+    stop_throwing,
+    throw_in,
+    unpark,
+    yield_now,
+)
+from ._task import Failure, Task, TaskRecord, hide_frames, scope_of, set_scope
+from ._timeout import Alarm, check_seconds
 from ._wait import spawn_linked
 from .hookspecs import hookimpl
 from .protocols import (
@@ -70,6 +84,7 @@ __all__ = [
     "PRIORITY",
     "READABLE",
     "WRITABLE",
+    "Alarm",
     "Backend",
     "Clock",
     "Failure",
@@ -91,6 +106,7 @@ __all__ = [
     "deferring",
     "hide_frames",
     "hookimpl",
+    "keep_throwing",
     "load_offer",
     "make_hub",
     "notify_closing",
@@ -102,9 +118,13 @@ __all__ = [
     "promise",
     "refuse_thread",
     "running_task",
+    "scope_of",
+    "set_scope",
+    "shielded",
     "spawn_linked",
     "stack_of",
     "stands_at",
+    "stop_throwing",
     "throw_in",
     "unpark",
     "wait_readable",

@@ -230,6 +230,7 @@ class Reason(Protocol):
     """What a park waits for: any object. These two methods, if it has them, make the reports readable.
 
     An attribute ``wait_is_shielded``, if it is there and true, keeps kills and timeouts until after the wait: see `lowlevel.park_shielded`.
+    One ``names_owners`` says that `describe_wait` names the owners itself, and the report need not.
     """
 
     def describe_wait(self) -> str:

@@ -37,5 +37,7 @@ def coop_primitives() -> list[Offer]:
         Offer("DummySemaphore", "coop_plugins.lock:DummySemaphore", "a semaphore that never runs out"),
         Offer("Group", "coop_plugins.pool:Group", "tasks that are joined and killed together"),
         Offer("Pool", "coop_plugins.pool:Pool", "a group of at most so many"),
+        Offer("TaskGroup", "coop_plugins.scope:TaskGroup", "tasks that end where they began"),
+        Offer("CancelScope", "coop_plugins.scope:CancelScope", "a block of code that can be cancelled"),
         Offer("local", "coop_plugins.local:local", "attributes of a task's own", replaces="threading.local"),
     ]

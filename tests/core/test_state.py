@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import textwrap
 import threading
 import time
+import traceback
+import weakref
 from typing import Any
 
 import pytest
@@ -14,7 +17,20 @@ import pytest
 import coopcore
 from coopcore import Deadlock, Task, TaskExit, Timeout, current_task, run, sleep, spawn, spawn_later
 from coopcore.errors import ParkInHubError, WrongThreadError
-from coopcore.lowlevel import ParkingLot, current_hub, on_hub, park, park_shielded, throw_in, unpark, yield_now
+from coopcore.lowlevel import (
+    ParkingLot,
+    current_hub,
+    keep_throwing,
+    make_hub,
+    on_hub,
+    park,
+    park_shielded,
+    shielded,
+    stop_throwing,
+    throw_in,
+    unpark,
+    yield_now,
+)
 
 
 def entries(task: coopcore.Task[Any]) -> int:
@@ -155,6 +171,222 @@ def test_invariant_5_what_is_thrown_is_raised_by_its_receiver_once() -> None:
 
     run(main)
     assert seen == ["body", False]
+
+
+@pytest.mark.parametrize("how", ["parked", "pending", "kept"])
+def test_invariant_5_what_is_thrown_leaves_no_cycle(how: str) -> None:
+    class Heavy(Exception):
+        pass
+
+    def main() -> None:
+        me = current_task()
+        if how == "parked":
+            spawn(lambda: throw_in(me, Heavy()))
+        elif how == "pending":
+            throw_in(me, Heavy())
+        else:
+            keep_throwing(me, make := lambda task: Heavy())
+        refs = []
+        try:
+            park("x")
+        except Heavy as error:
+            refs.append(weakref.ref(error))
+        if how == "kept":
+            stop_throwing(me, make)
+        assert [ref() for ref in refs] == [None]
+
+    gc.disable()
+    try:
+        run(main)
+    finally:
+        gc.enable()
+
+
+class Again(BaseException):
+    """Kept thrown by the tests below."""
+
+
+def again(task: coopcore.Task[Any]) -> Again:
+    return Again(task.name)
+
+
+def test_invariant_10_what_is_kept_thrown_is_raised_afresh_by_each_park_and_yield() -> None:
+    seen: list[BaseException] = []
+    depths = []
+
+    def body() -> None:
+        for wait in (lambda: park("x"), lambda: park("x", 5), lambda: sleep(0), lambda: sleep(5), yield_now, lambda: ParkingLot().park(), coopcore.idle):
+            try:
+                wait()  # type: ignore[no-untyped-call]  # lambdas
+            except Again as error:
+                seen.append(error)
+                depths.append(len(traceback.extract_tb(error.__traceback__)))
+        stop_throwing(current_task(), again)
+        stop_throwing(current_task(), again)
+        park("the end", 0.001)
+
+    def main() -> None:
+        task = spawn(body)
+        sleep(0)
+        keep_throwing(task, again)
+        assert task.state == "ready"
+        keep_throwing(task, again)  # once is enough
+        task.get(timeout=5)
+
+    run(main)
+    assert len({id(error) for error in seen}) == 7
+    assert max(depths) <= 6, "tracebacks do not grow"
+
+
+def test_invariant_10_a_wake_that_came_first_is_final() -> None:
+    def main() -> None:
+        lot = ParkingLot()
+        task = spawn(lot.park)
+        sleep(0)
+        lot.unpark("item")
+        keep_throwing(task, again)
+        assert task.get(timeout=5) == "item"
+
+    run(main)
+
+
+def test_invariant_10_an_item_goes_to_the_next_waiter_when_the_first_is_thrown_out() -> None:
+    def main() -> None:
+        lot = ParkingLot()
+        first, second = spawn(lot.park), spawn(lot.park)
+        sleep(0)
+        keep_throwing(first, again)
+        lot.unpark("item")
+        assert second.get(timeout=5) == "item"
+        assert isinstance(first.exception, Again)
+
+    run(main)
+
+
+def test_invariant_10_a_task_that_has_not_begun_begins() -> None:
+    def main() -> None:
+        begun = []
+        task = spawn(lambda: (begun.append(1), sleep(0)))
+        keep_throwing(task, again)
+        task.join(timeout=5)
+        assert begun == [1]
+        assert isinstance(task.exception, Again)
+        keep_throwing(task, again)  # it has ended: quiet
+
+    run(main)
+
+
+def test_invariant_10_what_is_thrown_once_comes_first_and_once() -> None:
+    def main() -> None:
+        me = current_task()
+        seen = []
+        keep_throwing(me, again)
+        throw_in(me, KeyError(1))
+        throw_in(me, KeyError(2))
+        for _ in range(4):
+            try:
+                park("x")
+            except (Again, KeyError) as error:
+                seen.append(error.args[0])
+        stop_throwing(me, again)
+        park("x", 0.001)
+        assert seen == [1, 2, me.name, me.name]
+
+    run(main)
+
+
+def test_invariant_10_a_loop_that_swallows_what_is_kept_thrown_starves_nobody() -> None:
+    laps: list[int] = []
+
+    def stubborn() -> None:
+        while len(laps) < 10_000:
+            laps.append(1)
+            try:
+                park("x")
+            except Again:
+                pass
+
+    def main() -> None:
+        task = spawn(stubborn)
+        keep_throwing(task, again)
+        for _ in range(5):
+            sleep(0)
+        sleep(0.001)
+        assert len(laps) < 10_000
+        task.kill(timeout=5)
+        assert isinstance(task.value, TaskExit)
+
+    run(main)
+
+
+def test_invariant_10_nothing_kept_is_met_inside_shielded() -> None:
+    def main() -> None:
+        me = current_task()
+        keep_throwing(me, again)
+        with shielded():
+            park("x", 0.001)
+            with shielded():
+                sleep(0)
+                keep_throwing(me, again)
+                spawn(keep_throwing, me, other := lambda task: KeyError("other"))
+                assert park("x", 0.001) is False
+            sleep(0.001)
+            with pytest.raises(ValueError, match="once"):
+                throw_in(me, ValueError("once"))
+                sleep(0)
+        with pytest.raises(Again):
+            park("x")
+        stop_throwing(me, again)
+        with pytest.raises(KeyError):
+            park("x")
+        with shielded(), shielded():
+            stop_throwing(me, other)
+        park("x", 0.001)
+        assert me._pending is None
+
+    run(main)
+
+
+def test_a_hub_that_is_closed_by_a_task_at_which_something_is_kept_thrown_kills_the_others_first() -> None:
+    ended = []
+
+    def body() -> None:
+        try:
+            park("x")
+        finally:
+            sleep(0.001)
+            ended.append(1)
+
+    hub = make_hub()
+    previous = hub.enter()
+    try:
+        spawn(body)
+        sleep(0)
+        keep_throwing(current_task(), again)
+        assert len(hub.close()) == 1
+    finally:
+        hub.leave(previous)
+    assert ended == [1]
+
+
+def test_another_thread_may_not_keep_throwing() -> None:
+    errors = []
+
+    def main() -> None:
+        me = current_task()
+
+        def meddle() -> None:
+            with pytest.raises(WrongThreadError) as caught:
+                keep_throwing(me, again)
+            errors.append(caught.value)
+
+        thread = threading.Thread(target=meddle)
+        thread.start()
+        thread.join()
+        sleep(0)
+
+    run(main)
+    assert len(errors) == 1
 
 
 def test_several_pending_exceptions_come_in_order_one_at_each_park() -> None:
@@ -446,3 +678,30 @@ def test_invariant_9_the_end_of_the_hub_ends_a_shielded_wait() -> None:
 
     run(main)
     assert isinstance(tasks[0].value, TaskExit)
+
+
+def test_invariant_10_what_is_kept_thrown_does_not_end_a_shielded_wait() -> None:
+    class Shielded:
+        wait_is_shielded = True
+
+    seen: list[object] = []
+
+    def body() -> None:
+        me = current_task()
+        seen.append(park_shielded(me, Shielded()))
+        for _ in range(2):
+            with pytest.raises(Again):
+                sleep(1)
+        stop_throwing(me, again)
+        sleep(0)
+
+    def main() -> None:
+        task = spawn(body)
+        sleep(0)
+        keep_throwing(task, again)
+        assert task.state == "parked"
+        assert unpark(task, "woken")
+        task.get(timeout=5)
+        assert seen == ["woken"]
+
+    run(main)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from coopcore import Timeout, current_task, run, sleep, spawn, with_timeout
-from coopcore.lowlevel import ParkingLot, park, unpark
+from coopcore.lowlevel import Alarm, ParkingLot, current_hub, on_hub, park, unpark
 
 
 def test_invariant_1_a_timeout_is_thrown_only_into_its_owner() -> None:
@@ -261,3 +261,32 @@ def test_the_timeout_of_iwait_ends_the_iteration_and_nothing_else() -> None:
         tasks[1].kill()
 
     run(main)
+
+
+def test_an_alarm_calls_on_the_hub_at_its_moment() -> None:
+    def main() -> None:
+        hub = current_hub()
+        calls: list[Any] = []
+        start = hub.clock.now()
+        second = Alarm(hub, start + 2_000_000, lambda *args: calls.append((args, on_hub(), hub.clock.now() - start)), 1, 2)
+        Alarm(hub, start + 1_000_000, calls.append, "first")
+        taken_back = Alarm(hub, start + 1_000_000, calls.append, "never")
+        taken_back.cancel()
+        taken_back.cancel()
+        Alarm(hub, 10**40, calls.append, "in ages").cancel()
+        sleep(0.01)
+        second.cancel()
+        assert calls[0] == "first"
+        assert calls[1][:2] == ((1, 2), True) and calls[1][2] >= 2_000_000
+        assert len(calls) == 2 and len(hub.timers) == 0
+
+    run(main)
+
+
+def test_an_alarm_that_raises_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    def main() -> None:
+        Alarm(current_hub(), 0, lambda: 1 / 0)
+        sleep(0.002)
+
+    run(main)
+    assert "ZeroDivisionError" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The documents keep up with the code: blocks of Python parse, README's run, links lead somewhere, `make` has the targets that are named.
+"""The documents keep up with the code: blocks of Python parse, README's and some pages' run, links lead somewhere, `make` has the targets that are named.
 
 And so do docstrings that number invariants: each invariant has a test of its name.
 """
@@ -56,8 +56,12 @@ def test_python_in_the_documents_parses(block: Block) -> None:
     ast.parse(block.text)
 
 
-@pytest.mark.parametrize("block", python_blocks([TREE / "README.md"]), ids=name)
-def test_python_in_the_readme_runs(block: Block, tmp_path: Path) -> None:
+# The pages whose blocks of Python are programs.
+RUN = [TREE / "README.md", TREE / "docs" / "scopes.md"]
+
+
+@pytest.mark.parametrize("block", python_blocks(RUN), ids=name)
+def test_python_in_these_pages_runs(block: Block, tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-W", "error", "-c", block.text], capture_output=True, text=True, timeout=50, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     if block.prints is not None:

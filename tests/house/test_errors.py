@@ -67,7 +67,8 @@ def test_every_error_of_the_plugins_is_listed_and_no_other() -> None:
 @pytest.mark.parametrize(("code", "error", "_what_to_do"), rows("Bad input"), ids=named(rows("Bad input")))
 def test_bad_input_is_refused_as_the_page_says(code: str, error: str, _what_to_do: str) -> None:
     namespace: dict[str, object] = {name: getattr(module, name) for module in (coopcore, lowlevel) for name in module.__all__}
-    exec("from coop_plugins.event import *\nfrom coop_plugins.lock import *\nfrom coop_plugins.pool import *\nfrom coop_plugins.queue import *", namespace)
+    for module in ("event", "lock", "pool", "queue", "scope"):
+        exec(f"from coop_plugins.{module} import *", namespace)
 
     def try_it() -> None:
         with coopcore.Timeout(20), pytest.raises(Exception, match=r"\w+ \w+ \w+") as caught:

@@ -24,7 +24,7 @@ from coopcore import (
     wait,
     with_timeout,
 )
-from coopcore.lowlevel import Offer, ParkingLot, Promise, hookimpl, park, promise, unpark, wait_readable
+from coopcore.lowlevel import Alarm, Offer, ParkingLot, Promise, hookimpl, keep_throwing, park, promise, shielded, unpark, wait_readable
 from coopcore.protocols import Backend, Clock, Scheduler, TimerQueue, Waitable
 
 
@@ -109,6 +109,10 @@ def lowlevel() -> None:
     assert_type(wait_readable(0, timeout=1), bool)
     with promise("a thread") as open_promise:
         assert_type(open_promise, Promise)
+    keep_throwing(current_task(), lambda task: KeyError(task.name))
+    with shielded():
+        park("clean-up", timeout=1)
+    Alarm(get_hub(), get_hub().clock.now() + 1, print, "late").cancel()
 
 
 def the_parts_of_a_hub_are_those_of_the_protocols(backend: Backend, clock: Clock, timers: TimerQueue, scheduler: Scheduler) -> None:

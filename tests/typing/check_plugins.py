@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import assert_type
+from typing import Any, assert_type
 
 from coop_plugins.event import AsyncResult, Event
 from coop_plugins.local import local
 from coop_plugins.lock import Barrier, BoundedSemaphore, Condition, DummySemaphore, Lock, RLock, Semaphore
 from coop_plugins.pool import Group, Pool
 from coop_plugins.queue import Channel, Empty, Full, LifoQueue, PriorityQueue, Queue, SimpleQueue
+from coop_plugins.scope import CancelScope, TaskGroup, current_time, fail_after, move_on_after
 from coopcore import Task, iwait, spawn
 from coopcore.protocols import Waitable
 
@@ -89,6 +90,22 @@ def groups() -> None:
         assert_type(len(group), int)
         group.join(timeout=1, raise_error=True)
         group.kill(timeout=1)
+
+
+def scopes() -> None:
+    with TaskGroup() as group:
+        assert_type(group, TaskGroup)
+        assert_type(group.spawn(length, "abc"), Task[int])
+        assert_type(group.tasks, tuple[Task[Any], ...])
+        assert_type(group.cancel_scope, CancelScope)
+    with move_on_after(1) as scope, fail_after(None, shield=True):
+        assert_type(scope, CancelScope)
+        scope.deadline = current_time() + 1
+        scope.shield = True
+        scope.cancel()
+    assert_type(scope.deadline, float)
+    assert_type(scope.cancel_called, bool)
+    assert_type(scope.cancelled_caught, bool)
 
 
 def locals_() -> None:
