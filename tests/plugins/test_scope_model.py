@@ -394,7 +394,7 @@ def size(program: Program) -> int:
 
 
 LONG_PROGRAMS = st.lists(STEP, min_size=10, max_size=16).filter(lambda program: size(program) >= 30)
-QUICK = settings(max_examples=80, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+QUICK = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 LONG = settings(max_examples=2500, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large])
 
 # Random programs of this size seldom cancel an outer scope just while the Cancelled of an inner one is on its way.
