@@ -98,6 +98,9 @@ IDLE = _Reason("a moment when nothing else is ready")
 # What also ends a wait that is shielded: nobody could wait on after it, or it comes from outside of the program.
 _ENDS_ANY_WAIT = (CoopError, KeyboardInterrupt, SystemExit)
 
+# What `park` returns after `unpark_anywhere` from another thread. True, as a wake is.
+FROM_AFAR: Any = _Reason("a wake from another thread")
+
 _adopt: Callable[[], Task[Any]]
 
 
@@ -240,6 +243,27 @@ def unpark(task: Task[Any], value: Any = True) -> bool:
     append = hub._append
     append(task)
     return True
+
+
+def unpark_anywhere(task: Task[Any], reason: object) -> None:
+    """Wake a task that waits for ``reason``, from any thread. Quiet if it does so no more. Never blocks.
+
+    In its own thread, its `park` returns True. From another one the wake goes through the inbox of its hub, and `park` returns `FROM_AFAR`: the task may have
+    given up meanwhile and wait for the same thing anew, so it must look whether the wake was meant for that wait.
+    """
+    hub = task._hub
+    if hub._thread != get_ident():
+        hub._inbox.put(_arrive, (task, reason))  # a hub that was closed has no tasks left
+    elif task._reason is not None:
+        task._reason = None
+        task._outcome = True
+        append = hub._append
+        append(task)
+
+
+def _arrive(task: Task[Any], reason: object) -> None:
+    if task._reason is reason:
+        unpark(task, FROM_AFAR)
 
 
 def throw_in(task: Task[Any], error: BaseException, source: object = None) -> None:

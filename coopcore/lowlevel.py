@@ -8,6 +8,7 @@ from ._interrupt import deferring
 from ._lot import ParkingLot
 from ._report import stack_of, stands_at
 from ._state import (
+    FROM_AFAR,
     current_task,
     keep_throwing,
     on_hub,
@@ -20,6 +21,7 @@ from ._state import (
     stop_throwing,
     throw_in,
     unpark,
+    unpark_anywhere,
     yield_now,
 )
 from ._task import Failure, Task, TaskRecord, hide_frames, scope_of, set_scope
@@ -79,6 +81,7 @@ def promise(what: str) -> Promise:
 
 __all__ = [
     "ERROR",
+    "FROM_AFAR",
     "HANGUP",
     "INTERFACE_VERSION",
     "PRIORITY",
@@ -127,6 +130,7 @@ __all__ = [
     "stop_throwing",
     "throw_in",
     "unpark",
+    "unpark_anywhere",
     "wait_readable",
     "wait_writable",
     "yield_now",
