@@ -16,7 +16,7 @@ REPETITIONS = 5
 
 def main() -> None:
     library = getattr(libraries, sys.argv[1])()
-    program, count, _ = PROGRAMS[sys.argv[2]]
+    program, count, _, _ = PROGRAMS[sys.argv[2]]
     library.spawn(program, library, max(count // 20, 2_000)).get()  # imports, hub and caches
     spent = []
     for _ in range(REPETITIONS):

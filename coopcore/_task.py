@@ -228,12 +228,11 @@ class Ending:
 class _Extras:
     """What few tasks have. Those that have none of it share one, `_NO_EXTRAS`: with many tasks, each slot of a task costs its part of every collection."""
 
-    __slots__ = ("failure", "name", "timer")
+    __slots__ = ("failure", "name")
 
     def __init__(self) -> None:
         self.failure: Failure | None = None
         self.name: str | None = None
-        self.timer: Any = None  # of start_later
 
 
 _NO_EXTRAS = _Extras()
@@ -245,7 +244,7 @@ class _Hot:
     __slots__ = ("_hub", "_outcome", "_pending", "_phase", "_reason", "switch")
 
     _hub: Hub
-    _outcome: Any  # what its park returns; after its end, what its function returned
+    _outcome: Any  # what its park returns; before its start, the timer of start_later; after its end, what its function returned
     _pending: list[Thrown] | None
     _phase: int
     _reason: object
@@ -358,7 +357,8 @@ class Task(_Hot, Generic[T]):
                 raise_wrong_thread(hub, "starting a task")
             if hub._closed:
                 hub._raise_closed("start a task")
-            self._disarm_start()
+            if self._outcome is not None:
+                self._disarm_start()
             self._phase = SCHEDULED
             hub._tasks[self.ident] = self
             if hub._tracers:
@@ -376,16 +376,15 @@ class Task(_Hot, Generic[T]):
             raise_wrong_thread(self._hub, "starting a task")
         if (span := check_seconds(seconds, "the delay")) is not None and span < 0:
             raise ValueError(f"cannot start a task after {seconds!r} seconds: a span of time is not negative. Use max(0, ...).")
-        if self._phase == NEW and self._extras.timer is None:
-            self._own_extras().timer = self._hub._arm(self, seconds)
+        if self._phase == NEW and self._outcome is None:
+            self._outcome = self._hub._arm(self, seconds)
             self._hub._tasks[self.ident] = self
 
     def _disarm_start(self) -> None:
         """Forget a `start_later`."""
-        timer = self._extras.timer
-        if timer is not None:
-            self._hub._disarm(timer)
-            self._extras.timer = None
+        if self._phase == NEW and self._outcome is not None:
+            self._hub._disarm(self._outcome)
+            self._outcome = None
 
     def _own_extras(self) -> _Extras:
         """Its extras, to be written to."""
@@ -401,7 +400,7 @@ class Task(_Hot, Generic[T]):
             append = self._hub._append
             append(self)
         elif self._phase == NEW:
-            self._extras.timer = None
+            self._outcome = None
             self._start_on(self._hub)
 
     def _begin(self) -> None:
@@ -778,7 +777,7 @@ class Task(_Hot, Generic[T]):
     names_owners = True  # in describe_wait
 
     def describe_wait(self) -> str:
-        return f"the end of task {self.name!r}{', which was never started' if self._phase == NEW and self._extras.timer is None else ''}"
+        return f"the end of task {self.name!r}{', which was never started' if self._phase == NEW and self._outcome is None else ''}"
 
     def wait_owners(self) -> tuple[Task[Any], ...]:
         return (self,)
