@@ -59,6 +59,7 @@ from coopcore.lowlevel import (
     notify_closing,
     on_hub,
     promise,
+    shielded,
     wait_readable,
     yield_now,
 )
@@ -588,7 +589,7 @@ def run(
         try:
             stdout, stderr = child.communicate(input, timeout)
         except BaseException:
-            child.kill()  # the end of the block waits for it
+            _kill_and_reap(child)
             raise
     done = CompletedProcess(child.args, child.returncode, stdout, stderr)
     if check:
@@ -602,8 +603,15 @@ def call(*popenargs: Any, timeout: float | None = None, **kwargs: Any) -> int:
         try:
             return child.wait(timeout)
         except BaseException:
-            child.kill()
+            _kill_and_reap(child)
             raise
+
+
+def _kill_and_reap(child: Popen[Any]) -> None:
+    """Leave no zombie, also where a cancelled scope would cut the wait short: it cannot take long."""
+    child.kill()
+    with shielded():
+        child.wait()
 
 
 def check_call(*popenargs: Any, **kwargs: Any) -> int:

@@ -38,7 +38,7 @@ from typing import Any, Protocol, TypeVar
 
 from coopcore import Timeout
 from coopcore.errors import CoopError
-from coopcore.lowlevel import check_seconds, current_hub, current_task, hide_frames, park_shielded, park_task, refuse_thread, throw_in, unpark
+from coopcore.lowlevel import check_seconds, current_hub, current_task, hide_frames, park_shielded, park_task, refuse_thread, shielded, throw_in, unpark
 
 from ._line import Turn
 from ._lock import Lock, RLock
@@ -140,7 +140,8 @@ class Condition:
         kept: list[BaseException] = []
         while True:
             try:
-                self._acquire_restore(state)
+                with shielded(turn.task):  # a cancelled scope would raise at each attempt
+                    self._acquire_restore(state)
                 break
             except (CoopError, KeyboardInterrupt, SystemExit):
                 raise
