@@ -25,8 +25,8 @@ COUNTING = [*SIMPLE, "join", "timed join", "task_done", "shutdown"]
 SPAN = 10
 
 
-def steps(operations: list[str]) -> st.SearchStrategy[list[tuple[str, int]]]:
-    return st.lists(st.tuples(st.sampled_from(operations), st.integers(0, 9)), min_size=10, max_size=40)
+def steps(operations: list[str], fewest: int) -> st.SearchStrategy[list[tuple[str, int]]]:
+    return st.lists(st.tuples(st.sampled_from(operations), st.integers(0, 9)), min_size=fewest, max_size=50)
 
 
 class HookedQueue(Queue[Any]):
@@ -233,21 +233,21 @@ def check(cls: type[SimpleQueue[Any]], maxsize: int, steps: list[tuple[str, int]
 CLASSES = [SimpleQueue, HookedSimple, Queue, HookedQueue, LifoQueue, HookedLifo, PriorityQueue, HookedPriority]
 
 
-def program(cls: type[SimpleQueue[Any]]) -> Any:
-    return given(st.just(cls), st.integers(0, 3), steps(COUNTING if issubclass(cls, Queue) else SIMPLE))
+def program(cls: type[SimpleQueue[Any]], fewest: int) -> Any:
+    return given(st.just(cls), st.integers(0, 3), steps(COUNTING if issubclass(cls, Queue) else SIMPLE, fewest))
 
 
 QUICK = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-LONG = settings(max_examples=6000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+LONG = settings(max_examples=3000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @pytest.mark.parametrize("cls", CLASSES)
 def test_a_queue_does_what_its_model_does(cls: type[SimpleQueue[Any]]) -> None:
-    QUICK(program(cls)(check))()
+    QUICK(program(cls, 10)(check))()
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("cls", CLASSES)
 def test_a_queue_does_what_its_model_does_for_long(cls: type[SimpleQueue[Any]]) -> None:
-    LONG(program(cls)(check))()
+    LONG(program(cls, 30)(check))()
