@@ -30,8 +30,8 @@ PRIMITIVES |= {f"coop_plugins/{name}.py" for name in ("event", "pool", "local", 
 PRIMITIVES |= {f"coop_plugins/lock/{name}.py" for name in ("_line", "_lock", "_semaphore", "_condition", "_barrier")}
 PRIMITIVES |= {f"coop_plugins/queue/{name}.py" for name in ("_simple", "_queue", "_orders", "_channel")}
 
-A_TEST = 10  # seconds that a test may take before it counts as hanging
-ALL_TESTS = 100  # seconds for all that a mutant is tried on, should even the end of a single test not come
+A_TEST = 20  # seconds that a test may take before it counts as hanging
+ALL_TESTS = 150  # seconds for all that a mutant is tried on, should even the end of a single test not come
 
 # Loaded by the pytest that runs the tests: what was imported of our packages, and from where.
 WITNESS = """
@@ -155,12 +155,15 @@ def test_without_a_fault_its_tests_pass(file: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow(reason="each mutant is tried by a pytest of its own")
+@pytest.mark.timeout(ALL_TESTS + 20)
 @pytest.mark.parametrize("name", SAMPLE)
 def test_a_sample_is_caught(name: str, tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
     (mutant,) = [mutant for mutant in MUTANTS if mutant.name == name]
     catch(mutant, tmp_path, record_property)
 
 
+@pytest.mark.slow(reason="each mutant is tried by a pytest of its own")
+@pytest.mark.timeout(ALL_TESTS + 20)
 def test_a_mutant_that_changes_nothing_survives(tmp_path: Path) -> None:
     line = '"""ParkingLot: tasks'
     harmless = Mutant("harmless", "Nothing.", "coopcore/_lot.py", line, line, ["core/test_lot.py"])

@@ -21,10 +21,7 @@ from coopcore import Task, TaskExit, Timeout, idle, killall, run, sleep, spawn
 OPERATIONS = ["wait"] * 4 + ["timed wait"] * 3 + ["kill"] * 3 + ["link", "snap"] * 2 + ["set", "fail", "clear", "clear", "unlink", "settle", "expire"]
 SPAN = 10
 LATE = "late"
-
-
-def steps(fewest: int) -> st.SearchStrategy[list[tuple[str, int]]]:
-    return st.lists(st.tuples(st.sampled_from(OPERATIONS), st.integers(0, 9)), min_size=fewest, max_size=50)
+STEPS = st.lists(st.tuples(st.sampled_from(OPERATIONS), st.integers(0, 9)), min_size=30, max_size=60)
 
 
 class Recorder:
@@ -206,11 +203,11 @@ LONG = settings(max_examples=3000, deadline=None, suppress_health_check=[HealthC
 
 @pytest.mark.parametrize("cls", [Event, AsyncResult])
 def test_it_does_what_its_model_does(cls: type) -> None:
-    QUICK(given(st.just(cls is AsyncResult), steps(10))(check))()
+    QUICK(given(st.just(cls is AsyncResult), STEPS)(check))()
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("cls", [Event, AsyncResult])
 def test_it_does_what_its_model_does_for_long(cls: type) -> None:
-    LONG(given(st.just(cls is AsyncResult), steps(30))(check))()
+    LONG(given(st.just(cls is AsyncResult), STEPS)(check))()

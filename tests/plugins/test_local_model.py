@@ -125,13 +125,12 @@ def check(steps: list[tuple[str, int, int, str]]) -> None:
     run(act, steps, clock=JumpingClock())
 
 
-def program(fewest: int) -> Any:
-    step = st.tuples(st.sampled_from(OPERATIONS), st.integers(0, TASKS - 1), st.integers(0, LOCALS - 1), st.sampled_from(NAMES))
-    return given(st.lists(step, min_size=fewest, max_size=50))
+STEP = st.tuples(st.sampled_from(OPERATIONS), st.integers(0, TASKS - 1), st.integers(0, LOCALS - 1), st.sampled_from(NAMES))
+PROGRAMS = given(st.lists(STEP, min_size=30, max_size=60))
 
 
 QUICK = settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 LONG = settings(max_examples=2500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
-test_a_local_does_what_its_model_does = QUICK(program(10)(check))
-test_a_local_does_what_its_model_does_for_long = pytest.mark.soak(pytest.mark.timeout(600)(LONG(program(30)(check))))
+test_a_local_does_what_its_model_does = QUICK(PROGRAMS(check))
+test_a_local_does_what_its_model_does_for_long = pytest.mark.soak(pytest.mark.timeout(600)(LONG(PROGRAMS(check))))

@@ -19,10 +19,7 @@ from coopcore import Task, TaskExit, idle, killall, run, sleep, spawn
 
 OPERATIONS = ["acquire"] * 4 + ["timed acquire"] * 3 + ["release"] * 3 + ["kill"] * 2 + ["snap"] * 2 + ["wait", "timed wait", "link", "try", "settle", "expire"]
 SPAN = 10
-
-
-def steps(fewest: int) -> st.SearchStrategy[list[tuple[str, int]]]:
-    return st.lists(st.tuples(st.sampled_from(OPERATIONS), st.integers(0, 9)), min_size=fewest, max_size=50)
+STEPS = st.lists(st.tuples(st.sampled_from(OPERATIONS), st.integers(0, 9)), min_size=30, max_size=60)
 
 
 class Model:
@@ -152,12 +149,11 @@ def check(value: int, bounded: bool, steps: list[tuple[str, int]]) -> None:
     run(act, semaphore, Model(value, value if bounded else None), steps, clock=JumpingClock())
 
 
-def program(fewest: int) -> Any:
-    return given(st.integers(0, 2), st.booleans(), steps(fewest))
+PROGRAMS = given(st.integers(0, 2), st.booleans(), STEPS)
 
 
 QUICK = settings(max_examples=80, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 LONG = settings(max_examples=3000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
-test_a_semaphore_does_what_its_model_does = QUICK(program(10)(check))
-test_a_semaphore_does_what_its_model_does_for_long = pytest.mark.soak(pytest.mark.timeout(600)(LONG(program(30)(check))))
+test_a_semaphore_does_what_its_model_does = QUICK(PROGRAMS(check))
+test_a_semaphore_does_what_its_model_does_for_long = pytest.mark.soak(pytest.mark.timeout(600)(LONG(PROGRAMS(check))))

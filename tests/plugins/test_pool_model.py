@@ -95,8 +95,7 @@ OPERATIONS = ["enter"] * 4 + ["timed enter"] * 4 + ["finish", "kill", "killone",
 OPERATIONS += ["discard, then kill the first in line", "kill the first in line, then discard"] * 2 + ["kill all"]
 
 
-def steps(fewest: int) -> st.SearchStrategy[list[tuple[str, int]]]:
-    return st.lists(st.tuples(st.sampled_from(OPERATIONS), st.integers(0, 5)), min_size=fewest, max_size=50)
+STEPS = st.lists(st.tuples(st.sampled_from(OPERATIONS), st.integers(0, 5)), min_size=30, max_size=60)
 
 
 def check(size: float, program: list[tuple[str, int]]) -> None:
@@ -179,15 +178,14 @@ def go(operation: str, choice: int, model: Model, real: Real) -> None:
         real.entrants[first].kill(block=False)  # it has its slot, and brings its task in
 
 
-def program(fewest: int) -> Any:
-    return given(st.sampled_from([0, 1, 1, 2, 3, inf]), steps(fewest))
+PROGRAMS = given(st.sampled_from([0, 1, 1, 2, 3, inf]), STEPS)
 
 
 QUICK = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 LONG = settings(max_examples=3000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
-test_invariants_1_2_and_3_a_pool_does_what_its_model_does = QUICK(program(5)(check))
-test_a_pool_does_what_its_model_does_for_long = pytest.mark.soak(pytest.mark.timeout(600)(LONG(program(30)(check))))
+test_invariants_1_2_and_3_a_pool_does_what_its_model_does = QUICK(PROGRAMS(check))
+test_a_pool_does_what_its_model_does_for_long = pytest.mark.soak(pytest.mark.timeout(600)(LONG(PROGRAMS(check))))
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -12,10 +12,7 @@ from coopcore import Task, TaskExit, idle, killall, run, sleep, spawn
 
 OPERATIONS = ["put", "get"] * 3 + ["timed put", "timed get"] * 2 + ["kill"] * 3 + ["snap"] * 2 + ["put_nowait", "get_nowait", "settle", "expire"]
 SPAN = 10
-
-
-def steps(fewest: int) -> st.SearchStrategy[list[tuple[str, int]]]:
-    return st.lists(st.tuples(st.sampled_from(OPERATIONS), st.integers(0, 9)), min_size=fewest, max_size=50)
+STEPS = st.lists(st.tuples(st.sampled_from(OPERATIONS), st.integers(0, 9)), min_size=30, max_size=60)
 
 
 class Model:
@@ -127,5 +124,5 @@ def check(steps: list[tuple[str, int]]) -> None:
 QUICK = settings(max_examples=80, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 LONG = settings(max_examples=3000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
-test_a_channel_does_what_its_model_does = QUICK(given(steps(10))(check))
-test_a_channel_does_what_its_model_does_for_long = pytest.mark.soak(pytest.mark.timeout(600)(LONG(given(steps(30))(check))))
+test_a_channel_does_what_its_model_does = QUICK(given(STEPS)(check))
+test_a_channel_does_what_its_model_does_for_long = pytest.mark.soak(pytest.mark.timeout(600)(LONG(given(STEPS)(check))))

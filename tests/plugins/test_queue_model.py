@@ -20,13 +20,13 @@ from coopcore import Task, TaskExit, idle, killall, run, sleep, spawn
 
 WAITS = ["put", "get", "peek", "join"]
 OFTEN = ["put", "get", "kill"] * 3 + ["timed put", "timed get", "snap"] * 2
-SIMPLE = [*OFTEN, "peek", "put_nowait", "get_nowait", "resize", "settle", "expire"]
+SIMPLE = [*OFTEN, *["put_nowait", "get_nowait"] * 3, "peek", "resize", "settle", "expire"]
 COUNTING = [*SIMPLE, "join", "timed join", "task_done", "shutdown"]
 SPAN = 10
 
 
-def steps(operations: list[str], fewest: int) -> st.SearchStrategy[list[tuple[str, int]]]:
-    return st.lists(st.tuples(st.sampled_from(operations), st.integers(0, 9)), min_size=fewest, max_size=50)
+def steps(operations: list[str]) -> st.SearchStrategy[list[tuple[str, int]]]:
+    return st.lists(st.tuples(st.sampled_from(operations), st.integers(0, 9)), min_size=30, max_size=60)
 
 
 class HookedQueue(Queue[Any]):
@@ -233,8 +233,8 @@ def check(cls: type[SimpleQueue[Any]], maxsize: int, steps: list[tuple[str, int]
 CLASSES = [SimpleQueue, HookedSimple, Queue, HookedQueue, LifoQueue, HookedLifo, PriorityQueue, HookedPriority]
 
 
-def program(cls: type[SimpleQueue[Any]], fewest: int) -> Any:
-    return given(st.just(cls), st.integers(0, 3), steps(COUNTING if issubclass(cls, Queue) else SIMPLE, fewest))
+def program(cls: type[SimpleQueue[Any]]) -> Any:
+    return given(st.just(cls), st.integers(0, 3), steps(COUNTING if issubclass(cls, Queue) else SIMPLE))
 
 
 QUICK = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
@@ -243,11 +243,11 @@ LONG = settings(max_examples=3000, deadline=None, suppress_health_check=[HealthC
 
 @pytest.mark.parametrize("cls", CLASSES)
 def test_a_queue_does_what_its_model_does(cls: type[SimpleQueue[Any]]) -> None:
-    QUICK(program(cls, 10)(check))()
+    QUICK(program(cls)(check))()
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("cls", CLASSES)
 def test_a_queue_does_what_its_model_does_for_long(cls: type[SimpleQueue[Any]]) -> None:
-    LONG(program(cls, 30)(check))()
+    LONG(program(cls)(check))()
