@@ -1,7 +1,7 @@
 # What people and CI run. Needs make and a Python 3.11 or newer; everything else is put into a virtual environment, .venv-<version>.
 # PYTHON=python3.12 chooses another Python than python3. ARGS="-k queue" adds arguments to pytest. JOBS=1 runs the tests in one process.
 
-.PHONY: help demo test test-all lint coverage wheel bench soak format clean
+.PHONY: help demo test test-all lint coverage wheel bench soak mutants format clean
 .DEFAULT_GOAL := help
 
 export PYTHON ?=
@@ -17,6 +17,7 @@ help:
 	@echo "make wheel      build, install the wheel, and test it away from the sources"
 	@echo "make bench      compare with gevent, and time the start-up"
 	@echo "make soak       the long stress tests"
+	@echo "make mutants    run the tests against copies of the packages with a fault each, which they must find"
 	@echo "make format     let ruff rewrite the sources"
 
 demo:
@@ -37,7 +38,7 @@ lint:
 
 coverage:
 	@python=$$(scripts/venv dev) && "$$python" -m coverage erase && \
-	"$$python" -m coverage run -m pytest -n $(JOBS) -m "not soak and not slow" $(ARGS) && "$$python" -m coverage combine --quiet && "$$python" -m coverage report
+	"$$python" -m coverage run -m pytest -n $(JOBS) -m "not soak and not slow and not mutants" $(ARGS) && "$$python" -m coverage combine --quiet && "$$python" -m coverage report
 
 wheel:
 	@python=$$(scripts/venv dev) && scripts/wheel-test "$$python" -n $(JOBS) $(ARGS)
@@ -47,6 +48,9 @@ bench:
 
 soak:
 	@python=$$(scripts/venv dev) && "$$python" -m pytest -m soak $(ARGS)
+
+mutants:
+	@python=$$(scripts/venv dev) && "$$python" -m pytest -n $(JOBS) -q -m mutants tests/mutants $(ARGS)
 
 format:
 	@python=$$(scripts/venv dev) && PATH="$$(dirname "$$python"):$$PATH" && ruff check --fix . && ruff format .

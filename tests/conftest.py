@@ -1,16 +1,19 @@
 """What all tests share: the marks `slow` and `soak`, a watch over slow tests, and where the source tree is.
 
 A test that takes more than a second says why: ``@pytest.mark.slow(reason="...")``. One that doesn't is listed at the end of the run by its wall time, and fails
-by its CPU time, which a busy machine disturbs far less, once that passes two seconds. Tests that take minutes carry ``soak``.
+by its CPU time, which a busy machine disturbs far less, once that passes two seconds. Tests that take minutes carry ``soak``, and ``COOP_SOAK_SECONDS=180``
+makes of them a sample, whose order ``COOP_SOAK_SEED`` gives back.
 """
 
 from __future__ import annotations
 
 import os
+import random
 import signal
 import sys
 import time
 from collections.abc import Generator
+from math import isfinite
 from pathlib import Path
 
 import pytest
@@ -40,8 +43,9 @@ if ONLY:
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# A sample of the soak tests: none begins when this many seconds of the run are over.
+# A sample of the soak tests: none begins when this many seconds of the run are over. They come in another order each time, so that each has its day.
 SOAK_SECONDS = float(os.environ.get("COOP_SOAK_SECONDS", "inf"))
+SOAK_SEED = os.environ.setdefault("COOP_SOAK_SEED", str(time.time_ns() // 1000 % 100_000))  # processes of one run inherit it
 _began = time.monotonic()
 
 _slow: list[tuple[float, float, str]] = []
@@ -58,11 +62,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         mark = item.get_closest_marker("slow")
         if mark is not None and not (mark.kwargs.get("reason") or mark.args):
             raise pytest.UsageError(f"{item.nodeid}: @pytest.mark.slow needs a reason: @pytest.mark.slow(reason='...')")
+    if isfinite(SOAK_SECONDS):
+        soaking = [place for place, item in enumerate(items) if item.get_closest_marker("soak")]
+        mixed = random.Random(SOAK_SEED).sample(soaking, len(soaking))
+        for place, item in zip(soaking, [items[other] for other in mixed], strict=True):
+            items[place] = item
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("soak") and time.monotonic() - _began > SOAK_SECONDS:
         pytest.skip(f"not in this sample: COOP_SOAK_SECONDS={SOAK_SECONDS:g} are over")
+
+
+def pytest_report_header() -> str | None:
+    return f"a sample of the soak tests: {SOAK_SECONDS:g} s, in the order of COOP_SOAK_SEED={SOAK_SEED}" if isfinite(SOAK_SECONDS) else None
 
 
 @pytest.hookimpl(wrapper=True)

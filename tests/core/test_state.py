@@ -13,11 +13,13 @@ import weakref
 from typing import Any
 
 import pytest
+from seams.clock import JumpingClock
 
 import coopcore
 from coopcore import Deadlock, Task, TaskExit, Timeout, current_task, run, sleep, spawn, spawn_later
 from coopcore.errors import ParkInHubError, WrongThreadError
 from coopcore.lowlevel import (
+    Alarm,
     ParkingLot,
     current_hub,
     keep_throwing,
@@ -146,6 +148,16 @@ def test_a_timeout_and_a_wake_in_one_batch_exactly_one_wins() -> None:
         assert task.get(timeout=5) is False
 
     run(main)
+
+
+def test_invariant_4_a_timer_that_is_due_in_the_batch_of_the_wake_leaves_it_alone() -> None:
+    def main() -> None:
+        hub = current_hub()
+        task = spawn(park, "an item", 0.001)
+        Alarm(hub, hub.clock.now() + 1_000_000, unpark, task, "item")  # due at the same moment, and set first
+        assert task.get(timeout=5) == "item"
+
+    run(main, clock=JumpingClock())
 
 
 def test_invariant_5_what_is_thrown_is_raised_by_its_receiver_once() -> None:

@@ -43,9 +43,9 @@ def test_invariant_2_a_closed_timeout_is_never_raised_though_it_had_fired() -> N
 
         def wake_late() -> None:
             lot.unpark()
-            time.sleep(0.01)  # so that a pass comes before the task's turn
+            time.sleep(0.06)  # so that a pass comes before the task's turn
 
-        with Timeout(0.005) as timeout:
+        with Timeout(0.05) as timeout:
             spawn(wake_late)
             assert lot.park()
             assert not timeout.pending

@@ -326,6 +326,22 @@ def test_callbacks_on_the_hub_share_a_set_of_their_own() -> None:
     assert seen == [None, "hub"]
 
 
+def test_callbacks_on_the_hub_see_nothing_of_the_main_task_of_their_thread() -> None:
+    data = local()
+    seen = []
+
+    def main() -> None:
+        data.x = "main task"
+        coopcore.get_hub().call_soon(lambda: seen.append(getattr(data, "x", None)))
+        coopcore.sleep(0)
+        seen.append(data.x)
+
+    thread = threading.Thread(target=main)
+    thread.start()
+    thread.join()
+    assert seen == [None, "main task"]
+
+
 def test_the_tasks_of_each_thread_are_apart() -> None:
     data = local()
     data.x = "first thread"

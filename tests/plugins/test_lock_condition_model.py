@@ -18,7 +18,7 @@ from coopcore import run, sleep
 
 COUNT = 5
 OPERATIONS = ["enter"] * 4 + ["wait"] * 5 + ["timed"] * 2 + ["notify"] * 3 + ["leave"] * 4
-OPERATIONS += ["kill", "kill", "notify and kill", "kill and notify", "leave and kill", "notify all", "advance"]
+OPERATIONS += ["kill", "kill"] + ["notify and kill", "kill and notify"] * 3 + ["leave and kill", "notify all", "advance"]
 STEPS = st.lists(st.tuples(st.sampled_from(OPERATIONS), st.integers(0, COUNT - 1), st.integers(1, 2)), min_size=30, max_size=70)
 
 

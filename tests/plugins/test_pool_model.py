@@ -1,55 +1,80 @@
-"""Pool against a model, and under kills and timeouts at random points: no slot is lost, no result comes twice."""
+"""Pool and Group against a model, and under kills and timeouts at random points: no slot is lost, no result comes twice."""
 
 from __future__ import annotations
 
 import random
-from collections import Counter, deque
+from collections import Counter
+from math import inf
 from typing import Any
 from weakref import WeakSet
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from seams.clock import JumpingClock
 
-from coop_plugins.pool import Pool, PoolFull
-from coopcore import Task, TaskExit, Timeout, current_task, idle, run, sleep, spawn
+from coop_plugins.pool import Group, Pool, PoolFull
+from coopcore import Task, TaskExit, Timeout, current_task, idle, killall, run, sleep, spawn
 from coopcore.lowlevel import ParkingLot
 
 
 class Model:
-    """What a pool should look like: who is in, who waits in line."""
+    """What a pool should look like: who is in, who waits in line, and which of these not for ever. A group is a pool of any size."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: float) -> None:
         self.size = size
         self.members: list[int] = []
-        self.line: deque[int] = deque()
+        self.line: list[int] = []
+        self.timed: set[int] = set()
+        self.late: set[int] = set()
 
-    def enter(self, n: int) -> None:
+    def enter(self, n: int, timed: bool) -> None:
         self.line.append(n)
+        if timed:
+            self.timed.add(n)
         self.admit()
 
     def admit(self) -> None:
         while self.line and len(self.members) < self.size:
-            self.members.append(self.line.popleft())
+            self.members.append(self.line.pop(0))
 
     def leave(self, n: int) -> None:
         self.members.remove(n)
         self.admit()
 
+    def expire(self) -> None:
+        self.late.update(n for n in self.line if n in self.timed)
+        self.line = [n for n in self.line if n not in self.timed]
+
 
 class Real:
     """The pool, driven by the same numbers."""
 
-    def __init__(self, size: int) -> None:
-        self.pool = Pool(size)
+    def __init__(self, size: float) -> None:
+        self.pool: Any = Group() if size == inf else Pool(int(size))
         self.gates: dict[int, ParkingLot] = {}
         self.tasks: dict[int, Task[None]] = {}
         self.entrants: dict[int, Task[None]] = {}
+        self.late: set[int] = set()
+        self.snappers: list[Task[None]] = []
 
-    def enter(self, n: int) -> None:
+    def enter(self, n: int, timed: bool) -> None:
         gate = self.gates[n] = ParkingLot(f"gate {n}")
         self.tasks[n] = Task(gate.park)
-        self.entrants[n] = spawn(self.pool.start, self.tasks[n])
+        self.entrants[n] = spawn(self.start, n, timed)
+
+    def start(self, n: int, timed: bool) -> None:
+        try:
+            self.pool.start(self.tasks[n], **({"timeout": SPAN} if timed and isinstance(self.pool, Pool) else {}))
+        except PoolFull:
+            self.late.add(n)
+
+    def snap(self) -> None:
+        """Let the oldest member go, in the batch in which the timers of those in line are due."""
+        sleep(SPAN)
+        for task in self.pool:
+            self.pool.discard(task)
+            return
 
     def members(self) -> list[int]:
         return [n for n, task in self.tasks.items() if task in self.pool]
@@ -58,18 +83,22 @@ class Real:
         return [n for n, entrant in self.entrants.items() if not entrant.ready()]
 
     def close(self) -> None:
+        killall(self.snappers)
         for entrant in self.entrants.values():
             entrant.kill(timeout=5)
         for task in self.tasks.values():
             task.kill(timeout=5)
 
 
-OPERATIONS = ("enter", "enter", "enter", "finish", "kill", "killone", "discard", "give up", "kill all", "try")
+SPAN = 10
+OPERATIONS = ["enter"] * 4 + ["timed enter"] * 4 + ["finish", "kill", "killone", "discard", "give up", "try", "snap", "expire"]
+OPERATIONS += ["discard, then kill the first in line", "kill the first in line, then discard"] * 2 + ["kill all"]
 
 
-@given(size=st.integers(0, 3), program=st.lists(st.tuples(st.sampled_from(OPERATIONS), st.integers(0, 5)), max_size=25))
-@settings(max_examples=60, deadline=None)
-def test_invariants_1_2_and_3_a_pool_does_what_its_model_does(size: int, program: list[tuple[str, int]]) -> None:
+STEPS = st.lists(st.tuples(st.sampled_from(OPERATIONS), st.integers(0, 5)), min_size=30, max_size=60)
+
+
+def check(size: float, program: list[tuple[str, int]]) -> None:
     model = Model(size)
 
     def main() -> None:
@@ -79,27 +108,22 @@ def test_invariants_1_2_and_3_a_pool_does_what_its_model_does(size: int, program
             idle()
             assert sorted(real.members()) == sorted(model.members)
             assert sorted(real.line()) == sorted(model.line)
-            assert real.pool.free_count() == size - len(model.members)
+            assert real.late == model.late
             assert len(real.pool) == len(model.members) and real.pool.full() == (len(model.members) == size)
+            assert real.pool._free == size - len(model.members)
         real.close()
         idle()
-        assert real.pool.free_count() == size and not real.pool
+        assert real.pool._free == size and not real.pool
 
-    run(main)
+    run(main, clock=JumpingClock())
 
 
 def perform(operation: str, choice: int, step: int, model: Model, real: Real) -> None:
-    if operation == "enter":
-        model.enter(step)
-        real.enter(step)
+    if operation in ("enter", "timed enter"):
+        model.enter(step, operation == "timed enter")
+        real.enter(step, operation == "timed enter")
     elif operation == "try":
-        task = Task(sleep, 0)
-        if len(model.members) < model.size:
-            real.pool.add(task, blocking=False)
-            real.pool.discard(task)
-        else:
-            with pytest.raises(PoolFull):
-                real.pool.add(task, blocking=False)
+        try_to_enter(model, real)
     elif operation == "kill all":
         # Those in line come in while it kills, and are killed too.
         real.pool.kill(timeout=5)
@@ -110,18 +134,58 @@ def perform(operation: str, choice: int, step: int, model: Model, real: Real) ->
             n = model.line[choice % len(model.line)]
             model.line.remove(n)
             real.entrants[n].kill(timeout=5)
+    elif operation == "snap":
+        real.snappers.append(spawn(real.snap))
+    elif operation == "expire":
+        sleep(SPAN)
+        model.expire()
+        for _ in real.snappers:
+            if model.members:
+                model.leave(model.members[0])
+        real.snappers.clear()
     elif model.members:
-        n = model.members[choice % len(model.members)]
-        model.leave(n)
-        task = real.tasks[n]
-        if operation == "finish":
-            assert real.gates[n].unpark()
-        elif operation == "kill":
-            task.kill(timeout=5)
-        elif operation == "killone":
-            real.pool.killone(task, timeout=5)
-        else:
-            real.pool.discard(task)
+        go(operation, choice, model, real)
+
+
+def try_to_enter(model: Model, real: Real) -> None:
+    task = Task(sleep, 0)
+    if len(model.members) < model.size:
+        real.pool.add(task)
+        real.pool.discard(task)
+    else:
+        with pytest.raises(PoolFull):
+            real.pool.add(task, blocking=False)
+
+
+def go(operation: str, choice: int, model: Model, real: Real) -> None:
+    """One of the members goes. In some steps the first in line is killed in the same breath: before it has its slot, or after."""
+    n = model.members[choice % len(model.members)]
+    task = real.tasks[n]
+    first = model.line[0] if model.line else None
+    if first is not None and operation.startswith("kill the first"):
+        real.entrants[first].kill(block=False)
+        model.line.remove(first)
+    model.leave(n)
+    if operation == "finish":
+        assert real.gates[n].unpark()
+    elif operation == "kill":
+        task.kill(timeout=5)
+    elif operation == "killone":
+        real.pool.killone(task, timeout=5)
+    else:
+        real.pool.discard(task)
+    if first is not None and operation.endswith("first in line"):
+        real.entrants[first].kill(block=False)  # it has its slot, and brings its task in
+
+
+PROGRAMS = given(st.sampled_from([0, 1, 1, 2, 3, inf]), STEPS)
+
+
+QUICK = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+LONG = settings(max_examples=3000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+test_invariants_1_2_and_3_a_pool_does_what_its_model_does = QUICK(PROGRAMS(check))
+test_a_pool_does_what_its_model_does_for_long = pytest.mark.soak(pytest.mark.timeout(600)(LONG(PROGRAMS(check))))
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -11,8 +11,8 @@ from coop_plugins.queue import Channel, Empty, Full
 from coopcore import Task, TaskExit, idle, killall, run, sleep, spawn
 
 OPERATIONS = ["put", "get"] * 3 + ["timed put", "timed get"] * 2 + ["kill"] * 3 + ["snap"] * 2 + ["put_nowait", "get_nowait", "settle", "expire"]
-STEPS = st.lists(st.tuples(st.sampled_from(OPERATIONS), st.integers(0, 9)), min_size=10, max_size=40)
 SPAN = 10
+STEPS = st.lists(st.tuples(st.sampled_from(OPERATIONS), st.integers(0, 9)), min_size=30, max_size=60)
 
 
 class Model:

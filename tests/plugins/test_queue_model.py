@@ -20,13 +20,13 @@ from coopcore import Task, TaskExit, idle, killall, run, sleep, spawn
 
 WAITS = ["put", "get", "peek", "join"]
 OFTEN = ["put", "get", "kill"] * 3 + ["timed put", "timed get", "snap"] * 2
-SIMPLE = [*OFTEN, "peek", "put_nowait", "get_nowait", "resize", "settle", "expire"]
+SIMPLE = [*OFTEN, *["put_nowait", "get_nowait"] * 3, "peek", "resize", "settle", "expire"]
 COUNTING = [*SIMPLE, "join", "timed join", "task_done", "shutdown"]
 SPAN = 10
 
 
 def steps(operations: list[str]) -> st.SearchStrategy[list[tuple[str, int]]]:
-    return st.lists(st.tuples(st.sampled_from(operations), st.integers(0, 9)), min_size=10, max_size=40)
+    return st.lists(st.tuples(st.sampled_from(operations), st.integers(0, 9)), min_size=30, max_size=60)
 
 
 class HookedQueue(Queue[Any]):
@@ -238,7 +238,7 @@ def program(cls: type[SimpleQueue[Any]]) -> Any:
 
 
 QUICK = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-LONG = settings(max_examples=6000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+LONG = settings(max_examples=3000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @pytest.mark.parametrize("cls", CLASSES)
