@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from .orders.cases import FAMILIES, LARGE_SCENES, SCENES, all_programs, parse, table
+from .orders.cases import FAMILIES, LARGE_SCENES, SCENES, all_programs, parse, table, words_of
 from .orders.explorer import OrdersError, explore
 from .orders.programs import Program
 
@@ -67,13 +67,9 @@ def test_a_wrong_model_is_found_out(record_property: Record) -> None:
 
 # -- for long -----------------------------------------------------------------------------------------------------------
 
-FOR_LONG = [pytest.mark.soak, pytest.mark.timeout(1800)]
-
 
 def for_long(test: Any) -> Any:
-    for mark in FOR_LONG:
-        test = mark(test)
-    return test
+    return pytest.mark.soak(pytest.mark.timeout(900)(test))
 
 
 @for_long
@@ -83,9 +79,15 @@ def test_larger_scenes(name: str, record_property: Record) -> None:
 
 
 @for_long
+@pytest.mark.parametrize(("name", "row"), [(name, row) for name, family in FAMILIES.items() for row in range(len(family.table))])
+def test_larger_programs(name: str, row: int, record_property: Record) -> None:
+    run_all(table(name, slice(row, row + 1)), record_property)
+
+
+@for_long
 @pytest.mark.parametrize("name", FAMILIES)
 def test_two_agents_with_two_calls_each(name: str, record_property: Record) -> None:
-    run_all(all_programs(name, FAMILIES[name].words, 2, 2), record_property)
+    run_all(all_programs(name, words_of(name), 2, 2), record_property)
 
 
 @for_long
@@ -98,9 +100,3 @@ def test_two_agents_with_three_calls_each(name: str, record_property: Record) ->
 @pytest.mark.parametrize("name", FAMILIES)
 def test_three_agents_with_two_calls_each(name: str, record_property: Record) -> None:
     run_all(all_programs(name, FAMILIES[name].few, 3, 2), record_property)
-
-
-@for_long
-@pytest.mark.parametrize(("name", "row"), [(name, row) for name, family in FAMILIES.items() for row in range(len(family.table))])
-def test_larger_programs(name: str, row: int, record_property: Record) -> None:
-    run_all(table(name, slice(row, row + 1)), record_property)

@@ -7,7 +7,8 @@ from functools import partial
 from typing import Any
 
 from coop_plugins.event import Event
-from coop_plugins.lock import Lock, Semaphore
+from coop_plugins.lock import Condition, Lock, Semaphore
+from coop_plugins.queue import Queue
 from coopcore import current_task, sleep
 from coopcore.lowlevel import ParkingLot, park, unpark
 
@@ -221,6 +222,73 @@ class TwoInsideRepaired(TwoInside):
     semaphore = Semaphore
 
 
+class OneCondition(Scene):
+    """A buffer with room for one, and one condition for all: a notification for a producer may go to a consumer, who finds nothing and waits on."""
+
+    notify = "notify"
+
+    def set_up(self) -> None:
+        self.condition = Condition()
+        self.items: list[int] = []
+        for number in (1, 2):
+            self.start(f"consumes {number}", self.consume)
+            self.start(f"produces {number}", self.produce, number)
+
+    def produce(self, item: int) -> None:
+        with self.condition:
+            self.condition.wait_for(lambda: not self.items)
+            self.items.append(item)
+            sleep(0)
+            getattr(self.condition, self.notify)()
+
+    def consume(self) -> None:
+        with self.condition:
+            self.condition.wait_for(lambda: self.items)
+            self.items.pop()
+            getattr(self.condition, self.notify)()
+
+
+class OneConditionRepaired(OneCondition):
+    notify = "notify_all"
+
+
+class LateSubmit(Scene):
+    """A job is put behind the sentinel that ends the worker: whether the service is open was asked before."""
+
+    repaired = False
+
+    def set_up(self) -> None:
+        self.jobs: Queue[str] = Queue()
+        self.is_open = True
+        self.accepted: list[str] = []
+        self.done: list[str] = []
+        self.start("works", self.work)
+        self.start("submits", self.submit)
+        self.start("closes", self.close)
+
+    def work(self) -> None:
+        while (job := self.jobs.get()) != "stop":
+            self.done.append(job)
+
+    def submit(self) -> None:
+        if self.is_open:
+            if not self.repaired:
+                sleep(0)
+            self.accepted.append("job")
+            self.jobs.put("job")
+
+    def close(self) -> None:
+        self.is_open = False
+        self.jobs.put("stop")
+
+    def verify(self) -> None:
+        assert self.done == self.accepted, f"accepted {self.accepted}, done {self.done}"
+
+
+class LateSubmitRepaired(LateSubmit):
+    repaired = True
+
+
 THREE = (("acquire", "release"),) * 3
 KILLED = (("acquire", "release"), ("acquire",), ("kill b",), ("acquire",))
 SWALLOWED = (("get",), ("kill a",), ("put",))
@@ -233,6 +301,8 @@ BUGS: dict[str, tuple[Any, str]] = {
     "last come, first served": (Program({"it": model(LockModel, UnfairLock)}, THREE), r"it is \['[abc]'\], and was to be \['[abc]'\]"),
     "swallowed kill": (Program({"it": model(QueueModel, SwallowingQueue)}, SWALLOWED), "came to .*, and was to come to 'killed'"),
     "double check-out": (CheckOut, "a connection was given to two"),
+    "the wrong one is notified": (OneCondition, "wait for ever: .*consumes.*produces"),
+    "late submit": (LateSubmit, r"accepted \['job'\], done \[\]"),
     "lock order": (LockOrder, "wait for ever: .*one.*two"),
 }
 REPAIRED: dict[str, Any] = {
@@ -242,5 +312,7 @@ REPAIRED: dict[str, Any] = {
     "last come, first served": Program({"it": LockModel}, THREE),
     "swallowed kill": Program({"it": QueueModel}, SWALLOWED),
     "double check-out": CheckOutRepaired,
+    "the wrong one is notified": OneConditionRepaired,
+    "late submit": LateSubmitRepaired,
     "lock order": LockOrderRepaired,
 }

@@ -49,7 +49,7 @@ QUEUE_TABLE = (
 )
 SIMPLE_TABLE = tuple(program for program in QUEUE_TABLE if "join" not in program and "shutdown" not in program)
 QUEUE_WORDS = models.QueueModel.words
-SIMPLE_WORDS = models.ChannelModel.words + ("peek",)
+SIMPLE_WORDS = (*models.ChannelModel.words, "peek")
 
 
 def queue_family(maxsize: int, kind: Any = Queue) -> Family:
@@ -103,7 +103,7 @@ FAMILIES = {
     "Event": Family(
         models.EventModel,
         models.EventModel.words,
-        ("wait", "timed wait", "set", "clear"),
+        ("wait", "set", "clear"),
         ("wait, clear, wait | timed wait, wait | set, clear, set | kill a, tick", "wait, wait | wait | set, clear | kill a"),
     ),
     "AsyncResult": Family(
@@ -158,6 +158,12 @@ LARGE_SCENES: dict[str, Any] = {
 
 def parse(program: str) -> Calls:
     return tuple(tuple(call.strip() for call in calls.split(",")) for calls in program.split("|"))
+
+
+def words_of(name: str) -> tuple[str, ...]:
+    """For two agents with two calls each: of the queues, which have many words and share their code, all of them for one."""
+    words: tuple[str, ...] = FAMILIES[name].words
+    return words if name == "Queue(1)" else tuple(word for word in words if word in SIMPLE_WORDS or words is not QUEUE_WORDS)
 
 
 def table(name: str, rows: slice = slice(None)) -> list[Program]:

@@ -11,12 +11,12 @@ list up to the last place where something is left to try (stateless model checki
 Time is no part of it. The clock stands; where timeouts matter, a step of the program moves it (`StoppedClock.advance`), and the timers that are due fire
 in that step. So a timeout comes at an explored moment, as a kill does.
 
-**Sleep sets** (Godefroid). Two steps *commute* if neither uses an object that the other uses: run one after the other, in either order, they lead to the same
-state, and neither keeps the other from being possible. A program may declare what the next step of a task uses (`Orders.uses`); one of which nothing
-is declared commutes with none. Once all that begins with step *a* has been tried from a state, and *b* is taken there instead, *a* goes to sleep: it need not be
-tried until a step is taken that does not commute with it, since till then whatever follows is the same as something that began with *a*. A run in which
-everybody who is ready sleeps is such a repetition, and is given up. That leaves out orders, but no state: each state that can be reached is reached. So
-what is checked in every state, and in every last state, is checked in all.
+**Sleep sets** (Godefroid). Two steps *commute* if neither uses an object that the other uses: run one after the other, in either order, they lead to the
+same state, and neither keeps the other from being possible. A program may declare what the next step of a task uses (`Orders.uses`); one of which nothing is
+declared commutes with none. Once all that begins with step *a* has been tried from a state, and *b* is taken there instead, *a* goes to sleep: it need not
+be tried until a step is taken that does not commute with it, since till then whatever follows is the same as something that began with *a*. A run in
+which everybody who is ready sleeps is such a repetition, and is given up. That leaves out orders, but no state: each state that can be reached is reached.
+So what is checked in every state, and in every last state, is checked in all.
 
 Steps commute here only if the rest of the machine does not tell them apart either. The order of entries in ``ready`` does not matter, since any may be chosen;
 nor which worker runs a task; the clock and the hub's callbacks are steps that commute with none.
@@ -283,7 +283,7 @@ class Scene(Protocol):
         """Called when nobody is ready: what the program's surroundings do then, such as to let time pass. False if nothing is left to do."""
 
     def end(self) -> Any:
-        """Called at the end, when nobody is ready. Checks that this may be so, ends whoever is left, and returns what came of it all, which must be hashable."""
+        """Called at the end, when nobody is ready. Checks that this may be so, ends whoever is left, and returns what came of it, hashable."""
 
 
 Make = Callable[[Orders, StoppedClock], Scene]

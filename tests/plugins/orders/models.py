@@ -1,7 +1,7 @@
 """What each primitive does, one call at a time: the plainest program of it that there is, with lists for lines.
 
-`Model.call` is told of a call and returns its outcome, or `WAITS`; then somebody else's call, a kill or the end of a timeout puts the outcome into ``outcomes``.
-What is raised is named by its class, a kill by ``"killed"``.
+`Model.call` is told of a call and returns its outcome, or `WAITS`; then somebody else's call, a kill or the end of a timeout puts the outcome into
+``outcomes``. What is raised is named by its class, a kill by ``"killed"``.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Model:
         return None
 
     def audit(self, thing: Any, calls: list[tuple[str, Any, Any]]) -> None:
-        """At the end, by the words, items and outcomes of all calls that came to an end, by what the agents saw, and not by what the model thinks: do the books balance?"""
+        """At the end, by the words, items and outcomes of the calls that agents have made, and not by what the model thinks: do the books balance?"""
 
 
 class LotModel(Model):

@@ -1,8 +1,8 @@
 """Small programs over one primitive, or several, in lock-step with a model.
 
-A program is a tuple of calls for each of a few *agents*, named a, b, c, d; an agent yields between its calls. A call is a word of the primitive's model, such as
-``"acquire"``, perhaps with the name of the thing it is for: ``"acquire:left"``. Two words are for all: ``"kill b"`` throws a `Boom` into agent b, which
-survives it, and ``"tick"`` lets the time of every timed wait be over.
+A program is a tuple of calls for each of a few *agents*, named a, b, c, d; an agent yields between its calls. A call is a word of the primitive's model,
+such as ``"acquire"``, perhaps with the name of the thing it is for: ``"acquire:left"``. Two words are for all: ``"kill b"`` throws a `Boom` into agent b,
+which survives it, and ``"tick"`` lets the time of every timed wait be over.
 
 The model is told of each call before it is made, and says at once what comes of it, or that the agent waits. So it always knows, exactly:
 
