@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
+from coop_plugins.queue import LifoQueue, PriorityQueue
 from coopcore import sleep
 
 from .orders.broken import BUGS, REPAIRED, LockOrder
 from .orders.cases import parse
 from .orders.explorer import NoEnd, NotDeterministic, Orders, OrdersError, Run, StoppedClock, commute, explore, replay
-from .orders.models import LockModel, LotModel, QueueModel, SemaphoreModel
-from .orders.programs import Program, Stage
+from .orders.models import EventModel, LockModel, LotModel, QueueModel, SemaphoreModel
+from .orders.programs import Program, Stage, twins_of
 from .orders.scenes import Scene
 
 
@@ -125,6 +126,33 @@ def test_invariant_4_sleep_sets_leave_out_no_state_and_no_outcome(things: dict[s
     assert fewer[0] == states
     assert fewer[1] == outcomes
     assert fewer[2] < orders
+
+
+TWINS = [
+    (LockModel, "acquire, release | acquire, release | acquire, release"),
+    (LockModel, "acquire, try | acquire, try | release | acquire, try"),
+    (EventModel, "wait | wait | set, clear | set, clear"),
+    (SemaphoreModel, "acquire, release | acquire, release | timed acquire | tick, kill a"),
+]
+
+
+@pytest.mark.parametrize(("model", "program"), TWINS, ids=[program for _, program in TWINS])
+def test_invariant_4_twins_leave_out_nothing_but_names(model: Any, program: str) -> None:
+    calls = parse(program)
+    every, some = (explore(Program({"it": model}, calls), reduce) for reduce in (False, True))
+
+    def without_names(outcomes: set[Any]) -> set[Any]:
+        return {tuple(sorted(zip(calls, logs, strict=True), key=repr)) for logs in outcomes}
+
+    assert without_names(some.outcomes) == without_names(every.outcomes)
+    assert some.orders < every.orders or "kill a" in program
+
+
+def test_invariant_4_who_is_killed_by_name_or_compared_has_no_twin() -> None:
+    assert twins_of(parse("get | get | get | kill a")) == {"b": set(), "c": {"b"}, "d": set()}
+    program = parse("put | put | get, get")
+    explored = [explore(Program({"it": partial(QueueModel, 0, kind)}, program)).orders for kind in (PriorityQueue, LifoQueue)]
+    assert explored[0] == explore(Program({"it": partial(QueueModel, 0, PriorityQueue)}, program), False).orders > explored[1]
 
 
 def test_invariant_4_what_commutes() -> None:

@@ -38,12 +38,12 @@ def run_all(programs: Iterable[Any], record: Record) -> int:
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_two_agents_with_one_call_each(name: str, record_property: Record) -> None:
-    assert run_all(all_programs(name, FAMILIES[name].words, 2, 1), record_property) > 80
+    assert run_all(all_programs(name, FAMILIES[name].words, 2, 1), record_property) > 50
 
 
 @pytest.mark.parametrize("name", [name for name in FAMILIES if name not in RELATED])
 def test_three_agents_with_one_call_each(name: str, record_property: Record) -> None:
-    assert run_all(all_programs(name, FAMILIES[name].few, 3, 1), record_property) > 100
+    assert run_all(all_programs(name, FAMILIES[name].few, 3, 1), record_property) > 50
 
 
 @pytest.mark.parametrize("name", SCENES)

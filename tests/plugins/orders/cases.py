@@ -24,16 +24,18 @@ class Family(NamedTuple):
     few: tuple[str, ...]
     """For the next ones: those that matter most."""
     table: tuple[str, ...]
-    """Larger programs: agents are parted by ``|``, calls by commas. The first is of four agents with up to three calls each."""
+    """Larger programs, up to four agents with three calls each: agents are parted by ``|``, calls by commas."""
 
 
 LOCK_TABLE = (
+    "acquire, release, acquire | acquire, release, acquire | acquire, release, acquire | acquire, release, acquire",
     "acquire, release, acquire | acquire, release, try | timed acquire, release | kill c, tick",
     "acquire, release | acquire, release | acquire, release | kill b, kill c",
     "acquire, release, acquire | acquire, release, acquire | acquire, release, release",
     "acquire, release | timed acquire, release | timed acquire, release | tick",
 )
 CONDITION_TABLE = (
+    "acquire, wait, release | acquire, wait, release | acquire, notify, release | acquire, notify, release",
     "acquire, wait, release | acquire, timed wait, release | acquire, notify, release | kill a, tick",
     "acquire, wait, release | acquire, wait, release | acquire, notify all, release",
     "acquire, wait, release | acquire, wait, release | acquire, notify, release | kill a",
@@ -85,7 +87,7 @@ FAMILIES = {
         partial(models.LockModel, True),
         models.LockModel.words,
         ("acquire", "timed acquire", "release"),
-        (*LOCK_TABLE[:2], "acquire, acquire, release | acquire, release | try, release"),
+        (*LOCK_TABLE[:3], "acquire, acquire, release | acquire, release | try, release"),
     ),
     "Condition(RLock)": Family(
         models.ConditionModel, CONDITION_WORDS, ("acquire", "wait", "notify"), (*CONDITION_TABLE, "acquire, acquire, wait | acquire, notify, release | kill a")

@@ -18,6 +18,9 @@ be tried until a step is taken that does not commute with it, since till then wh
 which everybody who is ready sleeps is such a repetition, and is given up. That leaves out orders, but no state: each state that can be reached is reached.
 So what is checked in every state, and in every last state, is checked in all.
 
+**Twins.** Two tasks that have not begun and will do the same are the same state with their names exchanged. Which of them begins first need not be tried
+twice. What is left out is so but for the names, and only in programs that treat names alike.
+
 Steps commute here only if the rest of the machine does not tell them apart either. The order of entries in ``ready`` does not matter, since any may be chosen;
 nor which worker runs a task; the clock and the hub's callbacks are steps that commute with none.
 
@@ -26,7 +29,7 @@ Invariants
 1. A run follows the choices that it is given, and from there on takes the first that is ready.
 2. Every order is run once, and none twice.
 3. The same choices give the same alternatives. If they don't, that is an error, which names the step.
-4. With sleep sets, the same states and outcomes are reached as without.
+4. With sleep sets, the same states and outcomes are reached as without; with twins, the same but for their names.
 5. What is wrong in a schedule is raised with the choices that lead there; these lead there again.
 6. A timeout fires in the step that moves the clock, and in no other.
 """
@@ -168,7 +171,7 @@ class Orders:
         if depth >= self._checked:
             scene.check()
         if depth == len(path):
-            step = Step(tuple(ready), self._asleep_after(path[-1]) if path and self._reduce else {})
+            step = Step(tuple(ready), self._asleep_at(ready, scene) if self._reduce else {})
             if not step.choose():
                 self.repeats = True
                 scene.goes_on(ready[0])
@@ -188,9 +191,12 @@ class Orders:
         scene.goes_on(step.chosen)
         return ready.index(step.chosen)
 
-    @staticmethod
-    def _asleep_after(step: Step) -> dict[str, frozenset[str] | None]:
-        return {name: uses for name, uses in step.asleep.items() if commute(uses, step.uses)}
+    def _asleep_at(self, ready: list[str], scene: Scene) -> dict[str, frozenset[str] | None]:
+        asleep: dict[str, frozenset[str] | None] = dict.fromkeys(scene.twins(ready))  # for this step only
+        if self.path:
+            last = self.path[-1]
+            asleep.update((name, uses) for name, uses in last.asleep.items() if commute(uses, last.uses))
+        return asleep
 
     # -- the search -----------------------------------------------------------------------------------------------------
 
@@ -278,6 +284,9 @@ class Scene(Protocol):
 
     def goes_on(self, name: str) -> None:
         """Called when it was chosen, before it runs. It must not wait."""
+
+    def twins(self, ready: list[str]) -> Iterable[str]:
+        """Those of ``ready`` that are the same, in all but the name, as another of ``ready``: only that one is tried."""
 
     def wakes_somebody(self) -> bool:
         """Called when nobody is ready: what the program's surroundings do then, such as to let time pass. False if nothing is left to do."""

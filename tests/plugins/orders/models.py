@@ -23,6 +23,7 @@ class Model:
 
     words: tuple[str, ...] = ()
     late: Any = False  # what comes of a timed wait that is over
+    knows_names = False  # whether it matters who is who, as where items are compared
 
     def __init__(self) -> None:
         self.line: list[tuple[str, str, Any]] = []  # who, the word, the item
@@ -496,6 +497,7 @@ class QueueModel(Model):
         super().__init__()
         self.maxsize = maxsize
         self.kind = kind
+        self.knows_names = kind is PriorityQueue
         self.items: list[Any] = []
         self.unfinished = 0
         self.is_shutdown = False

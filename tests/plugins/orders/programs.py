@@ -15,6 +15,7 @@ At the end, when nobody can run, only those are left who wait by the model.
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 from coopcore import Deadlock, TaskExit, idle, sleep, spawn
@@ -43,6 +44,14 @@ class Program(NamedTuple):
 
     def __repr__(self) -> str:
         return " | ".join(", ".join(calls) for calls in self.calls)
+
+
+@functools.cache
+def twins_of(program: tuple[tuple[str, ...], ...]) -> dict[str, set[str]]:
+    """Of each agent, those before it that make the same calls. Who is killed by name has none."""
+    victims = {call[-1] for calls in program for call in calls if call.startswith("kill ")}
+    named = [(name, calls) for name, calls in zip(NAMES, program, strict=False) if name not in victims]
+    return {name: {other for other, others in named if others == calls and other < name} for name, calls in named}
 
 
 class Agent:
@@ -136,6 +145,9 @@ class Stage:
         self.models: dict[str, Model] = {name: make() for name, make in program.things.items()}
         self.things = {name: model.make() for name, model in self.models.items()}
         self.first = next(iter(self.models))
+        # With several things steps commute, and it would have to be argued that both ways of leaving out orders go together.
+        treats_alike = len(self.models) == 1 and not any(model.knows_names for model in self.models.values())
+        self.twins_of = twins_of(program.calls) if treats_alike else {}
         self.agents = {name: Agent(self, name, calls) for name, calls in zip(NAMES, program.calls, strict=False)}
 
     def parse(self, call: str) -> tuple[tuple[str, ...] | None, str, str]:
@@ -186,6 +198,10 @@ class Stage:
         agent = self.agents.get(name)
         if agent is not None and agent.model is not None:
             agent.model.resumed(name)
+
+    def twins(self, ready: list[str]) -> list[str]:
+        new = {name for name in ready if name in self.agents and not self.agents[name].begun}
+        return [name for name in new if not new.isdisjoint(self.twins_of.get(name, ()))]
 
     def wakes_somebody(self) -> bool:
         timed = any(model.has_timed() for model in self.models.values())

@@ -59,6 +59,9 @@ class Scene:
 
     def goes_on(self, name: str) -> None: ...
 
+    def twins(self, ready: list[str]) -> tuple[str, ...]:
+        return ()
+
     def wakes_somebody(self) -> bool:
         self.ticks -= 1
         self.clock.advance(LATER)
