@@ -18,11 +18,12 @@ be tried until a step is taken that does not commute with it, since till then wh
 which everybody who is ready sleeps is such a repetition, and is given up. That leaves out orders, but no state: each state that can be reached is reached.
 So what is checked in every state, and in every last state, is checked in all.
 
-**Twins.** Two tasks that have not begun and will do the same are the same state with their names exchanged. Which of them begins first need not be tried
-twice. What is left out is so but for the names, and only in programs that treat names alike.
-
 Steps commute here only if the rest of the machine does not tell them apart either. The order of entries in ``ready`` does not matter, since any may be chosen;
 nor which worker runs a task; the clock and the hub's callbacks are steps that commute with none.
+
+**Twins.** Exchange the names of two tasks that have not begun and will do the same, and the state is the same. So which of them begins first need not be
+tried twice: what is left out is what was tried, with other names. Only where names are treated alike (nobody is killed by name, nothing compares items),
+and only in programs over one thing, in which no steps commute, so that sleep sets leave nothing out besides.
 
 Invariants
 ==========
