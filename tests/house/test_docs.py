@@ -89,7 +89,7 @@ def test_there_are_pages() -> None:
 # -- invariants ---------------------------------------------------------------------------------------------------------
 
 # Where the tests of a package's modules are.
-TESTS_OF = {"coopcore": "tests/core", "plugins/coop_plugins": "tests/plugins", "coop_pytest": "tests/pytest"}
+TESTS_OF = {"coopcore": "tests/core", "plugins/coop_plugins": "tests/plugins", "coop_pytest": "tests/pytest", "tests/plugins/orders": "tests/plugins"}
 # The module that speaks for its package: its tests bear the package's name alone.
 SPEAKERS = {"socket/_core", "wsgi/_server"}
 
@@ -118,7 +118,9 @@ def numbered(docstring: str) -> list[int]:
 
 
 def folder_of(package: str) -> Path:
-    """Where its modules are: in the tree, or installed, when the tests run away from the sources."""
+    """Where its modules are: in the tree, or installed, when the tests run away from the sources; helpers of the tests are always beside them."""
+    if package.startswith("tests/"):
+        return TREE / package
     spec = find_spec(package.rpartition("/")[2])
     assert spec is not None and spec.submodule_search_locations
     return Path(spec.submodule_search_locations[0])
