@@ -139,9 +139,8 @@ def perform(operation: str, choice: int, step: int, model: Model, real: Real) ->
     elif operation == "expire":
         sleep(SPAN)
         model.expire()
-        for _ in real.snappers:
-            if model.members:
-                model.leave(model.members[0])
+        for _, n in zip(real.snappers, list(model.members), strict=False):  # whoever gets a slot now becomes a member after all snaps
+            model.leave(n)
         real.snappers.clear()
     elif model.members:
         go(operation, choice, model, real)
