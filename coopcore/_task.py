@@ -451,6 +451,12 @@ class Task(_Hot, Generic[T]):
             else:
                 hub._trace("task_failed", self, failure.error)
 
+    def _leave_in_parent(self) -> None:
+        """This is the child of a fork, where this task is not: whoever asks finds it killed, and whoever would wake it passes it over."""
+        self._phase = DONE
+        self._reason = self._pending = self._links = None
+        self._outcome = TaskExit(f"task {self.name!r} stayed in the parent process when it forked")
+
     def _never_start(self, error: BaseException) -> None:
         """End it unstarted. If it has an entry in ready, that becomes a turn of the hub."""
         self._disarm_start()
@@ -560,7 +566,10 @@ class Task(_Hot, Generic[T]):
         failure = self._extras.failure
         if failure is not None:
             failure.received = True
-            raise failure.error.with_traceback(failure.traceback)
+            try:
+                raise failure.error.with_traceback(failure.traceback)
+            finally:
+                del self, failure  # the traceback has this frame, and they have the traceback: a cycle
         return cast(T, self._outcome)
 
     def kill(self, exception: type[BaseException] | BaseException | tuple[Any, ...] = TaskExit, block: bool = True, timeout: float | None = None) -> None:
@@ -877,12 +886,15 @@ def work() -> None:
             error.__traceback__ = error.__traceback__.tb_next if error.__traceback__ else None
             task._fail(error)
         else:
+            task._args = args = ()  # a finaliser of theirs runs here, where there still is a task that can wait
+            task._kwargs = None
             if type(value) is CoroutineType:
                 task._fail(_refuse_coroutine(task, value))
             else:
                 task._finish(value, None)
             value = None
-        me.task = task = fn = args = None
+        fn = args = None
+        me.task = task = None
         me.gr_context = None
         hub._budget = budget = hub._budget - 1
         if budget > 0 and hub._ready:
