@@ -30,7 +30,7 @@ from ._hub import Hub, abandon_hubs_after_fork
 from ._interrupt import attend_to_signals, forget_after_fork
 from ._report import print_failure, warn
 from ._state import on_hub, raise_park_in_hub, running_task, set_adopter
-from ._task import Task, TaskRecord
+from ._task import Task, TaskRecord, Worker
 from ._timeout import check_seconds
 from .errors import (
     HubError,
@@ -376,6 +376,9 @@ def _adopt() -> Task[Any]:
     stack = getcurrent()
     if getattr(stack, "hub", None) is not None:
         raise_park_in_hub()
+    hub: Hub | None = getattr(stack.parent, "hub", None)
+    if type(stack) is Worker and hub is not None and not hub._forked:
+        return _adopt_greenlet(stack, hub, "finaliser")  # of the value of a task that has ended here
     root = stack
     while root.parent is not None:
         root = root.parent
@@ -392,9 +395,13 @@ def _adopt() -> Task[Any]:
         return hub.root
     if stack is root:
         return main
-    task = Task._for_greenlet(stack, main._hub, f"greenlet-{id(stack):x}")
+    return _adopt_greenlet(stack, main._hub, f"greenlet-{id(stack):x}")
+
+
+def _adopt_greenlet(stack: Any, hub: Hub, name: str) -> Task[Any]:
+    task = Task._for_greenlet(stack, hub, name)
     stack.task = task
-    main._hub._adopted.add(task)
+    hub._adopted.add(task)
     return task
 
 

@@ -57,13 +57,15 @@ def _on_collection(phase: str, _info: dict[str, int]) -> None:
     global _collecting, _interrupted, _reason
     if phase == "start":
         try:
-            task = getattr(getcurrent(), "task", None)
+            stack = getcurrent()
         except RuntimeError:  # the interpreter ends, and greenlets with it
             return
-        if task is not None:
-            task._hub._budget = 0
-            if task._reason is not None:
-                _interrupted, _reason = task, task._reason
+        task = getattr(stack, "task", None)
+        hub = getattr(stack.parent, "hub", None) if task is None else task._hub  # a worker is between two tasks
+        if hub is not None:
+            hub._budget = 0
+        if task is not None and task._reason is not None:
+            _interrupted, _reason = task, task._reason
         _collecting = get_ident()
     else:
         _collecting = 0

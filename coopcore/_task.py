@@ -413,18 +413,23 @@ class Task(_Hot, Generic[T]):
 
     # -- ending ---------------------------------------------------------------------------------------------------------
 
+    def _let_go_of_function(self) -> None:
+        """Drop its function, arguments and context, while it is still a task that can wait: a finaliser of theirs may."""
+        fn = self._fn
+        try:
+            self._fn = fn.__qualname__  # type: ignore[union-attr]  # set until here
+        except Exception:
+            self._fn = label_of(fn)
+        self._context = self._kwargs = None
+        self._args = ()
+
     def _finish(self, value: Any, failure: Failure | None) -> None:
         hub = self._hub
         self._phase = DONE
         self._outcome = value
         if failure is not None:
             self._own_extras().failure = failure
-        try:
-            self._fn = self._fn.__qualname__  # type: ignore[union-attr]  # set until here
-        except Exception:
-            self._fn = label_of(self._fn)
-        self._context = self._greenlet = self._pending = self._kwargs = None
-        self._args = ()
+        self._greenlet = self._pending = None
         self.switch = hub._switch
         del hub._tasks[self.ident]
         links = self._links
@@ -465,6 +470,7 @@ class Task(_Hot, Generic[T]):
             self._finish(error, None)
         else:
             self._fail(error)
+        self._let_go_of_function()  # last: a finaliser that waits, on the stack of whoever ends it, must find it ended
 
     def _fail(self, error: BaseException) -> None:
         hub = self._hub
@@ -881,21 +887,29 @@ def work() -> None:
             else:
                 value = fn(*args)
         except GreenletExit as exit:
-            task._finish(exit.with_traceback(None), None)
+            exit.__traceback__ = None
+            task._let_go_of_function()
+            me.gr_context = fn = args = None
+            task._finish(exit, None)
         except BaseException as error:
             error.__traceback__ = error.__traceback__.tb_next if error.__traceback__ else None
+            task._let_go_of_function()
+            me.gr_context = fn = args = None
             task._fail(error)
         else:
-            task._args = args = ()  # a finaliser of theirs runs here, where there still is a task that can wait
-            task._kwargs = None
+            task._let_go_of_function()
+            me.gr_context = fn = args = None
             if type(value) is CoroutineType:
                 task._fail(_refuse_coroutine(task, value))
             else:
                 task._finish(value, None)
             value = None
-        fn = args = None
-        me.task = task = None
-        me.gr_context = None
+        me.gr_context = fn = args = task = None
+        try:
+            del me.task  # with it goes perhaps the value, whose finaliser may wait: see _adopt
+        except AttributeError:
+            pass  # this is the child of a fork, and has needed no hub
+        me.task = None
         hub._budget = budget = hub._budget - 1
         if budget > 0 and hub._ready:
             popleft = hub._popleft
