@@ -83,7 +83,7 @@ def check(task: Task[Any]) -> None:
 
 
 def put_back(task: Task[Any]) -> None:
-    """A park of ``task`` was refused. If the collection has interrupted a park of the same task, and nobody has ended that meanwhile, it is parked as before."""
+    """A park of ``task`` was refused. If the collection has interrupted a park of it, and nobody has ended that meanwhile, it is parked as before."""
     task._reason = _reason if task is _interrupted and not _has_turn(task) else None
 
 

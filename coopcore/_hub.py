@@ -26,6 +26,8 @@ Invariants
 5. `_tasks` holds each task from its start to its end, exactly.
 6. An uncounted timer, and a descriptor that nobody waits at, don't hold off a deadlock; an open promise does, and a thread that was started since the hub
    was made, or has a hub, does.
+7. In the child of a fork every hub of the parent is abandoned: nothing of it runs or is collected, its descriptors are closed, and its tasks, but for the one
+   that forked, are dead.
 
 This is one file of more than 500 lines of code because descriptors, timers, promises and the loop share the one question "can anything still happen?".
 """

@@ -48,7 +48,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from greenlet import getcurrent
 
-
 from . import _collection
 from .errors import CoopError, ParkInFinalizerError, ParkInHubError, WrongThreadError
 
@@ -399,9 +398,10 @@ def _let_others_run(task: Task[Any]) -> None:
 
 
 def _raise(thrown: Thrown) -> None:
-    # Frames of the traceback, and this one, refer to ``thrown``: if that still referred to the error, each throw would leave a cycle.
+    # Frames of the traceback, and this one, refer to ``thrown``: if that still referred to the error, each throw would leave a cycle. A Timeout is both.
     error = thrown.error
     del thrown.error
+    thrown.source = None
     try:
         raise error
     finally:

@@ -1,4 +1,4 @@
-"""Whole processes: many tasks, memory, the ends of programs and of forked children. More of these in test_fork.py and test_exit.py."""
+"""Whole processes: many tasks, memory, the ends of programs and of forked children. More of these in test_hub_fork.py and test_exit.py."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def forked(where: str, ending: str = "os._exit(0)", child: str = "None", more: s
 
 @pytest.mark.parametrize("backend", ["epoll", "selectors"])
 @pytest.mark.parametrize("where", WHERE)
-def test_a_child_has_a_fresh_hub_and_runs_no_finally_of_the_parent(where: str, backend: str) -> None:
+def test_invariant_7_a_child_has_a_fresh_hub_and_runs_no_finally_of_the_parent(where: str, backend: str) -> None:
     if backend == "epoll" and sys.platform != "linux":
         pytest.skip("only Linux has epoll")
     assert forked(WHERE[where], COOP_BACKEND=backend) == "child\nstatus 0\n"
@@ -113,7 +113,7 @@ def test_a_script_that_falls_off_its_end_in_the_child_runs_no_finally_of_the_par
     assert (out, err) == ("parent", "")
 
 
-def test_a_task_of_the_parent_reads_as_killed_in_the_child() -> None:
+def test_invariant_7_a_task_of_the_parent_reads_as_killed_in_the_child() -> None:
     out = forked(
         "run(main)",
         more="""
