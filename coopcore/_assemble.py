@@ -518,9 +518,10 @@ def _end_forked_child(error: BaseException | None = None) -> None:
     status = 1
     try:
         status = _status_of(error)
-        task = running_task()
-        if task is not None:
-            task._hub.close(timeout=1.0)
+        made: _ImplicitHub | None = getattr(_implicit, "hub", None)
+        if made is not None and not made.hub._closed:
+            made.hub.enter()  # the worker that is here has no task any more
+            made.hub.close(timeout=1.0)
         for thread in threading.enumerate():
             if thread is not threading.current_thread() and not thread.daemon:
                 thread.join()

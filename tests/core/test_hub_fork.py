@@ -338,3 +338,32 @@ def test_children_of_multiprocessing(method: str, tmp_path: Path) -> None:
     )
     assert out == "(7, 0)\n(7, 0) (7, 0)\n"
     assert err == ""
+
+
+@pytest.mark.parametrize("start", ["spawn(fork)", "get_hub().call_soon(fork)"])
+def test_tasks_that_the_child_has_started_end_before_it_does(start: str) -> None:
+    out, err = python(f"""
+        import os
+        from coopcore import get_hub, run, sleep, spawn
+        def parked():
+            try:
+                sleep(1000)
+            finally:
+                sleep(0.001)
+                os.write(1, b"finally in the child ")
+        def fork():
+            pid = os.fork()
+            if pid:
+                os.write(1, b"status %d" % os.waitpid(pid, 0)[1])
+                return
+            spawn(parked)
+            global failed
+            failed = spawn(lambda: 1 / 0)
+            sleep(0)
+        def main():
+            {start}
+            sleep(0.01)
+        run(main)
+    """)
+    assert out == "finally in the child status 0"
+    assert err.count("ZeroDivisionError") == 1
