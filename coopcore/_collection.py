@@ -34,7 +34,7 @@ from .errors import ParkInFinalizerError
 if TYPE_CHECKING:
     from ._task import Task
 
-_collecting = 0  # the ident of the thread in which the collector is at work
+collecting = 0  # the ident of the thread in which the collector is at work
 _interrupted: Task[Any] | None = None  # the task that it interrupted in the middle of a park
 _reason: object = None  # of that park
 
@@ -47,14 +47,14 @@ def attend() -> None:
 
 def disregard() -> None:
     """No hub lives any more."""
-    global _collecting
+    global collecting
     if _on_collection in gc.callbacks:
         gc.callbacks.remove(_on_collection)
-    _collecting = 0
+    collecting = 0
 
 
 def _on_collection(phase: str, _info: dict[str, int]) -> None:
-    global _collecting, _interrupted, _reason
+    global collecting, _interrupted, _reason
     if phase == "start":
         try:
             stack = getcurrent()
@@ -66,15 +66,15 @@ def _on_collection(phase: str, _info: dict[str, int]) -> None:
             hub._budget = 0
         if task is not None and task._reason is not None:
             _interrupted, _reason = task, task._reason
-        _collecting = get_ident()
+        collecting = get_ident()
     else:
-        _collecting = 0
+        collecting = 0
         _interrupted = _reason = None
 
 
 def check(task: Task[Any]) -> None:
     """Raise `ParkInFinalizerError` if the collector is at work in this thread: whoever wants to wait is a finaliser."""
-    if _collecting and _collecting == get_ident():
+    if collecting and collecting == get_ident():
         raise ParkInFinalizerError(
             f"a finaliser (__del__, or the callback of a weak reference) that the garbage collector runs in {task.name!r} tried to wait. Nothing else could be "
             f"collected until that wait ended, so it is refused. Close the object when it is done with (a `with` block, close()), before it becomes garbage; "

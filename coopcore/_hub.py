@@ -557,7 +557,8 @@ class Hub:
         """`_choose`, on behalf of a task that parks or yields."""
         if self._closed:
             self._raise_closed("wait")
-        _collection.check(task)
+        if _collection.collecting:
+            _collection.check(task)
         if self._tracers and task._reason is not None:
             self._trace("task_parked", task)
         return self._choose()

@@ -897,7 +897,13 @@ def work() -> None:
             me.gr_context = fn = args = None
             task._fail(error)
         else:
-            task._let_go_of_function()
+            # Task._let_go_of_function(), without the call.
+            try:
+                task._fn = fn.__qualname__
+            except Exception:
+                task._fn = label_of(fn)
+            task._context = task._kwargs = None
+            task._args = ()
             me.gr_context = fn = args = None
             if type(value) is CoroutineType:
                 task._fail(_refuse_coroutine(task, value))
