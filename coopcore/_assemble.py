@@ -26,11 +26,11 @@ import pluggy
 from greenlet import getcurrent
 
 from . import hookspecs
-from ._hub import Hub
+from ._hub import Hub, abandon_hubs_after_fork
 from ._interrupt import attend_to_signals, forget_after_fork
 from ._report import print_failure, warn
 from ._state import on_hub, raise_park_in_hub, running_task, set_adopter
-from ._task import Task, TaskRecord
+from ._task import Task, TaskRecord, Worker
 from ._timeout import check_seconds
 from .errors import (
     HubError,
@@ -376,6 +376,9 @@ def _adopt() -> Task[Any]:
     stack = getcurrent()
     if getattr(stack, "hub", None) is not None:
         raise_park_in_hub()
+    hub: Hub | None = getattr(stack.parent, "hub", None)
+    if type(stack) is Worker and hub is not None and not hub._forked:
+        return _adopt_greenlet(stack, hub, "finaliser")  # of the value of a task that has ended here
     root = stack
     while root.parent is not None:
         root = root.parent
@@ -392,9 +395,13 @@ def _adopt() -> Task[Any]:
         return hub.root
     if stack is root:
         return main
-    task = Task._for_greenlet(stack, main._hub, f"greenlet-{id(stack):x}")
+    return _adopt_greenlet(stack, main._hub, f"greenlet-{id(stack):x}")
+
+
+def _adopt_greenlet(stack: Any, hub: Hub, name: str) -> Task[Any]:
+    task = Task._for_greenlet(stack, hub, name)
     stack.task = task
-    main._hub._adopted.add(task)
+    hub._adopted.add(task)
     return task
 
 
@@ -409,9 +416,11 @@ class _ImplicitHub:
         if threading.current_thread() is threading.main_thread():
             atexit.register(self.close)
 
-    def __del__(self) -> None:
-        # A thread's own variables are dropped by that thread as it ends, while its greenlets can still be switched to.
-        self.close()
+    def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        # A thread's own variables are dropped by that thread as it ends, while its greenlets can still be switched to. Those of a daemon that the
+        # interpreter's end has stopped are dropped by the main thread: such a thread is never continued, and runs no ``finally`` of its own either.
+        if not is_finalizing():
+            self.close()
 
     def close(self) -> None:
         hub = self.hub
@@ -490,39 +499,53 @@ def run(
 
 
 def _after_fork_in_child() -> None:
-    """The child of a fork has one greenlet, the one that forked. It gets a fresh hub when it next needs one.
-
-    What the parent's hub held is kept for ever: collected, its parked tasks would run the parent's ``finally`` blocks here.
-    """
+    """The child of a fork has one greenlet, the one that forked. It gets a fresh hub when it next needs one."""
+    global _plugins_lock
+    _plugins_lock = threading.Lock()  # a thread that is not here may have held it
     forget_after_fork()
+    abandon_hubs_after_fork(_end_forked_child)
     stack = getcurrent()
     for name in ("task", "hub"):
-        owner = getattr(stack, name, None)
-        if owner is not None:
-            hub: Hub = owner if name == "hub" else owner._hub
-            _kept_after_fork.append(hub)
-            hub.abandon_after_fork(_end_forked_child)
+        if hasattr(stack, name):
             delattr(stack, name)
 
 
 def _end_forked_child(error: BaseException | None = None) -> None:
-    """The task that forked has ended, in the child: there is no other stack to go on with, so the process ends here, as a script would."""
-    status: Any = 0
-    if isinstance(error, SystemExit):
-        status = error.code
-    elif error is not None:
+    """What forked (a task, or a callback on the hub) has ended, in the child: there is no other stack to go on with, so the process ends here.
+
+    It ends with the status, and says what, a script would; but as a child of ``multiprocessing`` it calls no ``atexit`` functions, which are the parent's.
+    """
+    status = 1
+    try:
+        status = _status_of(error)
+        made: _ImplicitHub | None = getattr(_implicit, "hub", None)
+        if made is not None and not made.hub._closed:
+            made.hub.enter()  # the worker that is here has no task any more
+            made.hub.close(timeout=1.0)
+        for thread in threading.enumerate():
+            if thread is not threading.current_thread() and not thread.daemon:
+                thread.join()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+    except BaseException as late:
+        status = 1
+        traceback.print_exception(late)
+    finally:
+        os._exit(status)
+
+
+def _status_of(error: BaseException | None) -> int:
+    """The status of a process that ends with ``error``; prints what there is to say about it."""
+    if error is None:
+        return 0
+    if not isinstance(error, SystemExit):
         traceback.print_exception(error)
-        status = 1
-    if status is not None and not isinstance(status, int):
-        print(status, file=sys.stderr)
-        status = 1
-    task: Task[Any] | None = getattr(getcurrent(), "task", None)
-    if task is not None:
-        task._hub.close(timeout=1.0)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status or 0)
+        return 1
+    if error.code is None or isinstance(error.code, int):
+        return (error.code or 0) & 0xFF
+    print(error.code, file=sys.stderr)
+    return 1
 
 
-_kept_after_fork: list[Hub] = []
 os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -26,6 +26,8 @@ Invariants
 5. `_tasks` holds each task from its start to its end, exactly.
 6. An uncounted timer, and a descriptor that nobody waits at, don't hold off a deadlock; an open promise does, and a thread that was started since the hub
    was made, or has a hub, does.
+7. In the child of a fork every hub of the parent is abandoned: nothing of it runs or is collected, its descriptors are closed, and its tasks, but for the one
+   that forked, are dead.
 
 This is one file of more than 500 lines of code because descriptors, timers, promises and the loop share the one question "can anything still happen?".
 """
@@ -48,7 +50,7 @@ from typing import TYPE_CHECKING, Any
 
 from greenlet import GreenletExit, getcurrent, greenlet
 
-from . import _report
+from . import _collection, _report
 from ._clock import RealClock
 from ._inbox import Inbox
 from ._state import (
@@ -69,7 +71,17 @@ from ._state import (
 from ._task import Failure, Task, TaskRecord, Worker, work
 from ._timeout import LONG, Timeout, check_seconds
 from ._timers import BucketTimers
-from .errors import BusyResourceError, ClosedResourceError, Deadlock, HubClosedError, HubError, InterfaceError, LeftBehindWarning, TaskExit
+from .errors import (
+    BusyResourceError,
+    ClosedResourceError,
+    Deadlock,
+    HubClosedError,
+    HubError,
+    InterfaceError,
+    LeftBehindWarning,
+    ParkInFinalizerError,
+    TaskExit,
+)
 from .protocols import ERROR, HANGUP, READABLE, WRITABLE, Backend, Clock, Network, Ready, Scheduler, TimerQueue
 
 if TYPE_CHECKING:
@@ -297,6 +309,7 @@ class Hub:
             self.add_tracer(tracer)
         with _hubs_lock:
             _hubs.add(self)
+            _collection.attend()
 
     @property
     def thread(self) -> int:
@@ -544,6 +557,8 @@ class Hub:
         """`_choose`, on behalf of a task that parks or yields."""
         if self._closed:
             self._raise_closed("wait")
+        if _collection.collecting:
+            _collection.check(task)
         if self._tracers and task._reason is not None:
             self._trace("task_parked", task)
         return self._choose()
@@ -897,6 +912,10 @@ class Hub:
         self._stopping = True
         self._switch()
         self.backend.close()
+        with _hubs_lock:
+            _hubs.discard(self)
+            if not _hubs:
+                _collection.disregard()
         if self.on_closed is not None:
             self.call_safely(self.on_closed)
         if stragglers:
@@ -933,7 +952,7 @@ class Hub:
                 elif not first._await_end(min(left / NANOSECONDS, 0.1)):
                     for task in self.tasks():
                         break_shield(task, TaskExit("the hub is being closed"))
-            except Deadlock:
+            except (Deadlock, ParkInFinalizerError):
                 break
             except BaseException as error:
                 interrupt = interrupt or error
@@ -944,6 +963,13 @@ class Hub:
     def abandon_after_fork(self, end_child: Callable[[], object]) -> None:
         """This is the child's copy of a hub: nothing of it may run. ``end_child`` is called when the task that forked returns."""
         self._closed = self._forked = True
+        here = getcurrent()
+        kept = [self.root, *self._adopted, *self._tasks.values()]
+        for task in kept:
+            if task._greenlet is not here:
+                task._leave_in_parent()
+        for failure in self.unreceived_failures():
+            failure.received = True  # the parent reports it
         self._inbox.close()
         self._ready = deque()
         self._unstarted = deque()
@@ -952,6 +978,13 @@ class Hub:
         self._pass_entry.switch = end_child
         self._budget = 0
         self.backend.close()
+        # For ever: collected, parked tasks and the greenlets of others would run the parent's ``finally`` blocks here.
+        _left_in_parent.append((self, kept))
+
+    @property
+    def forked(self) -> bool:
+        """True in the child of a fork for a hub of the parent: its tasks are not here, but for the one that forked."""
+        return self._forked
 
     def fail_in_child(self, error: BaseException) -> None:
         """The task that forked has failed, in the child: its process ends with the status that a script would end with."""
@@ -970,7 +1003,20 @@ class Hub:
 
 
 _hubs: weakref.WeakSet[Hub] = weakref.WeakSet()
-_hubs_lock = threading.Lock()
+_hubs_lock = threading.RLock()  # re-entrant, since a collection in the middle of it may run a finaliser that makes a hub
+_left_in_parent: list[tuple[Hub, list[Task[Any]]]] = []
+
+
+def abandon_hubs_after_fork(end_child: Callable[[], object]) -> None:
+    """This is the child of a fork: abandon every hub that there is, those of threads that are not here too."""
+    global _hubs_lock
+    _hubs_lock = threading.RLock()  # one of those may have held it
+    for hub in list(_hubs):
+        if not hub._closed:
+            hub.abandon_after_fork(end_child)
+    _hubs.clear()
+    _collection.disregard()
+
 
 # Tasks that would not end. Collected, they would run their handlers at a random moment of another task.
 _abandoned: list[tuple[Hub, Iterable[Task[Any]]]] = []

@@ -88,10 +88,15 @@ def _shield_sigint() -> Callable[[], None]:
     def restore() -> None:
         global _shielded
         _shielded -= 1
-        if not _shielded and signal.getsignal(signal.SIGINT) is _on_sigint:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        if not _shielded:
+            _restore_sigint()
 
     return restore
+
+
+def _restore_sigint() -> None:
+    if signal.getsignal(signal.SIGINT) is _on_sigint:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class _Door:
@@ -137,6 +142,10 @@ _doors: list[_Door] = []  # of hubs that live, the innermost last
 
 
 def forget_after_fork() -> None:
-    """This is the child: its signals must not write into the parent's pipes."""
+    """This is the child: its signals must not write into the parent's pipes, and no hub is left that its handlers could defer to."""
+    global _shielded
     while _doors:
         _doors[-1].close()
+    if _shielded:
+        _shielded = 0
+        _restore_sigint()

@@ -48,7 +48,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from greenlet import getcurrent
 
-from .errors import CoopError, ParkInHubError, WrongThreadError
+from . import _collection
+from .errors import CoopError, ParkInFinalizerError, ParkInHubError, WrongThreadError
 
 if TYPE_CHECKING:
     from ._hub import Hub
@@ -157,6 +158,11 @@ def park_task(task: Task[Any], reason: object, timeout: float | None = None) -> 
         # be the beginning of a task: this frame would keep that task alive.
         popleft = hub._popleft
         (popleft().switch if budget > 0 and hub._ready else hub._choose_for(task).switch)()
+    except ParkInFinalizerError:
+        _collection.put_back(task)
+        if timer is not None:
+            hub._disarm(timer)
+        raise
     except BaseException as error:
         hub._recover(task)
         if task._reason is not None:
@@ -222,6 +228,9 @@ def yield_interrupted(task: Task[Any], error: BaseException) -> None:
     hub = task._hub
     if hub._closed:
         raise error
+    if isinstance(error, ParkInFinalizerError):
+        _collection.take_turn_back(task)
+        raise error
     add_pending(task, error)
     if hub._recover(task):
         hub._pass_entry.switch()
@@ -234,7 +243,7 @@ def unpark(task: Task[Any], value: Any = True) -> bool:
     waiter. Never blocks. Only from the thread of the task's hub (else `WrongThreadError`).
     """
     hub = task._hub
-    if hub._thread != get_ident():
+    if hub._thread != get_ident() and not hub._forked:
         raise_wrong_thread(hub, f"waking task {task.name!r}")
     if task._reason is None:
         return False
@@ -272,7 +281,7 @@ def throw_in(task: Task[Any], error: BaseException, source: object = None) -> No
     A task that was never started ends at once. ``source`` identifies the thrower for `withdraw`. Never blocks.
     """
     hub = task._hub
-    if hub._thread != get_ident():
+    if hub._thread != get_ident() and not hub._forked:
         raise_wrong_thread(hub, f"throwing into task {task.name!r}")
     phase = task._phase
     if phase == DONE:
@@ -380,6 +389,7 @@ def pending_once(task: Task[Any]) -> Thrown | None:
 
 
 def raise_pending(task: Task[Any]) -> None:
+    _collection.check(task)  # what is pending is not for a finaliser
     _raise(_take_pending(task))
 
 
@@ -412,9 +422,10 @@ def _let_others_run(task: Task[Any]) -> None:
 
 
 def _raise(thrown: Thrown) -> None:
-    # Frames of the traceback, and this one, refer to ``thrown``: if that still referred to the error, each throw would leave a cycle.
+    # Frames of the traceback, and this one, refer to ``thrown``: if that still referred to the error, each throw would leave a cycle. A Timeout is both.
     error = thrown.error
     del thrown.error
+    thrown.source = None
     try:
         raise error
     finally:

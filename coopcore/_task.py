@@ -412,18 +412,23 @@ class Task(_Hot, Generic[T]):
 
     # -- ending ---------------------------------------------------------------------------------------------------------
 
+    def _let_go_of_function(self) -> None:
+        """Drop its function, arguments and context, while it is still a task that can wait: a finaliser of theirs may."""
+        fn = self._fn
+        try:
+            self._fn = fn.__qualname__  # type: ignore[union-attr]  # set until here
+        except Exception:
+            self._fn = label_of(fn)
+        self._context = self._kwargs = None
+        self._args = ()
+
     def _finish(self, value: Any, failure: Failure | None) -> None:
         hub = self._hub
         self._phase = DONE
         self._outcome = value
         if failure is not None:
             self._own_extras().failure = failure
-        try:
-            self._fn = self._fn.__qualname__  # type: ignore[union-attr]  # set until here
-        except Exception:
-            self._fn = label_of(self._fn)
-        self._context = self._greenlet = self._pending = self._kwargs = None
-        self._args = ()
+        self._greenlet = self._pending = None
         self.switch = hub._switch
         del hub._tasks[self.ident]
         links = self._links
@@ -450,6 +455,12 @@ class Task(_Hot, Generic[T]):
             else:
                 hub._trace("task_failed", self, failure.error)
 
+    def _leave_in_parent(self) -> None:
+        """This is the child of a fork, where this task is not: whoever asks finds it killed, and whoever would wake it passes it over."""
+        self._phase = DONE
+        self._reason = self._pending = self._links = None
+        self._outcome = TaskExit(f"task {self.name!r} stayed in the parent process when it forked")
+
     def _never_start(self, error: BaseException) -> None:
         """End it unstarted. If it has an entry in ready, that becomes a turn of the hub."""
         self._disarm_start()
@@ -458,6 +469,7 @@ class Task(_Hot, Generic[T]):
             self._finish(error, None)
         else:
             self._fail(error)
+        self._let_go_of_function()  # last: a finaliser that waits, on the stack of whoever ends it, must find it ended
 
     def _fail(self, error: BaseException) -> None:
         hub = self._hub
@@ -559,7 +571,10 @@ class Task(_Hot, Generic[T]):
         failure = self._extras.failure
         if failure is not None:
             failure.received = True
-            raise failure.error.with_traceback(failure.traceback)
+            try:
+                raise failure.error.with_traceback(failure.traceback)
+            finally:
+                del self, failure  # the traceback has this frame, and they have the traceback: a cycle
         return cast(T, self._outcome)
 
     def kill(self, exception: type[BaseException] | BaseException | tuple[Any, ...] = TaskExit, block: bool = True, timeout: float | None = None) -> None:
@@ -871,18 +886,35 @@ def work() -> None:
             else:
                 value = fn(*args)
         except GreenletExit as exit:
-            task._finish(exit.with_traceback(None), None)
+            exit.__traceback__ = None
+            task._let_go_of_function()
+            me.gr_context = fn = args = None
+            task._finish(exit, None)
         except BaseException as error:
             error.__traceback__ = error.__traceback__.tb_next if error.__traceback__ else None
+            task._let_go_of_function()
+            me.gr_context = fn = args = None
             task._fail(error)
         else:
+            # Task._let_go_of_function(), without the call.
+            try:
+                task._fn = fn.__qualname__
+            except Exception:
+                task._fn = label_of(fn)
+            task._context = task._kwargs = None
+            task._args = ()
+            me.gr_context = fn = args = None
             if type(value) is CoroutineType:
                 task._fail(_refuse_coroutine(task, value))
             else:
                 task._finish(value, None)
             value = None
-        me.task = task = fn = args = None
-        me.gr_context = None
+        task = None
+        try:
+            del me.task  # with it goes perhaps the value, whose finaliser may wait: see _adopt
+        except AttributeError:
+            pass  # this is the child of a fork, and has needed no hub
+        me.task = None
         hub._budget = budget = hub._budget - 1
         if budget > 0 and hub._ready:
             popleft = hub._popleft

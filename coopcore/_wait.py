@@ -152,8 +152,12 @@ def joinall(tasks: Iterable[Task[T]], timeout: float | None = None, raise_error:
     if ending.left:
         ending.wait(_check_not_self(waiting, "joinall"), timeout)
     if raise_error:
-        for task in ending.ended:
-            task.get()
+        try:
+            for task in ending.ended:
+                task.get()
+        except BaseException:
+            del tasks, waiting, ending, task  # the traceback has this frame, and they have the traceback: a cycle
+            raise
     return ending.ended
 
 

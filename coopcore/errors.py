@@ -36,12 +36,20 @@ class ParkInHubError(HubError):
     """A callback that runs on the hub itself (a rawlink, a timer, ``call_soon``) tried to wait."""
 
 
+class ParkInFinalizerError(HubError):
+    """A finaliser (``__del__``, a weak reference's callback) that the cyclic garbage collector runs tried to wait."""
+
+
 class WrongThreadError(HubError):
     """An object of one thread's hub was used from another thread."""
 
 
 class HubClosedError(HubError):
     """The hub was taken apart already."""
+
+
+class LostInForkError(HubError):
+    """A lock was asked for in the child of a fork that a task of the parent holds, which the child has not got."""
 
 
 class JoinSelfError(HubError):

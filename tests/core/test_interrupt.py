@@ -201,8 +201,8 @@ def test_invariant_2_it_wakes_for_one_after_the_other(backend: str) -> None:
     def main() -> int:
         caught = 0
         for _ in range(5):
-            threading.Timer(0.005, lambda: signal.pthread_kill(threading.get_ident(), signal.SIGINT)).start()
             try:
+                threading.Timer(0.005, lambda: signal.pthread_kill(threading.get_ident(), signal.SIGINT)).start()
                 sleep(4)
             except KeyboardInterrupt:
                 caught += 1

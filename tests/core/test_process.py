@@ -1,18 +1,9 @@
-"""Whole processes: exit, fork, memory, many tasks. Each in an interpreter of its own."""
+"""Whole processes: many tasks, memory, the ends of programs and of forked children. More of these in test_hub_fork.py and test_exit.py."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import textwrap
-
 import pytest
-
-
-def python(code: str, *, status: int = 0, timeout: float = 60) -> tuple[str, str]:
-    result = subprocess.run([sys.executable, "-X", "dev", "-W", "error", "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=timeout)
-    assert result.returncode == status, result.stderr
-    return result.stdout, result.stderr
+from seams.processes import python
 
 
 def test_at_exit_every_finally_of_a_plain_script_runs() -> None:

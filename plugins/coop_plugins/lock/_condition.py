@@ -173,10 +173,17 @@ class Condition:
 
     def _enter(self, turn: Turn) -> None:
         if self._thread != get_ident():
-            if self._waiters:
-                refuse_thread(self, self._thread)
+            self._check_thread()
             self._thread = get_ident()
         self._waiters.append(turn)
+
+    def _check_thread(self) -> None:
+        """Somebody comes from another thread than those who wait. Not counted are those who stayed in the parent process when this one was forked."""
+        waiters = self._waiters
+        while waiters and waiters[0].task.dead:
+            waiters.popleft()
+        if waiters:
+            refuse_thread(self, self._thread)
 
     def _leave(self, turn: Turn) -> None:
         waiters = self._waiters
@@ -194,7 +201,7 @@ class Condition:
             raise RuntimeError("cannot notify on un-acquired lock: enter `with condition:` first, else what was changed could be missed by one about to wait")
         waiters = self._waiters
         if waiters and self._thread != get_ident():
-            refuse_thread(self, self._thread)
+            self._check_thread()
         while waiters and n > 0:
             n -= self._notify_one(waiters[0])
             waiters.popleft()

@@ -90,10 +90,17 @@ class Line:
         if line is None:
             line = self._line = deque()
         if self._thread != get_ident():
+            self._forget_the_dead()
             if line:
                 refuse_thread(self, self._thread)
             self._thread = get_ident()
         line.append(entry)
+
+    def _forget_the_dead(self) -> None:
+        """In the child of a fork those of the parent's tasks are dead who stand in line, and of a thread that is not here."""
+        line = self._line
+        while line and (task := line[0] if isinstance(line[0], Task) else line[0].task) is not None and task.dead:
+            line.popleft()
 
     def _leave(self, entry: object) -> None:
         line = self._line
@@ -123,6 +130,8 @@ class Line:
         return None
 
     def _grant(self, turn: Turn) -> bool:
+        if turn.task.dead:  # it was a task of the parent, and this is the child of a fork
+            return False
         if self._thread != get_ident():
             refuse_thread(self, self._thread)
         turn.granted = True

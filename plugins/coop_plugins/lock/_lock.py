@@ -30,6 +30,7 @@ from typing import Any
 from greenlet import getcurrent
 
 from coopcore import Task, Timeout
+from coopcore.errors import LostInForkError
 from coopcore.lowlevel import check_seconds, current_task, hide_frames, park_task
 
 from ._line import Line, Turn, whoever
@@ -57,6 +58,12 @@ class _Held(Line):
     def _wait_for_it(self, timeout: Any) -> bool:
         """Wait in line until it is handed to the current task; False after ``timeout`` seconds."""
         task = current_task()
+        holder = self._holder
+        if isinstance(holder, Task) and holder.dead and holder.hub.forked:
+            raise LostInForkError(
+                f"{self!r} is held by task {holder.name!r} of the parent process, which this child of a fork has not got: nobody here would release it. "
+                f"Acquire it before the fork and release it after, on both sides; or make it anew in the child, by os.register_at_fork()."
+            )
         self._enter(task)
         try:
             if park_task(task, self, timeout):
@@ -87,8 +94,8 @@ class _Held(Line):
 
     def _is_held_by_caller(self) -> bool:
         holder = self._holder
-        if holder is not None and holder is getcurrent():
-            # It was acquired before this thread had a hub: from now on its holder is the task that this greenlet has become.
+        if holder is not None and (holder is getcurrent() or (isinstance(holder, Task) and holder.state == "running")):
+            # It was acquired before this thread had a hub, or by what forked and goes on in the child: its holder is the task that this greenlet has become.
             self._holder = holder = whoever()
         return holder is not None and holder is whoever()
 

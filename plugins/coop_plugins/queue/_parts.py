@@ -114,13 +114,20 @@ def refuse_another_thread(queue: object, line: deque[Any]) -> None:
     """Raise, before anything is done, if those who stand in a line and might be woken are of another thread."""
     if line:
         thread = _task_of(line[0]).hub.thread
-        if thread != get_ident():
-            refuse_thread(queue, thread)
+        if thread != get_ident() and _without_the_dead(line):
+            refuse_thread(queue, _task_of(line[0]).hub.thread)
 
 
 def refuse_a_newcomer_of_another_thread(queue: object, task: Task[Any], *lines: deque[Any] | None) -> None:
     """Raise if ``task``, which is about to stand in a line, is of another thread than those who stand in one of ``lines`` already."""
     line = next(line for line in lines if line)
     hub = _task_of(line[0]).hub
-    if hub is not task.hub:
+    if hub is not task.hub and _without_the_dead(line):
         refuse_thread(queue, hub.thread)
+
+
+def _without_the_dead(line: deque[Any]) -> bool:
+    """Drop those at its head who stayed in the parent process when this one was forked. True if somebody is left who is not of this thread."""
+    while line and _task_of(line[0]).dead:
+        line.popleft()
+    return bool(line) and _task_of(line[0]).hub.thread != get_ident()
