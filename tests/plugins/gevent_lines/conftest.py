@@ -135,10 +135,9 @@ class Library:
             raise error
 
 
-@pytest.fixture(params=["gevent", "coopcore"])
+# Without gevent ours is tested alone, and `test_gevent_is_there` says so in one line.
+@pytest.fixture(params=["gevent", "coopcore"] if find_spec("gevent") is not None else ["coopcore"])
 def lib(request: pytest.FixtureRequest) -> Library:
-    if request.param == "gevent" and find_spec("gevent") is None:
-        pytest.skip("gevent is not installed: that it does the same is not shown")
     return Library(request.param)
 
 
