@@ -94,6 +94,7 @@ class _Reason:
 
 
 SLEEP = _Reason("the end of its sleep")
+UNCOUNTED_SLEEP = _Reason("the end of its sleep, for which nobody else need wait")
 IDLE = _Reason("a moment when nothing else is ready")
 
 # What also ends a wait that is shielded: nobody could wait on after it, or it comes from outside of the program.

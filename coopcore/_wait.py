@@ -19,10 +19,10 @@ from typing import Any, Generic, TypeVar
 
 from greenlet import getcurrent
 
-from ._state import NANOSECONDS, SCHEDULED, SLEEP, current_task, park_task, raise_pending, throw_in, unpark, yield_interrupted
+from ._state import NANOSECONDS, SCHEDULED, SLEEP, UNCOUNTED_SLEEP, current_task, park_task, raise_pending, throw_in, unpark, yield_interrupted
 from ._task import Ending, Task, as_exception
 from ._timeout import LONG, Timeout, check_seconds
-from .errors import JoinSelfError, TaskExit
+from .errors import Deadlock, JoinSelfError, TaskExit
 from .protocols import Waitable
 
 T = TypeVar("T")
@@ -68,7 +68,7 @@ def spawn_later(seconds: float, fn: Callable[..., T], /, *args: Any, **kwargs: A
 
 
 def sleep(seconds: float = 0, ref: bool = True) -> None:
-    """Let others run for at least ``seconds``; with 0, once around. ``ref=False`` doesn't hold off `Deadlock`.
+    """Let others run for at least ``seconds``; with 0, once around. ``ref=False`` doesn't hold off `Deadlock`, nor `wait` without objects.
 
     Raises ValueError for a negative span, as ``time.sleep`` does.
     """
@@ -93,12 +93,12 @@ def sleep(seconds: float = 0, ref: bool = True) -> None:
     _span(seconds)
     me = current_task()
     if ref or not seconds < LONG:  # for so long no timer is set, and what is not set cannot be left out of the count
-        park_task(me, SLEEP, seconds)
+        park_task(me, SLEEP if ref else UNCOUNTED_SLEEP, seconds)
         return
     hub = me._hub
     hub._uncounted += 1
     try:
-        park_task(me, SLEEP, seconds)
+        park_task(me, UNCOUNTED_SLEEP, seconds)
     finally:
         hub._uncounted -= 1
 
@@ -184,7 +184,7 @@ def _check_count(given: Any) -> int:
 def wait(objects: Iterable[W] | None = None, timeout: float | None = None, count: int | None = None) -> Any:
     """Wait until all objects are ready, or ``count`` of them, or for ``timeout`` seconds. Returns the ready ones, in that order.
 
-    Without objects: wait until every other task of this hub has ended; returns True, or False after ``timeout``.
+    Without objects: wait until every other task of this hub has ended, but for those in a ``sleep(ref=False)``; returns True, or False after ``timeout``.
     """
     if objects is None:
         return _wait_for_all_others(timeout)
@@ -194,23 +194,27 @@ def wait(objects: Iterable[W] | None = None, timeout: float | None = None, count
 
 def _wait_for_all_others(timeout: Any) -> bool:
     me = current_task()
-    timer = _as_timeout(timeout)
+    # One that runs already is that of a block around this call, and is raised as itself.
+    timer = None if isinstance(timeout, Timeout) and timeout.pending else Timeout.start_new(timeout)
     try:
-        if not timer.pending:
-            timer.start()
-        while others := [task for task in me._hub.tasks() if task is not me]:
-            joinall(others)
+        while others := _counted_others(me):
+            try:
+                joinall(others)
+            except Deadlock:
+                if _counted_others(me):
+                    raise
     except Timeout as fired:
-        if fired is not timer:
+        if fired is not timer or isinstance(timer.exception, str):
             raise
-        return False
+        return not _counted_others(me)
     finally:
-        timer.close()
+        if timer is not None:
+            timer.close()
     return True
 
 
-def _as_timeout(timeout: Any) -> Timeout:
-    return timeout if isinstance(timeout, Timeout) else Timeout(timeout)
+def _counted_others(me: Task[Any]) -> list[Task[Any]]:
+    return [task for task in me._hub.tasks() if task is not me and task._reason is not UNCOUNTED_SLEEP]
 
 
 def _check_task(task: Any, verb: str) -> Task[Any]:
@@ -243,7 +247,9 @@ class iwait(Generic[W]):  # noqa: N801 - a function to its users, who also enter
         self._waiting = dict(self._things)
         self._left = len(self._waiting) if count is None else min(_check_count(count), len(self._waiting))
         self._ready: deque[W] = deque()
-        self._timeout = timeout.seconds if isinstance(timeout, Timeout) else None if timeout is None else check_seconds(timeout, "the timeout")
+        self._given = timeout if isinstance(timeout, Timeout) else None
+        seconds = timeout if self._given is None else self._given.seconds
+        self._timeout = None if seconds is None else check_seconds(seconds, "the timeout")
         self._deadline: int | None = None
         self._task: Task[Any] | None = None
         self._linked = False
@@ -265,7 +271,7 @@ class iwait(Generic[W]):  # noqa: N801 - a function to its users, who also enter
                 finally:
                     self._task = None
                 if woken is False:
-                    raise StopIteration
+                    raise self._too_late()
         except BaseException:
             self._unlink()
             raise
@@ -278,13 +284,21 @@ class iwait(Generic[W]):  # noqa: N801 - a function to its users, who also enter
     def _link(self) -> None:
         me = _check_not_self(self._waiting.values(), "wait")
         self._linked = True
-        if self._timeout is not None:
+        if self._timeout is not None and (self._given is None or not self._given.pending):
             self._deadline = me._hub._now() + int(max(self._timeout, 0) * NANOSECONDS)
         for thing in list(self._waiting.values()):
             thing.rawlink(self._became_ready)
 
-    def _time_left(self, me: Task[Any]) -> float | None:
-        return None if self._deadline is None else max(self._deadline - me._hub._now(), 0) / NANOSECONDS
+    def _time_left(self, me: Task[Any]) -> Any:
+        """Seconds; or the Timeout that was given, if it runs already: it ends the wait by itself."""
+        return self._given if self._deadline is None else max(self._deadline - me._hub._now(), 0) / NANOSECONDS
+
+    def _too_late(self) -> BaseException:
+        """The time is over: the end, or what a Timeout was given to raise. A copy of that: the caller's own stays fit for the next wait."""
+        given = self._given
+        if given is None or given.exception is None or given.exception is False:
+            return StopIteration()
+        return Timeout(given.seconds, given.exception)._to_raise()
 
     def _unlink(self) -> None:
         self._left = 0

@@ -18,6 +18,7 @@ Invariants
 4. Each item of an ``imap`` gives its outcome once, to one reader; the reads end after the last of them.
 5. Started items whose outcome was not read yet never exceed ``maxsize``; a feeder reads at most one item further than it may start.
 6. A failure counts as received when it is raised to somebody, not before: that of an unread item is reported as that of any lost task.
+7. A group throws into a member once, however often it is killed, so that clean-up which waits is not cut short; anew, if the member was discarded and added.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from math import inf
 from operator import index
 from typing import Any, Generic, TypeVar, overload
 
-from coopcore import Task, TaskExit, Timeout, current_task, killall, spawn
+from coopcore import Task, TaskExit, Timeout, current_task, joinall, killall, spawn
 from coopcore.errors import JoinSelfError, WrongThreadError
 from coopcore.lowlevel import ParkingLot, current_hub, hide_frames, on_hub, spawn_linked, yield_now
 
@@ -95,6 +96,7 @@ class Group:
         self._observed = False
         self._joiners = ParkingLot(f"the end of all tasks of {label}", self._members.keys)
         self._raisers: set[_FirstFailure] = set()
+        self._dying: set[int] = set()  # idents of members that were killed by way of this group, and perhaps of some that have left
 
     # -- members --------------------------------------------------------------------------------------------------------
 
@@ -119,6 +121,7 @@ class Group:
         if task in self._members:
             task.unlink(self._leave)
             self._leave(task)
+            self._dying.discard(task.ident)
 
     def start(self, task: Task[Any]) -> None:
         """`add` a task, and start it."""
@@ -228,19 +231,24 @@ class Group:
         return empty
 
     def kill(self, exception: type[BaseException] | BaseException | tuple[Any, ...] = TaskExit, block: bool = True, timeout: float | None = None) -> None:
-        """Kill every member, and wait until the group is empty; members that come meanwhile are killed too.
+        """Kill every member, and wait until the group is empty; members that come meanwhile are killed too. Each is killed once, however often this is called.
 
         With ``block=False``, or after ``timeout`` seconds, returns without waiting further; on the hub it never waits. A member that
         kills its group is killed last: this raises ``exception`` in it.
         """
         if not block or on_hub():
-            killall(self, exception, block=False)
+            killall(self._to_be_killed(), exception, block=False)
             return
+        me = current_task()
         timer = Timeout.start_new(timeout)
         try:
-            while fresh := tuple(self):
-                killall(fresh, exception)
-                for task in fresh:
+            while True:
+                others = [task for task in self if task is not me]
+                killall(self._to_be_killed(), exception)
+                if not others:
+                    return
+                joinall(others)
+                for task in others:
                     self.discard(task)
                 # Those who were handed the slots come in now.
                 yield_now()
@@ -250,6 +258,11 @@ class Group:
         finally:
             timer.close()
 
+    def _to_be_killed(self) -> list[Task[Any]]:
+        """The members that were not killed by way of this group. They are now, or at once."""
+        dying, self._dying = self._dying, {task.ident for task in self._members}
+        return [task for task in self._members if task.ident not in dying]
+
     def killone(
         self,
         task: Task[Any],
@@ -257,9 +270,14 @@ class Group:
         block: bool = True,
         timeout: float | None = None,
     ) -> None:
-        """Kill one member, as `Task.kill` does. Does nothing if it is not one."""
-        if task in self._members:
+        """Kill one member, as `Task.kill` does; or wait for its end, if it was killed by way of this group before. Does nothing if it is not one."""
+        if task not in self._members:
+            return
+        if task.ident not in self._dying:
+            self._dying.add(task.ident)
             task.kill(exception, block, timeout)
+        elif block and not on_hub() and task is not current_task():
+            joinall([task], timeout)
 
     # -- one call -------------------------------------------------------------------------------------------------------
 

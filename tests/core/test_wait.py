@@ -355,3 +355,54 @@ def test_a_count_that_is_no_whole_number_is_refused(bad: Any) -> None:
     for verb in (joinall, wait, iwait):
         with pytest.raises(TypeError, match="count is the number of things"):
             run(lambda verb=verb: verb([], count=bad))
+
+
+def test_wait_without_objects_does_not_wait_for_uncounted_sleeps() -> None:
+    def main() -> None:
+        sleepers = [spawn(sleep, 30, ref=False), spawn(sleep, float("inf"), False)]
+        assert wait() is True  # they begin to sleep during the wait
+        assert wait(timeout=30) is True
+        worker = spawn_later(0.001, str)
+        assert wait() is True and worker.dead
+        spawn(park, "nothing")
+        with pytest.raises(Deadlock):
+            wait()
+        assert wait(timeout=0.001) is False
+        assert not any(sleeper.dead for sleeper in sleepers)
+        killall([task for task in current_hub().tasks() if task is not current_task()])
+
+    run(main)
+
+
+def test_a_timeout_of_its_own_ends_a_wait_as_it_does_any_other() -> None:
+    def main() -> None:
+        task = spawn(park, "nothing")
+        for waiting in (lambda timeout: wait([task], timeout), lambda timeout: list(iwait([task], timeout)), lambda timeout: wait(timeout=timeout)):
+            with pytest.raises(KeyError):
+                waiting(Timeout(0.001, KeyError))
+            with pytest.raises(Timeout, match="too late"):
+                waiting(Timeout(0.001, "too late"))
+            again = Timeout(0.001, False)
+            assert not waiting(again) and not again.pending and not waiting(again)
+            with pytest.raises(Timeout) as caught, Timeout(0.001) as running:
+                waiting(running)
+            assert caught.value is running
+            with Timeout(30) as running:
+                with pytest.raises(ZeroDivisionError), Timeout(0.001, ZeroDivisionError):
+                    waiting(running)
+                assert running.pending  # as it was
+        task.kill()
+
+    run(main)
+
+
+def test_a_timeout_that_runs_for_another_task_cannot_end_a_wait_for_objects() -> None:
+    def main() -> None:
+        task = spawn(park, "nothing")
+        with Timeout(30) as mine:
+            other = spawn(wait, [task], mine)
+            with pytest.raises(RuntimeError, match="would never end this wait"):
+                other.get()
+        task.kill()
+
+    run(main)

@@ -19,6 +19,7 @@ import pytest
 
 import coop_plugins.event
 import coop_plugins.lock
+import coop_plugins.pool
 import coop_plugins.queue
 import coopcore
 
@@ -121,10 +122,15 @@ def public(thing: object) -> set[str]:
 def missing_from(place: str) -> set[str]:
     if place.startswith("gevent"):
         name = place.removeprefix("gevent").lstrip(".")
-        ours = importlib.import_module(f"coop_plugins.{'wsgi' if name == 'pywsgi' else name}" if name else "coopcore")
+        of_the_core = name in ("", "hub", "util")
+        ours = coopcore if of_the_core else importlib.import_module(f"coop_plugins.{'wsgi' if name == 'pywsgi' else name}")
         return {theirs for theirs in public(importlib.import_module(place)) if not hasattr(ours, theirs)}
     if place == "Task":
         return public(gevent.Greenlet()) - public(coopcore.Task(print))
+    if place == "Hub":
+        return public(gevent.get_hub()) - public(coopcore.Hub)
+    if place in ("Group", "Pool"):
+        return public(getattr(importlib.import_module("gevent.pool"), place)()) - public(getattr(coop_plugins.pool, place)())
     ours = namespace("coop_plugins")[place]()
     classes = [namespace(library)[place] for library in ("standard library", "gevent") if place in namespace(library)]
     return {name for cls in classes for name in public(cls()) if not hasattr(ours, name)}

@@ -478,7 +478,55 @@ def test_kill_returns_after_its_timeout_and_without_block_at_once(make: Callable
     other = group.spawn(sleep, LONG)
     group.kill(block=False)
     assert task in group and other in group
+    gate.open()
     assert group.join(timeout=5) and task.dead and other.dead
+
+
+@in_a_hub
+def test_invariant_7_kill_throws_into_each_member_once(make: Callable[[], Group]) -> None:
+    group, gate, thrown = make(), Gate(), []
+
+    def slow_to_die() -> None:
+        for _ in range(3):
+            try:
+                gate()
+            except TaskExit:
+                thrown.append(current_task())
+
+    first, second = group.spawn(slow_to_die), group.spawn(slow_to_die)
+    idle()
+    group.killone(first, block=False)
+    group.kill(timeout=0.001)
+    group.killone(first, timeout=0.001)
+    group.kill(block=False)
+    idle()
+    assert thrown == [first, second] and len(group) == 2
+    for task in (first, second):
+        group.discard(task)
+        group.add(task)
+    group.kill(block=False)  # they are members anew
+    idle()
+    assert thrown == [first, second, first, second]
+    gate.open()
+    assert group.join(timeout=5)
+
+
+@in_a_hub
+def test_a_dying_member_may_kill_its_group_again(make: Callable[[], Group]) -> None:
+    group, gate = make(), Gate()
+
+    def last_words() -> None:
+        try:
+            gate()
+        finally:
+            group.kill()
+            group.killone(current_task())
+
+    task, other = group.spawn(last_words), group.spawn(gate)
+    idle()
+    group.kill(timeout=5)
+    assert task.dead and other.dead and not group
+    assert isinstance(task.value, TaskExit)
 
 
 @in_a_hub
