@@ -577,9 +577,14 @@ class Hub:
     # -- callbacks ------------------------------------------------------------------------------------------------------
 
     def call_soon(self, fn: Callable[..., object], *args: Any) -> None:
-        """Call ``fn(*args)`` on the hub, after what is ready now. It must not wait. Only from the hub's own thread."""
+        """Call ``fn(*args)`` on the hub, after what is ready now. It must not wait. Only from the hub's own thread.
+
+        Raises `HubClosedError` if the hub was closed.
+        """
         if self._thread != get_ident():
             raise_wrong_thread(self, "call_soon()")
+        if self._closed:
+            self._raise_closed("call_soon()")
         if not self._callbacks:
             self._ready.append(self._callback_entry)
         self._callbacks.append((fn, args))

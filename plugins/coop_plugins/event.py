@@ -26,6 +26,7 @@ Invariants
 
 from __future__ import annotations
 
+from _thread import get_ident
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
@@ -187,8 +188,9 @@ class _Waitable:
         for link in tuple(self._links or ()):
             if not link.due:
                 link.due = True
+                hub = link.hub
                 try:
-                    link.hub.call_soon_threadsafe(self._call, link)
+                    (hub.call_soon if hub.thread == get_ident() else hub.call_soon_threadsafe)(self._call, link)
                 except HubClosedError:  # nobody is left there to be told
                     self._drop_link(link)
 
