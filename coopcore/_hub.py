@@ -933,8 +933,6 @@ class Hub:
                 elif not first._await_end(min(left / NANOSECONDS, 0.1)):
                     for task in self.tasks():
                         break_shield(task, TaskExit("the hub is being closed"))
-            except Deadlock:
-                break
             except BaseException as error:
                 interrupt = interrupt or error
                 if isinstance(error, KeyboardInterrupt):

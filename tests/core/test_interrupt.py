@@ -201,8 +201,8 @@ def test_invariant_2_it_wakes_for_one_after_the_other(backend: str) -> None:
     def main() -> int:
         caught = 0
         for _ in range(5):
-            threading.Timer(0.005, lambda: signal.pthread_kill(threading.get_ident(), signal.SIGINT)).start()
             try:
+                threading.Timer(0.005, lambda: signal.pthread_kill(threading.get_ident(), signal.SIGINT)).start()
                 sleep(4)
             except KeyboardInterrupt:
                 caught += 1
@@ -222,6 +222,21 @@ def test_invariant_2_a_full_pipe_still_wakes() -> None:
                 signal.raise_signal(signal.SIGUSR1)
         finally:
             signal.signal(signal.SIGUSR1, before)
+        threading.Timer(0.02, lambda: signal.pthread_kill(threading.get_ident(), signal.SIGINT)).start()
+        sleep(20)
+
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        run(main)
+    assert time.monotonic() - began < 10
+
+
+def test_invariant_2_it_wakes_where_a_pipe_cannot_be_made_non_blocking_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "pipe2", raising=False)
+
+    def main() -> None:
+        fd = wakeup_fd()
+        assert not os.get_blocking(fd) and not os.get_inheritable(fd)
         threading.Timer(0.02, lambda: signal.pthread_kill(threading.get_ident(), signal.SIGINT)).start()
         sleep(20)
 

@@ -831,3 +831,18 @@ def test_a_link_has_the_context_of_whoever_linked_and_callbacks_share_none() -> 
 
     run(main)
     assert seen == ["unset", "mine"]
+
+
+def test_what_is_told_of_a_failed_task_says_what_it_is() -> None:
+    def main() -> str:
+        task = spawn(fail)
+        task.join()
+        assert isinstance(task.exception, ValueError)
+        return repr(task._extras.failure.view)
+
+    assert run(main).startswith("<TaskRecord 'fail-") and run(main).endswith("' done>")
+
+
+def test_a_task_does_not_start_in_the_past() -> None:
+    with pytest.raises(ValueError, match=r"cannot start a task after -1 seconds: .* Use max\(0, \.\.\.\)"):
+        run(lambda: Task(nothing).start_later(-1))
