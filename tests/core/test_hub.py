@@ -21,7 +21,7 @@ from greenlet import getcurrent, greenlet
 
 import coopcore
 from coop_plugins.backends.selectors import SelectorsBackend
-from coopcore import Deadlock, Hub, LeftBehindWarning, TaskExit, Timeout, _hub, current_task, get_hub, joinall, run, sleep, spawn
+from coopcore import Deadlock, Hub, LeftBehindWarning, Task, TaskExit, Timeout, _hub, current_task, get_hub, joinall, run, sleep, spawn
 from coopcore.errors import BusyResourceError, ClosedResourceError, HubClosedError, HubError, InterfaceError, WrongThreadError
 from coopcore.lowlevel import ParkingLot, current_hub, make_hub, notify_closing, park, promise, throw_in, wait_readable, wait_writable, yield_now
 
@@ -650,6 +650,21 @@ def test_links_of_tasks_that_close_kills_are_delivered() -> None:
     assert len(linked) == 2
 
 
+def test_what_is_thrown_into_the_root_of_a_run_ends_main_before_run_raises_it() -> None:
+    ended = []
+
+    def main() -> None:
+        throw_in(current_hub().root, KeyError("on purpose"))
+        try:
+            sleep(50)
+        finally:
+            ended.append("main")
+
+    with pytest.raises(KeyError, match="on purpose"):
+        run(main)
+    assert ended == ["main"]
+
+
 def test_run_inside_a_run_is_refused() -> None:
     with pytest.raises(HubError, match=r"run\(\) was called while <Hub .* is at work in this thread"):
         run(run, sleep)
@@ -973,19 +988,28 @@ def test_a_hub_whose_greenlet_is_ended_in_its_backend_lets_that_out_and_is_colle
         seen.append(hub)
         park("what never comes", timeout=50)
 
+    def in_a_thread() -> None:  # where a hub does nothing about signals that its closing would have to undo
+        nonlocal host
+        host = getcurrent()
+        stack = greenlet(guest)
+        stack.switch()
+        hub = seen.pop()
+        hub.backend.close()
+        polling, gone = hub._greenlet, weakref.ref(hub)
+        polling.throw()
+        stack.throw()
+        assert polling.dead and stack.dead
+        del hub, stack, polling
+        gc.collect()
+        left.append(gone())
+
     host = getcurrent()
     seen: list[Hub] = []
-    stack = greenlet(guest)
-    stack.switch()
-    hub = seen.pop()
-    hub.backend.close()
-    polling, gone = hub._greenlet, weakref.ref(hub)
-    polling.throw()
-    stack.throw()
-    assert polling.dead and stack.dead
-    del hub, stack, polling
-    gc.collect()
-    assert gone() is None
+    left: list[object] = []
+    thread = threading.Thread(target=in_a_thread)
+    thread.start()
+    thread.join()
+    assert left == [None]
 
 
 def test_a_hub_is_made_with_its_tracers() -> None:
@@ -1095,3 +1119,14 @@ def test_what_is_thrown_into_the_root_does_not_take_the_tasks_their_end(error: t
     finally:
         hub.leave(previous)
     assert (hub._closed, ended) == (True, ["tidied"])
+
+
+def test_a_report_of_a_task_that_has_not_begun_says_that_it_stands_nowhere() -> None:
+    def main() -> None:
+        task = Task(sleep)
+        assert _hub._report.stands_at(task) == "(no Python frame)"
+        task.start()
+        assert _hub._report.stands_at(task) == "(no Python frame)"
+        task.join()
+
+    run(main)

@@ -416,3 +416,23 @@ def test_the_contract_finds_a_fault(contract, mutant, tests, monkeypatch):
 def test_each_test_of_the_contract_can_fail(contract):
     tried = {test for tested, _, tests in TABLE if tested is contract for test in tests}
     assert set(names_of_tests(contract)) == tried
+
+
+@pytest.mark.parametrize(("contract", "room"), [(LockContract, ()), (EventContract, ()), (QueueContract, (1,))])
+def test_a_contract_that_was_not_told_what_to_make_says_so(contract, room):
+    with pytest.raises(NotImplementedError, match="a contract is subclassed, with a make"):
+        contract().make(*room)
+
+
+class Hasty(Queue):
+    """Every timeout is over at once."""
+
+    def put(self, item, block=True, timeout=None):
+        super().put(item, block, timeout and 0)
+
+    def get(self, block=True, timeout=None):
+        return super().get(block, timeout and 0)
+
+
+def test_a_queue_keeps_the_contract_of_losing_nothing_when_every_timeout_hits():
+    assert not failures(type("Case", (QueueContract,), {"make": lambda self, room: Hasty(room)}), only=lambda name: name == "test_no_item_is_lost_or_doubled")
