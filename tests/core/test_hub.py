@@ -950,6 +950,42 @@ def test_a_fork_in_a_call_from_outside_or_in_a_link_ends_the_child_when_it_retur
     assert out == "the child ended with 0\nthe parent goes on\n"
 
 
+@pytest.mark.parametrize("by_link", [False, True])
+def test_after_the_callback_that_forked_the_childs_copy_of_the_hub_calls_nothing_but_its_end(by_link: bool) -> None:
+    """Without a fork, since coverage begins anew in a child, and there knows only the functions that are called from then on."""
+    called: list[str] = []
+
+    def abandon(*_: object) -> None:
+        called.append("forks")
+        hub.abandon_after_fork(end)
+
+    def end() -> None:
+        called.append("end")
+        root.throw(KeyError("the process would end here"))
+
+    def child() -> None:
+        nonlocal hub, root
+        hub, root = make_hub("selectors"), getcurrent()
+        hub.enter()
+        if by_link:
+            task = spawn(sleep)
+            task.rawlink(abandon)
+            task.rawlink(lambda _: called.append("another"))
+        else:
+            hub.call_soon_threadsafe(abandon)
+            hub.call_soon_threadsafe(called.append, "another")
+        with pytest.raises(KeyError, match="would end here"):
+            park("what never comes", timeout=50)
+        hub._greenlet.throw()
+
+    hub: Any = None
+    root: Any = None
+    thread = threading.Thread(target=child)
+    thread.start()
+    thread.join()
+    assert called == ["forks", "end"]
+
+
 def test_a_child_that_used_a_hub_of_its_own_closes_it_when_the_callback_that_forked_returns() -> None:
     out = python("""
         import os

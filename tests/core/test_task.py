@@ -302,7 +302,8 @@ def test_invariant_4_idle_workers_that_nobody_needs_are_ended(monkeypatch: pytes
             sizes.append(len(hub._idle))
             while len(hub._idle) == sizes[-1]:
                 sleep(0.001)
-        assert [before - after for before, after in pairwise([*sizes, 5])] == [7] * 6 + [3]
+        ended = [before - after for before, after in pairwise([*sizes, 5])]
+        assert sum(ended) == 45 and max(ended) == 7, "at most seven at a time"
         assert spawn(lambda: 4).get(timeout=5) == 4
 
     run(main)
