@@ -847,3 +847,22 @@ def test_what_is_told_of_a_failed_task_says_what_it_is() -> None:
 def test_a_task_does_not_start_in_the_past() -> None:
     with pytest.raises(ValueError, match=r"cannot start a task after -1 seconds: .* Use max\(0, \.\.\.\)"):
         run(lambda: Task(nothing).start_later(-1))
+
+
+def test_the_context_of_a_task_is_a_copy_of_its_makers_until_it_ends() -> None:
+    var: contextvars.ContextVar[str] = contextvars.ContextVar("var")
+
+    def body() -> None:
+        var.set("own")
+        sleep(0)
+
+    def main() -> None:
+        var.set("maker's")
+        task = spawn(body)
+        assert task.context is not None and task.context[var] == "maker's"
+        sleep(0)
+        assert task.context is not None and task.context[var] == "own"
+        task.join()
+        assert task.context is None and var.get() == "maker's"
+
+    run(main)
