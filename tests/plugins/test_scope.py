@@ -15,7 +15,7 @@ import pytest
 from seams.clock import JumpingClock
 
 from coop_plugins.scope import Cancelled, CancelScope, TaskGroup, current_time, fail_after, move_on_after
-from coopcore import Deadlock, Task, TaskExit, Timeout, current_task, run, sleep, spawn
+from coopcore import Deadlock, LeftBehindWarning, Task, TaskExit, Timeout, current_task, run, sleep, spawn
 from coopcore.errors import ParkInHubError, WrongThreadError
 from coopcore.lowlevel import ParkingLot, current_hub, make_hub, park, scope_of, throw_in, yield_now
 
@@ -1429,3 +1429,24 @@ def test_a_scope_says_what_it_is() -> None:
     assert repr(fail_after(1)) == "<FailScope not entered, timeout 1 s>"
     with TaskGroup() as group:
         assert repr(group) == "<TaskGroup open, 0 tasks>"
+
+
+def test_a_group_whose_hub_is_closed_inside_it_does_not_wait_for_what_was_abandoned() -> None:
+    def stubborn() -> None:
+        while True:
+            try:
+                sleep(AGES)
+            except TaskExit:
+                pass
+
+    hub = make_hub(clock=JumpingClock())
+    previous = hub.enter()
+    try:
+        with TaskGroup() as group:
+            task = group.spawn(stubborn)
+            yield_now()
+            with pytest.warns(LeftBehindWarning, match="were abandoned: 'stubborn-"):
+                hub.close(timeout=0)
+        assert group.tasks == (task,)
+    finally:
+        hub.leave(previous)
