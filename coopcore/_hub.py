@@ -528,7 +528,7 @@ class Hub:
         dismissed = self._idle[:count]
         del self._idle[:count]
         for worker in dismissed:
-            worker.switch()  # without a task it returns
+            worker.switch()  # without a task, so it returns
 
     # -- what tasks switch to -------------------------------------------------------------------------------------------
 

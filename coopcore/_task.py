@@ -517,7 +517,8 @@ class Task(_Hot, Generic[T]):
                 me = getcurrent().task
             except AttributeError:
                 me = current_task()
-            self._check_joinable_by(me)
+            if me is self or me._hub is not self._hub:
+                self._check_joinable_by(me)
             if self._links is None:
                 self._links = me
             else:
@@ -914,7 +915,7 @@ def work() -> None:
             del me.task  # with it goes perhaps the value, whose finaliser may wait: see _adopt
         except AttributeError:
             pass  # this is the child of a fork, and has needed no hub
-        me.task = None
+        me.task = None  # such a finaliser had a task of its own
         hub._budget = budget = hub._budget - 1
         if budget > 0 and hub._ready:
             popleft = hub._popleft
@@ -940,4 +941,4 @@ def work() -> None:
             del go
             task = me.task
             if task is None:
-                return
+                return  # dismissed
