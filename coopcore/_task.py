@@ -193,10 +193,13 @@ class Ending:
             for task in self.tasks:
                 if task._links is None and task._phase != DONE and task._hub is hub:
                     task._links = self
+                elif task._phase == DONE and task._hub._forked:
+                    self.tell(task)  # it stayed in the parent process
                 else:
                     task._link_raw(self)
-            self.waiter = me
-            park_task(me, self, timeout)
+            if self.left > 0:
+                self.waiter = me
+                park_task(me, self, timeout)
         finally:
             self.left = 0
             if len(self.ended) < len(self.tasks):
