@@ -268,7 +268,7 @@ def test_killall_timeout_raises() -> None:
             try:
                 sleep(5)
             except TaskExit:
-                sleep(0.02)
+                sleep(5)
 
         task = spawn(stubborn)
         sleep(0)
