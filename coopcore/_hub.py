@@ -317,20 +317,10 @@ class Hub:
     # -- the loop -------------------------------------------------------------------------------------------------------
 
     def _loop(self) -> None:
-        while True:  # Python 3.11 specialises a loop whose jump back is unconditional, and no other
-            if self._stopping:
-                self._dismiss_workers(len(self._idle))
-                return
+        while True:
             try:
-                if self._to_begin is not None:
-                    self._begin_in_new_worker()
-                else:
-                    if self._callbacks_due:
-                        self._run_callbacks()
-                    if self._pass_due or not self._ready:
-                        self._pass()
-                    if self._ready:
-                        self._popleft().switch()
+                self._take_turns()
+                return
             except GreenletExit:
                 raise  # this hub itself is being collected
             except BaseException as error:
@@ -338,11 +328,27 @@ class Hub:
                 self._recover(None)
                 self.interrupt_main(error)
 
+    def _take_turns(self) -> None:
+        while True:  # Python 3.11 specialises a loop whose jump back is unconditional, and no other
+            if self._stopping:
+                self._dismiss_workers(len(self._idle))
+                return
+            if self._to_begin is not None:
+                self._begin_in_new_worker()
+            else:
+                if self._callbacks_due:
+                    self._run_callbacks()
+                if self._pass_due or not self._ready:
+                    self._pass()
+                if self._ready:
+                    self._popleft().switch()
+
     def _pass(self) -> None:
         """Take what came through the inbox, wait for something, tell whoever waits at a descriptor, fire what is due."""
         self._pass_due = False
         try:
             for fn, args in self._inbox.take():
+                self._stuck_since = 0
                 self.call_safely(fn, *args)
             for fd, events in self._wait():
                 self._report_fd(fd, events)
@@ -362,9 +368,6 @@ class Hub:
             raise  # this hub itself is being collected
         except BaseException as error:
             self._broken(error)
-        if self._ready:
-            self._stuck_since = 0
-            self._stuck_told = False
         self._last_pass = self._pressure()
         self._budget = 0 if self._tracers else self._allowance
 
@@ -383,14 +386,19 @@ class Hub:
                 deadline = self.timers.next_deadline()
                 if not (self._fd_waiting or outside or len(self.timers) > self._uncounted):
                     others = self._threads_that_may_wake()
+                    if inbox:
+                        return ()  # of a thread that has ended since
                     if not others:
                         self._deadlock()
                         return ()
                     outside = True
                     deadline = self._wait_for_threads(others, deadline)
+                else:
+                    self._stuck_since = 0
                 if len(self._idle) > _KEPT_WORKERS:
-                    window = self._now() + _WINDOW
-                    deadline = window if deadline is None else min(deadline, window)
+                    due = self._idle_surplus > 0 and self._pressure() - self._idle_since > _WINDOW
+                    look = self._now() + (0 if due else _WINDOW)
+                    deadline = look if deadline is None else min(deadline, look)
             return self.clock.wait(self.backend, deadline, outside)
         finally:
             self._append = awake
@@ -429,6 +437,7 @@ class Hub:
         now = monotonic_ns()
         if not self._stuck_since:
             self._stuck_since = now
+            self._stuck_told = False
         elif not self._stuck_told and now - self._stuck_since > _PATIENCE:
             self._stuck_told = True
             names = ", ".join(repr(thread.name) for thread in others)
@@ -472,9 +481,9 @@ class Hub:
             runnable = task._phase == SCHEDULED or (task._phase == STARTED and task._reason is None)
             if runnable and task is not running and id(task) not in queued:
                 self._ready.append(task)
-        if self._fifo:
+        if type(self._ready) is deque:
             self._unstarted.clear()
-            self._unstarted.extend(entry for entry in self._ready if entry._phase == SCHEDULED)  # type: ignore[attr-defined]  # a scheduler may be no iterable, a deque is
+            self._unstarted.extend(entry for entry in self._ready if entry.switch is self._begin_next)
         if self._callbacks and id(self._callback_entry) not in queued:
             self._ready.append(self._callback_entry)
         return running is not None and id(running) in queued
@@ -528,7 +537,8 @@ class Hub:
         dismissed = self._idle[:count]
         del self._idle[:count]
         for worker in dismissed:
-            worker.switch()  # without a task, so it returns
+            worker.task = None  # so it returns; a signal handler may have given it one, to know where it is
+            worker.switch()
 
     # -- what tasks switch to -------------------------------------------------------------------------------------------
 
@@ -654,6 +664,7 @@ class Hub:
             if timeout.exception is not None and timeout.exception is not False:
                 # A copy, for this wait alone: the caller's own stays fit for the next one.
                 timeout = Timeout(timeout.seconds, timeout.exception)
+                timeout.for_one_wait = True
                 timeout.start()
                 return timeout._timer
             seconds = timeout.seconds

@@ -44,10 +44,10 @@ def deferring(handler: Handler) -> Handler:
         except BaseException as error:
             stack = getcurrent()
             task: Task[Any] | None = getattr(stack, "task", None)
-            hub = getattr(stack, "hub", None) if task is None else task._hub
-            if hub is None or hub._closed or not _is_ours(frame):
+            # Without a task it is the hub's greenlet, or a worker between two tasks, whose parent that is.
+            hub = getattr(stack, "hub", None) or getattr(stack.parent, "hub", None) if task is None else task._hub
+            if hub is None or not _is_ours(frame) or not hub._inbox.put(hub.interrupt_main, (error,)):
                 raise
-            hub.call_soon_threadsafe(hub.interrupt_main, error)
 
     return handle
 
@@ -105,8 +105,11 @@ class _Door:
     __slots__ = ("_previous", "_reader", "_writer")
 
     def __init__(self, hub: Hub) -> None:
-        self._previous = -1
-        self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC) if hasattr(os, "pipe2") else _pipe()
+        self._previous = self._reader = self._writer = -1
+        try:
+            self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC) if hasattr(os, "pipe2") else _pipe()
+        except OSError:
+            return  # out of descriptors: better a hub that may sleep through a signal than none
         previous = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         if previous != -1 and previous not in [door._writer for door in _doors]:
             signal.set_wakeup_fd(previous)  # another library's: it would miss its signals
@@ -124,7 +127,8 @@ class _Door:
         _doors.remove(self)
         try:
             current = signal.set_wakeup_fd(-1)
-            signal.set_wakeup_fd(self._previous if current == self._writer else current)
+            then = self._previous if current == self._writer else current
+            signal.set_wakeup_fd(then, warn_on_full_buffer=then not in [door._writer for door in _doors])
         finally:
             # Hubs need not be closed in order: who came after us must not go back to a descriptor that names something else by then.
             for door in _doors:

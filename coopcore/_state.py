@@ -118,9 +118,10 @@ def current_task() -> Task[Any]:
     Raises `ParkInHubError` in a callback that runs on the hub itself, where no task runs.
     """
     try:
-        return getcurrent().task  # type: ignore[no-any-return]  # a cast would be a call, at every wait
+        task = getcurrent().task
     except AttributeError:
         return _adopt()
+    return _adopt() if task is None else task  # None: a worker between two tasks, in a signal handler
 
 
 def on_hub() -> bool:
@@ -178,6 +179,8 @@ def park_task(task: Task[Any], reason: object, timeout: float | None = None) -> 
     task._outcome = None
     if timer is not None and outcome is not False:
         hub._disarm(timer)
+        if task._pending is not None:  # it may have fired when the wait was over already
+            task._pending = [thrown for thrown in task._pending if not getattr(thrown.source, "for_one_wait", False)] or None
     if type(outcome) is Thrown:
         _raise(outcome)
     return outcome
@@ -269,6 +272,8 @@ def unpark_anywhere(task: Task[Any], reason: object) -> None:
         task._outcome = True
         append = hub._append
         append(task)
+    else:
+        hub._inbox.put(_arrive, (task, reason))  # this is a signal handler, and the task is just about to park; or its wait has ended otherwise
 
 
 def _arrive(task: Task[Any], reason: object) -> None:

@@ -114,12 +114,13 @@ def label_of(fn: object) -> str:
 class Failure:
     """The error of a task, and whether anybody has received it. Reports itself when it goes unreceived."""
 
-    __slots__ = ("__weakref__", "_hub", "error", "received", "traceback", "view")
+    __slots__ = ("__weakref__", "_hub", "by_joiner", "error", "received", "traceback", "view")
 
     def __init__(self, task: Task[Any], error: BaseException) -> None:
         self.error = error
         self.traceback = error.__traceback__
         self.received = False
+        self.by_joiner = False  # received only because somebody joins the task
         self.view = TaskRecord(task)
         self._hub = task._hub
 
@@ -241,6 +242,10 @@ class _Extras:
 _NO_EXTRAS = _Extras()
 
 
+class _Due(list[Any]):
+    """Links that are being delivered, the latest first."""
+
+
 class _Hot:
     """What every switch touches, side by side at the start of a task: with a thousand tasks a switch is mostly cache misses."""
 
@@ -302,9 +307,10 @@ class Task(_Hot, Generic[T]):
         stack = getcurrent()
         try:
             parent = stack.task
+            self._hub = parent._hub
         except AttributeError:
             parent = current_or_hub_task()
-        self._hub = parent._hub
+            self._hub = parent._hub
         self.ident = _next_ident()
         self.parent_ident = parent.ident
         self._fn: Callable[..., T] | str | None = fn  # what it is called, after its end
@@ -366,11 +372,9 @@ class Task(_Hot, Generic[T]):
             hub._tasks[self.ident] = self
             if hub._tracers:
                 hub._trace("task_spawned", self)
-            if hub._fifo:
-                self.switch = hub._begin_next
-                hub._unstarted.append(self)
-            else:
-                self.switch = self._begin
+            if self._phase != SCHEDULED:
+                return  # a tracer has killed it
+            self.switch = self._begin
             hub._append(self)
 
     def start_later(self, seconds: float) -> None:
@@ -449,8 +453,8 @@ class Task(_Hot, Generic[T]):
                 self._links = None
                 links.tell(self)
             else:
-                if self._joined():
-                    self._received()
+                if failure is not None and not failure.received and self._joined():
+                    failure.received = failure.by_joiner = True
                 hub._deliver_soon(self)
         if hub._tracers:
             if failure is None:
@@ -490,7 +494,7 @@ class Task(_Hot, Generic[T]):
         """Tell everybody who is linked. Runs on the hub."""
         links = self._links
         # Latest first, and still in its place: a link may unlink those that come after it.
-        self._links = due = links[::-1] if type(links) is list else [] if links is None else [links]
+        self._links = due = _Due(links[::-1] if type(links) is list else [] if links is None else [links])
         while due:
             link = due.pop()
             if isinstance(link, Task):
@@ -549,14 +553,14 @@ class Task(_Hot, Generic[T]):
     def _joined(self) -> bool:
         """Whether anybody joins it: they receive its error."""
         links = self._links
-        return any(isinstance(link, Task) for link in (links if type(links) is list else (links,)))
+        return any(isinstance(link, Task) for link in (links if isinstance(links, list) else (links,)))
 
     def _give_up(self, me: Task[Any]) -> None:
         """The join of ``me`` has ended without its end: if nobody else joins it, its error is nobody's again."""
         self._drop_link(me)
         failure = self._extras.failure
-        if failure is not None and not self._joined():
-            failure.received = False
+        if failure is not None and failure.by_joiner and not self._joined():
+            failure.received = failure.by_joiner = False
 
     def _await_end(self, timeout: float | None) -> bool:
         """Wait for its end, without taking charge of its error."""
@@ -574,7 +578,7 @@ class Task(_Hot, Generic[T]):
             raise timeout if isinstance(timeout, Timeout) else Timeout(timeout if block else 0, f"{self!r} has not ended")
         failure = self._extras.failure
         if failure is not None:
-            failure.received = True
+            self._received()
             try:
                 raise failure.error.with_traceback(failure.traceback)
             finally:
@@ -641,7 +645,7 @@ class Task(_Hot, Generic[T]):
     def unlink(self, callback: Callable[[Task[T]], object]) -> None:
         """Undo the first `rawlink` or `link` of this callback. Quiet if there is none, or it was called."""
         links = self._links
-        for link in links if type(links) is list else (links,):
+        for link in links if isinstance(links, list) else (links,):
             if link == callback or (type(link) is _Link and link.callback == callback):
                 self._drop_link(link)
                 return
@@ -649,7 +653,7 @@ class Task(_Hot, Generic[T]):
     def unlink_all(self) -> None:
         """Undo every link, but not the joins of other tasks."""
         links = self._links
-        joiners = [link for link in (links if type(links) is list else (links,)) if isinstance(link, Task | Ending)]
+        joiners = [link for link in (links if isinstance(links, list) else (links,)) if isinstance(link, Task | Ending)]
         self._links = joiners or None
 
     def has_links(self) -> bool:
@@ -660,18 +664,18 @@ class Task(_Hot, Generic[T]):
         links = self._links
         if links is None:
             self._links = link
-        elif type(links) is not list:
-            self._links = [links, link]
-        elif self._phase == DONE:
-            links.insert(0, link)  # being delivered, latest first
-        else:
+        elif type(links) is _Due:
+            links.insert(0, link)
+        elif type(links) is list:
             links.append(link)
+        else:
+            self._links = [links, link]
 
     def _drop_link(self, link: Any) -> None:
         links = self._links
         if links is link:
             self._links = None
-        elif type(links) is list and link in links:
+        elif isinstance(links, list) and link in links:
             links.remove(link)
 
     # -- what is known of it --------------------------------------------------------------------------------------------
@@ -681,6 +685,7 @@ class Task(_Hot, Generic[T]):
         failure = self._extras.failure
         if failure is not None:
             failure.received = True
+            failure.by_joiner = False
 
     @property
     def state(self) -> str:
@@ -733,7 +738,7 @@ class Task(_Hot, Generic[T]):
         failure = self._extras.failure
         if failure is None:
             return (None, None, None)
-        failure.received = True
+        self._received()
         return (type(failure.error), failure.error, failure.traceback)
 
     @property
@@ -839,11 +844,13 @@ def as_exception(exception: Any) -> BaseException:
 
 def current_or_hub_task() -> Task[Any]:
     """The running task, or, in a callback on the hub, the hub's root task: for those who only need a hub to belong to."""
-    try:
-        return cast("Task[Any]", getcurrent().task)
-    except AttributeError:
-        hub = getattr(getcurrent(), "hub", None)
-        return hub.root if hub is not None else current_task()
+    stack = getcurrent()
+    task: Task[Any] | None = getattr(stack, "task", None)
+    if task is not None:
+        return task
+    # A signal handler may run on a worker between two tasks, whose parent is the hub.
+    hub: Hub | None = getattr(stack.parent if type(stack) is Worker else stack, "hub", None)
+    return current_task() if hub is None or hub._forked else hub.root
 
 
 def _refuse_coroutine(task: Task[Any], coroutine: CoroutineType[Any, Any, Any]) -> TypeError:
@@ -925,10 +932,11 @@ def work() -> None:
             entry = popleft()
         else:
             entry = hub._choose()
+        if entry.switch is hub._begin_next:
+            while hub._unstarted.popleft() is not entry:
+                pass  # those before it were killed
         if entry._phase == SCHEDULED:
-            if hub._fifo:
-                while hub._unstarted.popleft() is not entry:
-                    pass  # those before it were killed
+            entry._phase = STARTED
             entry._greenlet = me
             entry.switch = switch
             me.task = task = entry

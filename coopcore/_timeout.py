@@ -53,7 +53,7 @@ class Timeout(BaseException):
     `close` it (the ``with`` statement does).
     """
 
-    __slots__ = ("_hub", "_ref", "_timer", "exception", "owner", "seconds")
+    __slots__ = ("_hub", "_ref", "_timer", "exception", "for_one_wait", "owner", "seconds")
 
     owner: Task[Any] | None
     """The task that started it, and that it is thrown into."""
@@ -69,6 +69,7 @@ class Timeout(BaseException):
         self._timer: Any = None
         self._hub: Hub | None = None
         self.owner = None
+        self.for_one_wait = False  # True for the copy of one that was given as a timeout
 
     @classmethod
     def start_new(cls, timeout: Any = None, exception: Any = None, ref: bool = True) -> Timeout:

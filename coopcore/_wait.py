@@ -19,7 +19,7 @@ from typing import Any, Generic, TypeVar
 
 from greenlet import getcurrent
 
-from ._state import NANOSECONDS, SCHEDULED, SLEEP, UNCOUNTED_SLEEP, current_task, park_task, raise_pending, throw_in, unpark, yield_interrupted
+from ._state import NANOSECONDS, SCHEDULED, SLEEP, UNCOUNTED_SLEEP, current_task, park_task, raise_pending, running_task, throw_in, unpark, yield_interrupted
 from ._task import Ending, Task, as_exception
 from ._timeout import LONG, Timeout, check_seconds
 from .errors import Deadlock, JoinSelfError, TaskExit
@@ -41,8 +41,15 @@ def spawn(fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Task[T]:
         task.switch = hub._begin_next
         hub._tasks[task.ident] = task
         unstarted, append = hub._unstarted, hub._append
-        unstarted.append(task)
-        append(task)
+        hub._fifo = False  # a signal handler that spawns between these two begins its task by itself
+        try:
+            unstarted.append(task)
+            append(task)
+        except BaseException:
+            hub._recover(running_task())
+            raise
+        finally:
+            hub._fifo = True
     else:
         task._start_on(hub)
     return task

@@ -92,9 +92,10 @@ class _Waitable:
             self._links_are_due()
 
     def unlink(self, callback: Callable[[Any], object]) -> None:
-        """Undo the first `rawlink` of this callback. Quiet if there is none, or it was called."""
+        """Undo the first `rawlink` of this callback in this thread. Quiet if there is none, or it was called."""
+        thread = get_ident()
         for link in self._links or ():
-            if link.callback == callback:
+            if link.callback == callback and link.hub.thread == thread:
                 self._drop_link(link)
                 return
 
@@ -177,8 +178,8 @@ class _Waitable:
     def _wake(self, waiters: Any) -> None:
         """Wake those who were taken out of the line, and have all who are linked now called, each by its hub."""
         if type(waiters) is deque:
-            for task in waiters:
-                unpark_anywhere(task, self)
+            while waiters:  # not an iteration: another thread may append to it until it sees that it was taken out
+                unpark_anywhere(waiters.popleft(), self)
         elif waiters is not None:
             unpark_anywhere(waiters, self)
         if self._links:

@@ -8,20 +8,30 @@ import threading
 import time
 import weakref
 from collections import deque
-from itertools import pairwise
 from typing import Any
 
 import pytest
 from greenlet import GreenletExit, getcurrent
 
 import coopcore
-from coopcore import Task, TaskExit, Timeout, _hub, current_task, joinall, killall, run, sleep, spawn, spawn_later
+from coopcore import Hub, Task, TaskExit, Timeout, _hub, current_task, joinall, killall, run, sleep, spawn, spawn_later
 from coopcore.errors import JoinSelfError
 from coopcore.lowlevel import ParkingLot, current_hub, on_hub, park, promise, unpark
 
 
 def nothing() -> None:
     pass
+
+
+class NoTracer:
+    """Told of everything, and does nothing."""
+
+    def task_spawned(self, task: Any) -> None: ...
+    def task_started(self, task: Any) -> None: ...
+    def task_parked(self, task: Any) -> None: ...
+    def task_unparked(self, task: Any) -> None: ...
+    def task_exited(self, task: Any) -> None: ...
+    def task_failed(self, task: Any, error: BaseException) -> None: ...
 
 
 def fail() -> None:
@@ -297,13 +307,13 @@ def test_invariant_4_idle_workers_that_nobody_needs_are_ended(monkeypatch: pytes
         assert len(hub._idle) == 50
         joinall([spawn(body) for _ in range(50)], timeout=20)
         assert len(workers) == len(hub._idle) == 50  # the second wave made none
-        sizes = []
+        ended: list[int] = []
+        dismiss = Hub._dismiss_workers
+        monkeypatch.setattr(Hub, "_dismiss_workers", lambda hub, count: (ended.append(count), dismiss(hub, count)))
         while len(hub._idle) > 5:
-            sizes.append(len(hub._idle))
-            while len(hub._idle) == sizes[-1]:
-                sleep(0.001)
-        ended = [before - after for before, after in pairwise([*sizes, 5])]
-        assert sum(ended) == 45 and max(ended) == 7, "at most seven at a time"
+            sleep(0.001)
+        assert ended == [7] * 6 + [3], "at most seven in a pass"
+        monkeypatch.undo()
         assert spawn(lambda: 4).get(timeout=5) == 4
 
     run(main)
@@ -408,6 +418,50 @@ def test_invariant_6_unstarted_tasks_begin_in_their_order_though_some_are_killed
         assert gone() is None and not current_hub()._unstarted
 
     run(main, scheduler=scheduler and Chooses())
+
+
+def test_invariant_6_a_signal_handler_may_spawn_in_the_middle_of_a_spawn() -> None:
+    log: list[str] = []
+
+    class Unstarted(deque[Any]):
+        def append(self, task: Any) -> None:
+            super().append(task)
+            if task.name == "ours":
+                spawn(log.append, "the handler's")
+
+    def main() -> None:
+        current_hub()._unstarted = Unstarted()
+
+        def ours() -> None:
+            log.append("ours")
+            sleep(0.001)
+            log.append("ours goes on")
+
+        task = Task(ours)
+        spawned = spawn(ours)
+        assert not task.started
+        others = [spawn(log.append, number) for number in "12"]
+        joinall([spawned, *others], timeout=5)
+        assert sorted(log) == ["1", "2", "ours", "ours goes on"]
+
+    run(main)
+
+
+def test_invariant_6_a_tracer_may_kill_what_it_is_told_of() -> None:
+    class Tracer(NoTracer):
+        def task_spawned(self, task: Any) -> None:
+            if task.name == "doomed":
+                task.kill(block=False)
+
+    def main() -> None:
+        log: list[int] = []
+        doomed = Task(log.append, 1)
+        doomed.name = "doomed"
+        doomed.start()
+        spawn(log.append, 2).join(timeout=5)
+        assert log == [2] and doomed.dead
+
+    run(main, tracers=[Tracer()])
 
 
 def test_invariant_6_after_an_interrupted_switch_they_still_begin_in_their_order() -> None:
@@ -864,5 +918,53 @@ def test_the_context_of_a_task_is_a_copy_of_its_makers_until_it_ends() -> None:
         assert task.context is not None and task.context[var] == "own"
         task.join()
         assert task.context is None and var.get() == "maker's"
+
+    run(main)
+
+
+def test_links_that_come_between_the_end_and_the_delivery_come_last() -> None:
+    def main() -> None:
+        out: list[str] = []
+        task = spawn(nothing)
+        task.rawlink(lambda _: out.append("a"))
+        task.rawlink(lambda _: out.append("b"))
+        spawn(lambda: task.rawlink(lambda _: out.append("c")))
+        sleep(0.001)
+        assert out == ["a", "b", "c"]
+
+    run(main)
+
+
+def test_who_gives_up_a_join_takes_back_nobody_elses_receipt(capsys: pytest.CaptureFixture[str]) -> None:
+    def main() -> None:
+        failing = spawn(lambda: (sleep(0), fail()))
+        failing.rawlink(lambda _: None)
+        joiner = spawn(failing.join)
+
+        def look() -> None:
+            while not failing.dead:
+                sleep(0)
+            assert isinstance(failing.exception, ValueError)
+            joiner.kill(block=False)
+
+        spawn(look).join(timeout=5)
+        sleep(0.001)
+
+    run(main)
+    gc.collect()
+    assert capsys.readouterr().err == ""
+
+
+def test_a_finaliser_of_what_a_task_held_may_ask_for_its_hub() -> None:
+    class Owner:
+        def __del__(self) -> None:
+            seen.append(coopcore.get_hub())
+
+    seen: list[Any] = []
+
+    def main() -> None:
+        spawn(lambda owner: None, Owner()).join(timeout=5)
+        sleep(0.001)
+        assert seen == [current_hub()]
 
     run(main)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from coopcore import Timeout, current_task, run, sleep, spawn, with_timeout
-from coopcore.lowlevel import Alarm, ParkingLot, current_hub, on_hub, park, unpark
+from coopcore.lowlevel import Alarm, ParkingLot, current_hub, on_hub, park, unpark, yield_now
 
 
 def test_invariant_1_a_timeout_is_thrown_only_into_its_owner() -> None:
@@ -290,3 +290,20 @@ def test_an_alarm_that_raises_is_reported(capsys: pytest.CaptureFixture[str]) ->
 
     run(main)
     assert "ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_a_timeout_with_its_own_exception_that_comes_after_the_wake_is_withdrawn() -> None:
+    def main() -> None:
+        lot = ParkingLot("a wake")
+
+        def wake_late() -> None:
+            lot.unpark()
+            time.sleep(0.02)  # so that its time is over before the task's turn
+            current_task().hub._pass_due = True
+            yield_now()
+
+        spawn(wake_late)
+        assert lot.park(Timeout(0.005, ValueError("late")))
+        sleep(0.001)
+
+    run(main)
