@@ -1053,3 +1053,20 @@ def test_an_error_on_its_way_to_a_waiter_is_in_no_cycle(cls: type[SimpleQueue[An
         assert [ref() for ref in gone] == [None]
     finally:
         gc.enable()
+
+
+@in_a_hub
+def test_an_item_that_put_drops_is_a_task_for_join_as_in_the_standard_library() -> None:
+    def distinct(cls: Any) -> Any:
+        return type("Distinct", (cls,), {"_put": lambda self, item: item in self.queue or super(type(self), self)._put(item)})()
+
+    for q in (distinct(Queue), distinct(queue.Queue)):
+        q.put("tea")
+        q.put("tea")
+        assert (q.get(), q.qsize()) == ("tea", 0)
+        q.task_done()
+        assert q.unfinished_tasks == 1
+    simple = distinct(SimpleQueue)
+    for item in ("tea", "salt", "tea"):
+        simple.put(item)
+    assert drain(simple) == ["tea", "salt"]
