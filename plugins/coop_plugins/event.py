@@ -44,6 +44,8 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 ExcInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | None]
 
+__all__ = ["AsyncResult", "Event"]
+
 
 class _Source(Protocol[T_co]):
     """What an `AsyncResult` can be linked to: a task, or another result."""
