@@ -31,7 +31,7 @@ from __future__ import annotations
 import queue
 from _thread import get_ident
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import inf
 from operator import index
 from typing import Any, Generic, TypeVar, overload
@@ -317,9 +317,10 @@ class Group:
 
         Called by a member it runs right here: waiting for a second slot while holding one could never end.
         """
+        given, named = _checked_arguments(func, args, kwds)
         if current_task() in self._members:
-            return func(*(args or ()), **(kwds or {}))
-        task: Task[T] = self.spawn(func, *(args or ()), **(kwds or {}))
+            return func(*given, **named)
+        task: Task[T] = self.spawn(func, *given, **named)
         return task.get()
 
     def apply_cb(
@@ -346,7 +347,8 @@ class Group:
 
         ``callback(result)`` runs in a task of its own, if ``func`` doesn't fail.
         """
-        task: Task[T] = self.task_class(func, *(args or ()), **(kwds or {}))
+        given, named = _checked_arguments(func, args, kwds)
+        task: Task[T] = self.task_class(func, *given, **named)
         if callback is not None:
             task.link_value(lambda ended: callback(ended.value))  # type: ignore[arg-type]  # the value is there: link_value
         if self.full():
@@ -464,6 +466,28 @@ def _checked_class(given: Any) -> type[Task[Any]]:
     return given
 
 
+def _checked_arguments(func: Any, args: Any, kwds: Any) -> tuple[Iterable[Any], Mapping[str, Any]]:
+    if args is not None and not (hasattr(args, "__iter__") or hasattr(args, "__getitem__")):
+        raise TypeError(f"args is a tuple, and {args!r} is of type {type(args).__name__}: apply({_name(func)}, ({args!r},))")
+    if kwds is not None and not hasattr(kwds, "keys"):
+        raise TypeError(f"kwds is a dict of arguments by name, and {kwds!r} is of type {type(kwds).__name__}: apply({_name(func)}, args, {{'name': value}})")
+    return () if args is None else args, {} if kwds is None else kwds
+
+
+def _checked_iterator(func: Any, iterable: Any) -> Iterator[Any]:
+    try:
+        return iter(iterable)
+    except TypeError as error:
+        raise TypeError(
+            f"the items for map and imap are an iterable, and {iterable!r} is of type {type(iterable).__name__} ({error}): "
+            f"map({_name(func)}, [{iterable!r}]), or apply({_name(func)}, ({iterable!r},))"
+        ) from None
+
+
+def _name(func: Any) -> str:
+    return getattr(func, "__qualname__", None) or type(func).__name__
+
+
 # -- map and imap ---------------------------------------------------------------------------------------------------------
 
 
@@ -492,8 +516,9 @@ class _Calls:
         self.func = func
         self.thread = get_ident()
         self.spread = len(iterables) > 1
-        self.items = zip(*iterables, strict=False) if self.spread else iter(*iterables)
-        self.name = f"imap of {getattr(func, '__qualname__', None) or type(func).__name__}"
+        each = [_checked_iterator(func, iterable) for iterable in iterables]
+        self.items = zip(*each, strict=False) if self.spread else each[0]
+        self.name = f"imap of {_name(func)}"
         self.started = 0
         # What may still give an outcome, with its place: the items that run, and the feeder, whose iterable may break.
         self.running: dict[Task[Any], int] = {}

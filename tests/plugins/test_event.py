@@ -791,3 +791,9 @@ def test_an_error_may_be_given_by_name_and_as_a_class() -> None:
     with pytest.raises(KeyError) as second:
         result.get()
     assert first.value is second.value is result.exception
+
+
+@pytest.mark.parametrize("cls", [Event, AsyncResult])
+def test_arguments_that_it_does_not_take_are_refused_in_its_own_name(cls: type[Any]) -> None:
+    with pytest.raises(TypeError, match=rf"^{cls.__name__}\.__init__\(\) takes 1 positional argument"):
+        cls(3)

@@ -702,3 +702,11 @@ def test_a_condition_is_freed_without_the_collector(make: Callable[[], Any]) -> 
         assert gone() is None
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("thing", [3, "lock", object()])
+def test_what_is_no_lock_is_refused_with_what_is_needed(thing: Any) -> None:
+    with pytest.raises(AttributeError, match=r"a Condition needs a Lock, an RLock, .* with acquire\(\) and release\(\), not"):
+        Condition(thing)
+    with pytest.raises(AttributeError):
+        threading.Condition(thing)

@@ -468,3 +468,9 @@ def test_a_lock_is_freed_without_the_collector(make: Callable[[], Any]) -> None:
         assert gone() is None
     finally:
         gc.enable()
+
+
+@BOTH
+def test_arguments_that_it_does_not_take_are_refused_in_its_own_name(make: Callable[..., Any]) -> None:
+    with pytest.raises(TypeError, match=rf"^{make.__name__}\.__init__\(\) takes 1 positional argument"):
+        make(3)

@@ -1238,6 +1238,25 @@ def test_imap_refuses_what_cannot_be_mapped(make: Callable[[], Group], method: s
 
 
 @in_a_hub
+def test_arguments_that_are_no_arguments_are_named(make: Callable[[], Group]) -> None:
+    group = make()
+    calls: list[tuple[Callable[[], object], str]] = [
+        (lambda: group.apply(str, 3), r"args is a tuple, and 3 is of type int: apply\(str, \(3,\)\)"),  # type: ignore[arg-type]  # on purpose
+        (lambda: group.apply(str, 0), r"apply\(str, \(0,\)\)"),  # type: ignore[arg-type]  # on purpose
+        (lambda: group.apply_async(str, 3), r"apply\(str, \(3,\)\)"),  # type: ignore[arg-type]  # on purpose
+        (lambda: group.apply_cb(str, (), 3), r"kwds is a dict of arguments by name, and 3 is of type int"),  # type: ignore[arg-type]  # on purpose
+        (lambda: group.map(str, 3), r"items for map and imap are an iterable, and 3 is of type int .*: map\(str, \[3\]\), or apply\(str, \(3,\)\)"),  # type: ignore[arg-type]  # on purpose
+        (lambda: group.imap(str, 3), r"items for map and imap are an iterable, and 3 is"),  # type: ignore[arg-type]  # on purpose
+        (lambda: group.imap_unordered(max, [1], 3), r"items for map and imap are an iterable, and 3 is"),  # type: ignore[arg-type]  # on purpose
+    ]
+    for call, words in calls:
+        with pytest.raises(TypeError, match=words):
+            call()
+    assert not group and group._free == group._slots
+    assert (group.apply(str, "3"), group.apply(dict, None, {"a": 1}), group.apply(str)) == ("3", {"a": 1}, "")
+
+
+@in_a_hub
 def test_items_say_that_they_were_spawned_where_map_was_called() -> None:
     places = Pool(2).map(lambda _: current_task().spawned_at, [1, 2, 3])
     assert {place.partition(".py:")[0].rpartition("/")[2] for place in places} == {"test_pool"}
