@@ -267,9 +267,7 @@ class Plugins:
         return self._checked(kind, made, f"{name!r} of {self.known(origin)}", f" Turn it off with {DISABLE}={origin}.")
 
     def _checked(self, kind: str, made: Any, which: str, advice: str = "") -> Any:
-        protocol = _PROTOCOLS.get(kind)
-        if protocol is None:
-            return made
+        protocol = _PROTOCOLS[kind]
         if isinstance(made, type):
             raise InterfaceError(f"the {kind} {which} is the class {made!r}; an object of it is needed: {made.__name__}().{advice}")
         wanted = {name for cls in protocol.__mro__[:-2] for name in (*vars(cls), *vars(cls).get("__annotations__", ()))}

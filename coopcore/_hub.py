@@ -24,8 +24,8 @@ Invariants
    main task, else the root.
 4. Whatever a callback, a tracer or the backend raises is reported or reaches the main task; the loop goes on.
 5. `_tasks` holds each task from its start to its end, exactly.
-6. An uncounted timer, and a descriptor that nobody waits at, don't hold off a deadlock; an open promise does, and a thread that was started since the hub
-   was made, or has a hub, does.
+6. An uncounted timer, and a descriptor that nobody waits at, don't hold off a deadlock; an open promise does, and another thread does, unless it is a daemon
+   without a hub.
 7. In the child of a fork every hub of the parent is abandoned: nothing of it runs or is collected, its descriptors are closed, and its tasks, but for the one
    that forked, are dead.
 
@@ -212,7 +212,6 @@ class Hub:
         "_switch",
         "_tasks",
         "_thread",
-        "_threads_before",
         "_to_begin",
         "_tracers",
         "_uncounted",
@@ -284,7 +283,6 @@ class Hub:
         self._signal_fd = -1
         self._uncounted = 0
         self._promises: dict[int, Promise] = {}
-        self._threads_before = weakref.WeakSet(threading.enumerate())
         self._stuck_since = 0  # since when only another thread can wake a task
         self._stuck_told = False
         # Requests to the loop, in slots and never as switch values.
@@ -418,16 +416,13 @@ class Hub:
         return True
 
     def _threads_that_may_wake(self) -> list[threading.Thread]:
-        """Threads that may have got hold of what a task of ours waits for: those that run a hub, and those that were started since this hub was made.
-
-        Not the daemons among the latter: watchdogs, debuggers, test runners. One that is to wake a task opens a promise, or wakes by `call_soon_threadsafe`.
-        """
+        """Threads that may have got hold of what a task of ours waits for: all but daemons without a hub, which are watchdogs, debuggers, test runners. If
+        a daemon is to wake a task, that takes a promise, which the report says."""
         if threading.active_count() == 1:
             return []
         with _hubs_lock:
             with_hub = {hub._thread for hub in _hubs if not hub._closed}
-        others = [thread for thread in threading.enumerate() if thread.ident != self._thread]
-        return [thread for thread in others if thread.ident in with_hub or not (thread.daemon or thread in self._threads_before)]
+        return [thread for thread in threading.enumerate() if thread.ident != self._thread and (not thread.daemon or thread.ident in with_hub)]
 
     def _wait_for_threads(self, others: list[threading.Thread], deadline: int | None) -> int:
         """Nothing but another thread can wake a task. That may be so for good, so after a while it is said, once. Returns when to look again."""
@@ -533,7 +528,7 @@ class Hub:
         dismissed = self._idle[:count]
         del self._idle[:count]
         for worker in dismissed:
-            worker.switch()  # without a task it returns
+            worker.switch()  # without a task, so it returns
 
     # -- what tasks switch to -------------------------------------------------------------------------------------------
 
@@ -957,7 +952,7 @@ class Hub:
                 elif not first._await_end(min(left / NANOSECONDS, 0.1)):
                     for task in self.tasks():
                         break_shield(task, TaskExit("the hub is being closed"))
-            except (Deadlock, ParkInFinalizerError):
+            except ParkInFinalizerError:
                 break
             except BaseException as error:
                 interrupt = interrupt or error

@@ -119,11 +119,17 @@ class _Door:
             _doors.append(self)
 
     def close(self) -> None:
-        if self in _doors:
-            _doors.remove(self)
-            current = signal.set_wakeup_fd(self._previous)
-            if current != self._writer:
-                signal.set_wakeup_fd(current)  # somebody has come after us, and stays
+        if self not in _doors:
+            return
+        _doors.remove(self)
+        try:
+            current = signal.set_wakeup_fd(-1)
+            signal.set_wakeup_fd(self._previous if current == self._writer else current)
+        finally:
+            # Hubs need not be closed in order: who came after us must not go back to a descriptor that names something else by then.
+            for door in _doors:
+                if door._previous == self._writer:
+                    door._previous = self._previous
             self._close_pipe()
 
     def _close_pipe(self) -> None:

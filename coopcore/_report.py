@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Iterable
@@ -97,6 +98,12 @@ def deadlock(hub: Hub) -> str:
             "use another pool); or wait with a timeout=."
         )
     else:
+        daemons = [repr(thread.name) for thread in threading.enumerate() if thread.daemon and thread.ident != hub.thread]
+        if daemons:
+            lines.append(
+                f"Daemon threads are not waited for: {', '.join(daemons[:_FEW])}{' ...' if len(daemons) > _FEW else ''}. "
+                f"If one of them is to wake a task, say so while the task waits: `with promise('what it does'):`, of coopcore.lowlevel."
+            )
         lines.append(
             "Likely cause: what they wait for was to be put, set, released or ended by a task that has ended, or was never spawned. "
             "Next step: look for who should wake the first of them; a timeout= on its wait turns this into an error there."

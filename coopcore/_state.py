@@ -165,13 +165,13 @@ def park_task(task: Task[Any], reason: object, timeout: float | None = None) -> 
             hub._disarm(timer)
         raise
     except BaseException as error:
-        hub._recover(task)
         if task._reason is not None:
+            hub._recover(task)
             task._reason = None
             if timer is not None:
                 hub._disarm(timer)
             raise
-        add_pending(task, error)
+        yield_interrupted(task, error)  # it was woken, perhaps by the handler itself, and then has an entry to wait for
     outcome = task._outcome
     if outcome is True and timer is None:
         return True
@@ -225,7 +225,7 @@ def yield_now() -> None:
 
 
 def yield_interrupted(task: Task[Any], error: BaseException) -> None:
-    """A signal handler raised in the middle of a yield: the task takes its turn, if it had none, and then raises it."""
+    """A signal handler raised in the middle of a yield, or of a park whose task is woken: it takes its turn, if it had none. The next park raises the error."""
     hub = task._hub
     if hub._closed:
         raise error

@@ -193,10 +193,13 @@ class Ending:
             for task in self.tasks:
                 if task._links is None and task._phase != DONE and task._hub is hub:
                     task._links = self
+                elif task._phase == DONE and task._hub._forked:
+                    self.tell(task)  # it stayed in the parent process
                 else:
                     task._link_raw(self)
-            self.waiter = me
-            park_task(me, self, timeout)
+            if self.left > 0:
+                self.waiter = me
+                park_task(me, self, timeout)
         finally:
             self.left = 0
             if len(self.ended) < len(self.tasks):
@@ -517,7 +520,8 @@ class Task(_Hot, Generic[T]):
                 me = getcurrent().task
             except AttributeError:
                 me = current_task()
-            self._check_joinable_by(me)
+            if me is self or me._hub is not self._hub:
+                self._check_joinable_by(me)
             if self._links is None:
                 self._links = me
             else:
@@ -914,7 +918,7 @@ def work() -> None:
             del me.task  # with it goes perhaps the value, whose finaliser may wait: see _adopt
         except AttributeError:
             pass  # this is the child of a fork, and has needed no hub
-        me.task = None
+        me.task = None  # such a finaliser had a task of its own
         hub._budget = budget = hub._budget - 1
         if budget > 0 and hub._ready:
             popleft = hub._popleft
@@ -940,4 +944,4 @@ def work() -> None:
             del go
             task = me.task
             if task is None:
-                return
+                return  # dismissed

@@ -47,7 +47,7 @@ class BackendHubPart:
     """The tests of a backend that need a hub. A part of `BackendContract`."""
 
     def make(self) -> Backend:
-        raise NotImplementedError("a contract is subclassed, with a make() that returns a new backend")
+        raise NotImplementedError
 
     def _run(self, main: Callable[[], T]) -> T:
         return coopcore.run(main, backend=self.make())

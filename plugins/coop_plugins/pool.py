@@ -277,7 +277,7 @@ class Group:
                 killall(self._to_be_killed(), exception)
                 if not others:
                     return
-                joinall([task for task in others if not task.hub.forked])  # this may be the child of a fork: those of the parent end nowhere
+                joinall(others)
                 for task in others:
                     self.discard(task)
                 # Those who were handed the slots come in now.

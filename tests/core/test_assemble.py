@@ -436,6 +436,26 @@ def test_invariant_3_each_greenlet_that_calls_run_has_its_own_hub() -> None:
     assert first is not second
 
 
+def test_invariant_3_a_strange_greenlet_makes_no_hub_for_its_thread() -> None:
+    def in_a_greenlet() -> None:
+        with pytest.raises(HubError, match=r"a greenlet that coopcore did not make, .* Call coopcore.get_hub\(\) in the thread's main greenlet first"):
+            greenlet(get_hub).switch()
+        assert greenlet.getcurrent().parent is None
+        get_hub()
+        assert greenlet(get_hub).switch() is get_hub()
+
+    in_thread(in_a_greenlet)
+
+
+def test_invariant_3_a_hub_that_a_signal_handler_made_meanwhile_is_the_one() -> None:
+    """The handler came between the question whether there is a task and the making of one."""
+
+    def twice() -> None:
+        assert _assemble._adopt() is _assemble._adopt() is current_task()
+
+    in_thread(twice)
+
+
 def test_invariant_3_a_hub_that_could_not_be_made_leaves_none(add: Add) -> None:
     failing = [True]
 
@@ -665,6 +685,15 @@ def test_one_distribution_may_have_several_plugins_in_a_package(site: Site) -> N
     points = "one = some_package.one\ntwo = some_package.two"
     site.add("dist-one", points, {f"some_package/{name}.py": text for name, text in [("__init__", ""), ("one", clock("one")), ("two", clock("two"))]})
     assert set(discovered().offers("clock")) == {"one", "two"}
+
+
+@pytest.mark.parametrize("turned_off", ["broken", "dist-broken", " other , broken "])
+def test_a_plugin_that_is_turned_off_is_not_loaded(turned_off: str, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.add("dist-broken", "broken = broken_plugin", {"broken_plugin.py": "raise ImportError('on purpose')"})
+    site.add("dist-whole", "whole = whole_plugin", {"whole_plugin.py": clock("whole")})
+    monkeypatch.setenv("COOP_DISABLE_PLUGINS", turned_off)
+    assert set(discovered().offers("clock")) == {"whole"}
+    assert "broken_plugin" not in sys.modules
 
 
 def test_a_plugin_is_loaded_when_the_first_hub_is_made_and_never_at_import(site: Site) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 
 import pytest
 
+from coop_plugins.backends.selectors import SelectorsBackend
 from coopcore.lowlevel import ERROR, HANGUP, READABLE, WRITABLE
-from coopcore.testing import BackendContract, _backend, _backend_hub
+from coopcore.testing import BackendContract, _backend, _backend_hub, _base, failures
 
 from .seams.backend import PollBackend
 from .seams.mutants import check_mutant, untried
@@ -425,3 +427,31 @@ def test_the_contract_finds_a_fault(make, tests, little_patience):
 
 def test_each_test_of_the_contract_can_fail():
     assert not untried(BackendContract, MUTANTS)
+
+
+# -- where there is less than on Linux --------------------------------------------------------------------------------------------------
+
+
+def test_the_contract_needs_neither_pipe2_nor_a_list_of_open_descriptors(monkeypatch):
+    monkeypatch.delattr(os, "pipe2", raising=False)
+    monkeypatch.setattr(os.path, "isdir", lambda path: False)
+    case = type("Case", (BackendContract,), {"make": lambda self: SelectorsBackend()})
+    tests = {"test_close_releases_its_descriptors", "test_hub_wait_readable_has_level_semantics"}
+    assert not failures(case, only=lambda name: name in tests)
+
+
+def test_a_pipe_of_the_contracts_is_non_blocking_without_pipe2_too(monkeypatch):
+    monkeypatch.delattr(os, "pipe2", raising=False)
+    with _base.pipe() as ends:
+        assert [(os.get_blocking(fd), os.get_inheritable(fd)) for fd in ends] == [(False, False)] * 2
+
+
+def test_only_a_descriptor_that_is_closed_already_is_closed_quietly(monkeypatch):
+    _base.close_quietly(-1)
+
+    def broken(fd):
+        raise OSError(errno.EIO, "on purpose")
+
+    monkeypatch.setattr(os, "close", broken)
+    with pytest.raises(OSError, match="on purpose"):
+        _base.close_quietly(-1)

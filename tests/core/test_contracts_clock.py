@@ -23,6 +23,18 @@ class TestJumpingClock(ClockContract):
         return JumpingClock()
 
 
+class TestAskingClock(ClockContract):
+    """A clock that waits for what else can be polled, as one on another loop does, asks first whether the backend can."""
+
+    class Asking(RealClock):
+        def wait(self, backend, deadline, outside):
+            assert backend.fileno() is None or backend.fileno() >= 0
+            return super().wait(backend, deadline, outside)
+
+    def make(self):
+        return self.Asking()
+
+
 class Lacking:
     pass
 
@@ -110,6 +122,38 @@ class Early(JumpingClock):
         return self._now if owed or not self.jumps else self._now - 500
 
 
+class Meddling(RealClock):
+    """Does with the backend what is the hub's."""
+
+    def __init__(self, method, *args):
+        super().__init__()
+        self.meddle = lambda backend: getattr(backend, method)(*args)
+
+    def wait(self, backend, deadline, outside):
+        self.meddle(backend)
+        return super().wait(backend, deadline, outside)
+
+
+class Watches(Meddling):
+    def __init__(self):
+        super().__init__("watch", 0, 1)
+
+
+class Unwatches(Meddling):
+    def __init__(self):
+        super().__init__("unwatch", 0)
+
+
+class Wakes(Meddling):
+    def __init__(self):
+        super().__init__("wake")
+
+
+class Closes(Meddling):
+    def __init__(self):
+        super().__init__("close")
+
+
 MUTANTS = [
     (Lacking, ["test_it_has_every_method"]),
     (InSeconds, ["test_moments_are_whole_nanoseconds_and_never_go_back"]),
@@ -126,6 +170,7 @@ MUTANTS = [
     (SpinsOnPromises, ["test_with_a_promise_outside_it_does_not_jump"]),
     (WithoutPressure, ["test_pressure_grows_while_tasks_are_busy", "test_hub_a_busy_task_does_not_starve_timers"]),
     (FallingPressure, ["test_pressure_grows_while_tasks_are_busy"]),
+    *((meddler, ["test_a_deadline_is_reached", "test_what_is_ready_is_returned"]) for meddler in (Watches, Unwatches, Wakes, Closes)),
     (Early, ["test_hub_sleeps_end_in_order_and_not_early"]),
 ]
 

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from coopcore import testing
 from coopcore.testing import OfferContract, failures
 
 from .seams.mutants import untried
@@ -77,3 +78,9 @@ def test_the_contract_finds_a_fault(text, tests, plugin):
 
 def test_each_test_of_the_contract_can_fail():
     assert not untried(OfferContract, MUTANTS)
+
+
+@pytest.mark.parametrize("name", sorted(name for name in testing.__all__ if hasattr(getattr(testing, name), "make")))
+def test_a_contract_that_was_not_told_what_to_make_says_so(name):
+    with pytest.raises(NotImplementedError, match=r"a contract is subclassed, with a make\(\) that returns a new"):
+        getattr(testing, name)().make()

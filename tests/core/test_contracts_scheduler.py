@@ -69,6 +69,27 @@ class ByEquality(deque):
             super().append(entry)
 
 
+class ByHash(deque):
+    """The same, faster."""
+
+    def __init__(self):
+        super().__init__()
+        self.known = set()
+
+    def append(self, entry):
+        if entry not in self.known:
+            self.known.add(entry)
+            super().append(entry)
+
+
+class Sorted(deque):
+    def append(self, entry):
+        super().append(entry)
+        ordered = sorted(self)
+        self.clear()
+        self.extend(ordered)
+
+
 class LastInFirstOut(deque):
     """Without a place for those that yield."""
 
@@ -95,6 +116,8 @@ MUTANTS = [
     (Losing, ["test_what_goes_in_comes_out_once", "test_len_is_exact"]),
     (Losing, ["test_what_is_taken_out_may_come_back"]),
     (ByEquality, ["test_what_goes_in_comes_out_once", "test_what_is_taken_out_may_come_back", "test_len_is_exact"]),
+    (ByHash, ["test_what_goes_in_comes_out_once", "test_what_is_taken_out_may_come_back", "test_len_is_exact"]),
+    (Sorted, ["test_what_goes_in_comes_out_once", "test_what_is_taken_out_may_come_back", "test_len_is_exact"]),
     (Refusing, ["test_hub_every_task_runs", "test_hub_parked_tasks_wake"]),
     (LastInFirstOut, ["test_hub_a_yield_lets_others_run", "test_hub_callbacks_have_their_turn"]),
     (FreshFirst, ["test_hub_a_yield_lets_others_run"]),

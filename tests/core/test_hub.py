@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import queue
 import socket
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 import warnings
+import weakref
 from typing import Any
 
 import pytest
+from greenlet import getcurrent, greenlet
 
 import coopcore
-from coopcore import Deadlock, Hub, LeftBehindWarning, TaskExit, Timeout, _hub, current_task, get_hub, joinall, run, sleep, spawn
+from coop_plugins.backends.selectors import SelectorsBackend
+from coopcore import Deadlock, Hub, LeftBehindWarning, Task, TaskExit, Timeout, _hub, current_task, get_hub, joinall, run, sleep, spawn
 from coopcore.errors import BusyResourceError, ClosedResourceError, HubClosedError, HubError, InterfaceError, WrongThreadError
-from coopcore.lowlevel import ParkingLot, current_hub, make_hub, notify_closing, park, promise, wait_readable, wait_writable
+from coopcore.lowlevel import ParkingLot, current_hub, make_hub, notify_closing, park, promise, throw_in, wait_readable, wait_writable, yield_now
 
 BACKENDS = ["epoll", "selectors"]
 both = pytest.mark.parametrize("backend", BACKENDS)
@@ -51,10 +58,6 @@ class Recorder:
 
 
 def test_invariant_1_only_the_hub_polls() -> None:
-    from greenlet import getcurrent
-
-    from coop_plugins.backends.selectors import SelectorsBackend
-
     pollers = set()
 
     class Watched(SelectorsBackend):
@@ -225,8 +228,6 @@ def test_invariant_4_an_interrupt_in_a_callback_reaches_the_main_task() -> None:
 
 
 def test_invariant_4_a_backend_that_breaks_is_an_error_in_the_main_task() -> None:
-    from coop_plugins.backends.selectors import SelectorsBackend
-
     class Broken(SelectorsBackend):
         broken = False
 
@@ -301,21 +302,36 @@ def test_invariant_6_a_thread_that_was_started_since_holds_off_a_deadlock() -> N
     run(main)
 
 
-def test_invariant_6_a_daemon_does_not_and_neither_does_one_that_was_there_before() -> None:
+def test_invariant_6_a_daemon_does_not_and_the_report_names_it() -> None:
     end = threading.Event()
 
     def main() -> None:
-        threading.Thread(target=end.wait, daemon=True).start()
-        with pytest.raises(Deadlock):
+        daemon = threading.Thread(target=end.wait, daemon=True, name="the daemon")
+        daemon.start()
+        with pytest.raises(Deadlock, match=r"Daemon threads are not waited for: .*'the daemon'.* say so while the task waits: `with promise"):
             park("what no thread wakes")
-
-    before = threading.Thread(target=end.wait)
-    before.start()
-    try:
-        run(main)
-    finally:
         end.set()
-        before.join()
+        daemon.join()
+
+    run(main)
+
+
+def test_invariant_6_a_thread_that_was_there_before_does() -> None:
+    asked: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def serve() -> None:
+        hub, lot = asked.get()
+        hub.call_soon_threadsafe(lot.unpark, "woken")
+
+    def main() -> None:
+        lot = ParkingLot("the thread that was there before")
+        asked.put((current_hub(), lot))
+        assert lot.park() == "woken"
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    run(main)
+    thread.join()
 
 
 def test_invariant_6_a_thread_with_a_hub_does() -> None:
@@ -334,7 +350,7 @@ def test_invariant_6_a_thread_with_a_hub_does() -> None:
         asked.put((current_hub(), lot))
         assert lot.park() == "woken"
 
-    thread = threading.Thread(target=run, args=(serve,))
+    thread = threading.Thread(target=run, args=(serve,), daemon=True)
     thread.start()
     at_work.wait(20)
     run(main)
@@ -649,6 +665,21 @@ def test_links_of_tasks_that_close_kills_are_delivered() -> None:
     assert len(linked) == 2
 
 
+def test_what_is_thrown_into_the_root_of_a_run_ends_main_before_run_raises_it() -> None:
+    ended = []
+
+    def main() -> None:
+        throw_in(current_hub().root, KeyError("on purpose"))
+        try:
+            sleep(50)
+        finally:
+            ended.append("main")
+
+    with pytest.raises(KeyError, match="on purpose"):
+        run(main)
+    assert ended == ["main"]
+
+
 def test_run_inside_a_run_is_refused() -> None:
     with pytest.raises(HubError, match=r"run\(\) was called while <Hub .* is at work in this thread"):
         run(run, sleep)
@@ -742,8 +773,6 @@ def test_describe_names_everyone_with_stacks() -> None:
 
 
 def test_a_hub_needs_only_a_backend() -> None:
-    from coop_plugins.backends.selectors import SelectorsBackend
-
     hub = Hub(backend=SelectorsBackend())
     previous = hub.enter()
     try:
@@ -902,3 +931,253 @@ def test_another_hubs_descriptors_and_idleness_are_refused() -> None:
         run(main)
     finally:
         other.close()
+
+
+# -- the rare ways -------------------------------------------------------------------------------------------------------------------------
+
+
+def python(code: str) -> str:
+    """What an interpreter of its own prints."""
+    done = subprocess.run([sys.executable, "-X", "dev", "-W", "error", "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+@pytest.mark.parametrize("where", ["hub.call_soon_threadsafe(fork)", "spawn(int).rawlink(fork)"])
+def test_a_fork_in_a_call_from_outside_or_in_a_link_ends_the_child_when_it_returns(where: str) -> None:
+    out = python(f"""
+        import os
+        from coopcore import get_hub, run, sleep, spawn
+        def fork(*_):
+            pid = os.fork()
+            if pid:
+                print("the child ended with", os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+            else:
+                assert get_hub() is not hub
+        def main():
+            global hub
+            hub = get_hub()
+            {where}
+            sleep(0.001)
+            print("the parent goes on", flush=True)
+        run(main)
+    """)
+    assert out == "the child ended with 0\nthe parent goes on\n"
+
+
+@pytest.mark.parametrize("by_link", [False, True])
+def test_after_the_callback_that_forked_the_childs_copy_of_the_hub_calls_nothing_but_its_end(by_link: bool) -> None:
+    """Without a fork, since coverage begins anew in a child, and there knows only the functions that are called from then on."""
+    called: list[str] = []
+
+    def abandon(*_: object) -> None:
+        called.append("forks")
+        hub.abandon_after_fork(end)
+
+    def end() -> None:
+        called.append("end")
+        root.throw(KeyError("the process would end here"))
+
+    def child() -> None:
+        nonlocal hub, root
+        hub, root = make_hub("selectors"), getcurrent()
+        hub.enter()
+        if by_link:
+            task = spawn(sleep)
+            task.rawlink(abandon)
+            task.rawlink(lambda _: called.append("another"))
+        else:
+            hub.call_soon_threadsafe(abandon)
+            hub.call_soon_threadsafe(called.append, "another")
+        with pytest.raises(KeyError, match="would end here"):
+            park("what never comes", timeout=50)
+        hub._greenlet.throw()
+
+    hub: Any = None
+    root: Any = None
+    thread = threading.Thread(target=child)
+    thread.start()
+    thread.join()
+    assert called == ["forks", "end"]
+
+
+def test_a_child_that_used_a_hub_of_its_own_closes_it_when_the_callback_that_forked_returns() -> None:
+    out = python("""
+        import os
+        from coopcore import get_hub, run, sleep, spawn
+        def tidy():
+            try:
+                sleep(100)
+            finally:
+                print("tidied", flush=True)
+        def fork():
+            pid = os.fork()
+            if pid:
+                print("the child ended with", os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+            else:
+                spawn(tidy)
+                sleep(0)
+        def main():
+            get_hub().call_soon(fork)
+            sleep(0.001)
+        run(main)
+    """)
+    assert out == "tidied\nthe child ended with 0\n"
+
+
+def test_a_hub_whose_greenlet_is_ended_in_its_backend_lets_that_out_and_is_collected() -> None:
+    """A backend may switch away while it polls, as one does that runs on another library's loop."""
+
+    class Hosted(SelectorsBackend):
+        def poll(self, timeout: int | None) -> Any:
+            host.switch()
+            return super().poll(timeout)
+
+    def guest() -> None:
+        hub = make_hub(Hosted())
+        hub.enter()
+        seen.append(hub)
+        park("what never comes", timeout=50)
+
+    def in_a_thread() -> None:  # where a hub does nothing about signals that its closing would have to undo
+        nonlocal host
+        host = getcurrent()
+        stack = greenlet(guest)
+        stack.switch()
+        hub = seen.pop()
+        hub.backend.close()
+        polling, gone = hub._greenlet, weakref.ref(hub)
+        polling.throw()
+        stack.throw()
+        assert polling.dead and stack.dead
+        del hub, stack, polling
+        gc.collect()
+        left.append(gone())
+
+    host = getcurrent()
+    seen: list[Hub] = []
+    left: list[object] = []
+    thread = threading.Thread(target=in_a_thread)
+    thread.start()
+    thread.join()
+    assert left == [None]
+
+
+def test_a_hub_is_made_with_its_tracers() -> None:
+    recorder = Recorder()
+    hub = Hub(backend=SelectorsBackend(), tracers=[recorder])
+    previous = hub.enter()
+    try:
+        spawn(sleep).join()
+    finally:
+        hub.close()
+        hub.leave(previous)
+    assert [event for event, name in recorder.events if name.startswith("sleep-")] == ["spawned", "started", "exited"]
+
+
+def test_a_closed_hub_refuses_to_wait_and_has_nothing_to_notify() -> None:
+    hub = make_hub()
+    previous = hub.enter()
+    try:
+        hub.close()
+        hub.notify_closing(0)
+        for wait in (yield_now, sleep, lambda: park("x"), lambda: sleep(1)):
+            with pytest.raises(HubClosedError, match="was closed"):
+                wait()
+    finally:
+        hub.leave(previous)
+
+
+@pytest.mark.parametrize("what", ["1", None, 1.0, True])
+def test_what_is_no_number_of_a_descriptor_is_refused(what: Any) -> None:
+    with pytest.raises(TypeError, match=r"a descriptor's number is needed, not .*; pass its fileno\(\)"):
+        run(wait_readable, what, 1)
+
+
+def test_a_descriptor_that_was_closed_unannounced_is_an_error_for_whoever_still_waits_at_it() -> None:
+    """On a level-triggered backend, which is to watch it again for the writer when it has reported to the reader."""
+    left, right = socket.socketpair()
+
+    class Meanwhile(SelectorsBackend):
+        """After its first report, the descriptor is closed."""
+
+        def poll(self, timeout: int | None) -> Any:
+            reports = super().poll(timeout)
+            if any(fd == number for fd, _ in reports):
+                left.close()
+            return reports
+
+    def main() -> None:
+        left.setblocking(False)
+        try:
+            while True:
+                left.send(bytes(65536))
+        except BlockingIOError:
+            pass
+        reader, writer = spawn(wait_readable, number, 20), spawn(wait_writable, number, 20)
+        sleep(0)
+        right.send(b"x")
+        assert reader.get(timeout=20) is True
+        with pytest.raises((OSError, ValueError)):
+            writer.get(timeout=20)
+
+    number = left.fileno()
+    with right:
+        run(main, backend=Meanwhile())
+
+
+def test_a_ctrl_c_in_a_tracer_reaches_the_main_task(capsys: pytest.CaptureFixture[str]) -> None:
+    class Interrupted(Recorder):
+        def task_exited(self, task: Any) -> None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(lambda: (spawn(sleep), park("what never comes")), tracers=[Interrupted()])
+    assert "raised in task_exited and was removed" in capsys.readouterr().err
+
+
+def test_what_is_thrown_into_the_root_as_its_hub_closes_comes_out_of_close() -> None:
+    hub = make_hub()
+    previous = hub.enter()
+    try:
+        hub.call_soon_threadsafe(throw_in, hub.root, KeyError("not met yet"))
+        with pytest.raises(KeyError, match="not met yet"):
+            hub.close()
+        assert hub._closed
+    finally:
+        hub.leave(previous)
+
+
+@pytest.mark.parametrize("error", [KeyError, Deadlock])
+def test_what_is_thrown_into_the_root_does_not_take_the_tasks_their_end(error: type[BaseException]) -> None:
+    ended: list[str] = []
+
+    def tidy() -> None:
+        try:
+            sleep(50)
+        finally:
+            sleep(0)
+            ended.append("tidied")
+
+    hub = make_hub()
+    previous = hub.enter()
+    try:
+        spawn(tidy)
+        sleep(0)
+        throw_in(hub.root, error("not met yet"))
+        with pytest.raises(error, match="not met yet"):
+            hub.close()
+    finally:
+        hub.leave(previous)
+    assert (hub._closed, ended) == (True, ["tidied"])
+
+
+def test_a_report_of_a_task_that_has_not_begun_says_that_it_stands_nowhere() -> None:
+    def main() -> None:
+        task = Task(sleep)
+        assert _hub._report.stands_at(task) == "(no Python frame)"
+        task.start()
+        assert _hub._report.stands_at(task) == "(no Python frame)"
+        task.join()
+
+    run(main)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from typing import Any
 
 import pytest
@@ -66,6 +67,21 @@ def test_invariant_3_a_closed_door_refuses() -> None:
     hub = run(get_hub)
     with pytest.raises(HubClosedError, match=r"call_soon_threadsafe\(\): .* was closed"):
         hub.call_soon_threadsafe(print)
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_invariant_3_a_call_that_comes_as_the_door_closes_is_taken_back_or_was_taken(taken: bool) -> None:
+    class ClosesMeanwhile(deque[Any]):
+        def append(self, call: Any) -> None:
+            super().append(call)
+            if taken:
+                assert inbox.take() == [(print, ())]
+            inbox.close()
+
+    inbox = Inbox(CountingBackend())  # type: ignore[arg-type]  # only wake is used
+    inbox._calls = ClosesMeanwhile()
+    assert inbox.put(print, ()) is taken
+    assert inbox.take() == []
 
 
 def test_a_call_during_the_closing_is_run_or_refused() -> None:

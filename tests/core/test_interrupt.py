@@ -231,6 +231,21 @@ def test_invariant_2_a_full_pipe_still_wakes() -> None:
     assert time.monotonic() - began < 10
 
 
+def test_invariant_2_it_wakes_where_a_pipe_cannot_be_made_non_blocking_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "pipe2", raising=False)
+
+    def main() -> None:
+        fd = wakeup_fd()
+        assert not os.get_blocking(fd) and not os.get_inheritable(fd)
+        threading.Timer(0.02, lambda: signal.pthread_kill(threading.get_ident(), signal.SIGINT)).start()
+        sleep(20)
+
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        run(main)
+    assert time.monotonic() - began < 10
+
+
 def wakeup_fd() -> int:
     fd = signal.set_wakeup_fd(-1)
     signal.set_wakeup_fd(fd)
@@ -265,6 +280,21 @@ def test_invariant_3_one_that_comes_later_stays() -> None:
         signal.set_wakeup_fd(before)
         os.close(reader)
         os.close(writer)
+
+
+def test_invariant_3_hubs_may_be_closed_in_any_order() -> None:
+    before = wakeup_fd()
+    hubs = [make_hub() for _ in range(3)]
+    last = wakeup_fd()
+    for hub in (hubs[1], hubs[0]):
+        hub.close()
+        assert wakeup_fd() == last
+    stranger = [os.pipe() for _ in range(4)]  # takes the numbers that are free now
+    hubs[2].close()
+    assert wakeup_fd() == before
+    for ends in stranger:
+        for fd in ends:
+            os.close(fd)
 
 
 def test_invariant_3_the_child_of_a_fork_has_none() -> None:

@@ -10,6 +10,7 @@ import threading
 import time
 import traceback
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -550,6 +551,19 @@ def test_yield_goes_round_in_fifo_order() -> None:
     assert "".join(order) == "abcabcabc"
 
 
+def test_a_yield_makes_the_hub_of_a_thread() -> None:
+    seen: list[Any] = []
+
+    def body() -> None:
+        yield_now()
+        seen.append(current_hub().thread)
+
+    thread = threading.Thread(target=body)
+    thread.start()
+    thread.join()
+    assert seen == [thread.ident]
+
+
 def test_a_lone_yielder_goes_on() -> None:
     assert run(lambda: next(sleep(0) for _ in range(100))) is None
 
@@ -615,6 +629,103 @@ def test_invariant_8_an_exception_out_of_a_signal_handler_loses_no_task() -> Non
     """)
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (result.stdout, result.stderr) == (f"{[4000] * 4 + [200] * 4} True\n", "")
+
+
+class Rain(Exception):
+    """What a signal handler raises."""
+
+
+def rain(hub: coopcore.Hub, before: Callable[[], object] = lambda: None) -> None:
+    """A signal comes when the next task was taken out of ``ready`` and not reached; its handler calls ``before`` and raises."""
+    popleft = hub._popleft
+
+    def interrupted() -> Any:
+        hub._popleft = popleft
+        popleft()
+        before()
+        raise Rain
+
+    hub._popleft = interrupted
+    hub._budget = 100
+    hub._last_pass = 1 << 62  # no pass is due
+
+
+def starting() -> tuple[Callable[[], object], Callable[[], bool]]:
+    task = Task(sleep)
+    return task.start, lambda: task.dead
+
+
+def parked() -> tuple[Callable[[], object], Callable[[], bool]]:
+    task = spawn(park, "a wake")
+    sleep(0)
+    return lambda: unpark(task), lambda: task.dead
+
+
+def callback() -> tuple[Callable[[], object], Callable[[], bool]]:
+    called: list[int] = []
+    return lambda: current_hub().call_soon(called.append, 1), lambda: called == [1]
+
+
+@pytest.mark.parametrize("entry", [starting, parked, callback])
+@pytest.mark.parametrize("wait", [lambda: park("what never comes", timeout=50), lambda: sleep(0), yield_now])
+def test_invariant_8_who_was_popped_and_not_reached_has_a_new_entry(wait: Callable[[], object], entry: Callable[[], Any]) -> None:
+    def main() -> None:
+        make_ready, has_run = entry()
+        make_ready()
+        rain(current_hub())
+        with pytest.raises(Rain):
+            wait()
+        assert len(current_hub().timers) == 0
+        sleep(0.001)
+        assert has_run()
+
+    run(main)
+
+
+def test_invariant_8_a_handler_that_wakes_whom_it_interrupts_and_raises() -> None:
+    """The wake is final, so the park returns; the exception comes out of the next one."""
+
+    def main() -> None:
+        me = current_task()
+        other = spawn(lambda: "went on")
+        rain(me.hub, lambda: unpark(me, "woken"))
+        assert park("a wake", timeout=50) == "woken"
+        with pytest.raises(Rain):
+            park("the next")
+        assert other.get(timeout=5) == "went on"
+
+    run(main)
+
+
+def test_invariant_8_an_exception_on_the_hubs_own_stack_reaches_the_main_task() -> None:
+    def main() -> None:
+        task = spawn(lambda: "went on")
+        hub = current_hub()
+        rain(hub)
+        hub._budget, hub._last_pass = 1, 0  # so it is the hub that takes the task out
+        with pytest.raises(Rain):
+            park("what never comes", timeout=50)
+        assert task.get(timeout=5) == "went on"
+
+    run(main)
+
+
+def test_invariant_8_an_exception_while_the_others_have_their_turn_comes_after_what_is_kept_thrown() -> None:
+    def main() -> None:
+        me = current_task()
+        keep_throwing(me, again)
+        with pytest.raises(Again):
+            park("x")
+        other = spawn(lambda: "went on")
+        rain(me.hub)
+        with pytest.raises(Again):
+            park("x")
+        with pytest.raises(Rain):
+            park("x")
+        stop_throwing(me, again)
+        assert other.get(timeout=5) == "went on"
+
+    run(main)
 
 
 class Shielded:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from coop_plugins.event import Event
 from coopcore import Task, TaskExit, Timeout, current_task, idle, iwait, joinall, kill, killall, run, sleep, spawn, spawn_later, wait
 from coopcore.errors import Deadlock, JoinSelfError, WrongThreadError
 from coopcore.lowlevel import current_hub, park
@@ -267,7 +268,7 @@ def test_killall_timeout_raises() -> None:
             try:
                 sleep(5)
             except TaskExit:
-                sleep(0.02)
+                sleep(5)
 
         task = spawn(stubborn)
         sleep(0)
@@ -404,5 +405,39 @@ def test_a_timeout_that_runs_for_another_task_cannot_end_a_wait_for_objects() ->
             with pytest.raises(RuntimeError, match="would never end this wait"):
                 other.get()
         task.kill()
+
+    run(main)
+
+
+def test_a_deadlock_in_wait_names_the_things_and_the_tasks() -> None:
+    def main() -> None:
+        task = spawn(park, "its turn")
+        with pytest.raises(Deadlock) as caught:
+            wait([task, Event()], count=1)
+        task.kill()
+        report = str(caught.value)
+        assert "1 of 2: park-" in report and "<coop_plugins.event.Event" in report
+
+    run(main)
+
+
+def test_a_long_wait_is_described_by_its_first_five() -> None:
+    def main() -> None:
+        tasks = [spawn(park, "its turn") for _ in range(7)]
+        waiter = spawn(wait, tasks)
+        sleep(0)
+        assert waiter.waiting_on == f"7 of 7: {', '.join(task.name for task in tasks[:5])} ..."
+        killall([waiter, *tasks])
+
+    run(main)
+
+
+def test_a_timeout_around_a_wait_for_everybody_is_not_its_own() -> None:
+    def main() -> None:
+        other = spawn(sleep, 50)
+        with pytest.raises(Timeout) as caught, Timeout(0.001) as outer:
+            wait(timeout=20)
+        assert caught.value is outer
+        other.kill()
 
     run(main)

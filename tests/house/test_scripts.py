@@ -49,7 +49,7 @@ def test_without_a_python_it_says_so_in_one_line(machine: Machine, command: tupl
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("target", ["demo", "test", "lint", "test-all"])
+@pytest.mark.parametrize("target", ["demo", "test", "lint", "test-all", "coverage"])
 def test_make_says_the_same(machine: Machine, target: str) -> None:
     done = machine.ask("make", target)
     assert done.returncode == 2

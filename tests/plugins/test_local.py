@@ -198,6 +198,14 @@ def test_a_missing_attribute_is_an_error_like_that_of_threading_local() -> None:
     assert getattr(data, "x", 7) == 7
 
 
+def test_what_is_set_again_is_the_newer_and_still_the_tasks_own() -> None:
+    data = local()
+    data.x = 1
+    data.x = 2
+    assert (data.x, vars(data)) == (2, {"x": 2})
+    assert in_task(lambda: hasattr(data, "x")) is False
+
+
 def test_delete() -> None:
     data = local()
     data.x = 1
@@ -257,6 +265,8 @@ def test_slots_of_a_subclass_are_shared_by_all_tasks() -> None:
     data.shared = 1
     data.own = 2
     assert in_task(lambda: (data.shared, hasattr(data, "own"))) == (1, False)
+    in_task(lambda: delattr(data, "shared"))
+    assert (hasattr(data, "shared"), data.own) == (False, 2)
 
 
 def test_abstract_base_classes() -> None:

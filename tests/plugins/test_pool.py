@@ -1273,3 +1273,54 @@ def test_reprs_say_how_many() -> None:
     results = pool.imap(half, [])
     assert repr(results).startswith("<IMap 'imap of half'")
     assert list(results) == [] and group.join(timeout=5)
+
+
+# -- what goes wrong in between -------------------------------------------------------------------------------------------
+
+
+class Unlinkable(Task[Any]):
+    """Cannot be a member: a group links to its members."""
+
+    def rawlink(self, callback: Callable[[Task[Any]], object]) -> None:
+        raise RuntimeError("no links")
+
+
+class Unstartable(Task[Any]):
+    def start(self) -> None:
+        raise RuntimeError("no start")
+
+
+@in_a_hub
+def test_a_task_that_cannot_become_a_member_takes_no_slot_with_it() -> None:
+    pool = Pool(1)
+    with pytest.raises(RuntimeError, match="no links"):
+        pool.add(Unlinkable(sleep))
+    assert (len(pool), pool.free_count()) == (0, 1)
+    pool.spawn(sleep).join()
+
+
+@in_a_hub
+def test_a_task_of_imap_that_cannot_be_started_takes_no_slot_with_it() -> None:
+    pool = Pool(1, greenlet_class=Unstartable)
+    with pytest.raises(RuntimeError, match="no start"):
+        list(pool.imap(half, [1, 2]))
+    assert (len(pool), pool.free_count()) == (0, 1)
+
+
+@in_a_hub
+def test_a_task_of_imap_that_is_discarded_gives_its_slot_back_once_and_its_result_all_the_same() -> None:
+    pool = Pool(1)
+    lot = ParkingLot("the test")
+    results = pool.imap(lambda n: (lot.park(), n)[1], [1, 2])
+    idle()
+    [first] = pool
+    pool.discard(first)
+    idle()
+    [second] = pool
+    assert second is not first
+    lot.unpark()
+    idle()
+    assert (first.dead, list(pool)) == (True, [second])
+    lot.unpark()
+    assert list(results) == [1, 2]
+    assert (len(pool), pool.free_count()) == (0, 1)

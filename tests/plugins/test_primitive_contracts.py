@@ -416,3 +416,30 @@ def test_the_contract_finds_a_fault(contract, mutant, tests, monkeypatch):
 def test_each_test_of_the_contract_can_fail(contract):
     tried = {test for tested, _, tests in TABLE if tested is contract for test in tests}
     assert set(names_of_tests(contract)) == tried
+
+
+@pytest.mark.parametrize(("contract", "room"), [(LockContract, ()), (EventContract, ()), (QueueContract, (1,))])
+def test_a_contract_that_was_not_told_what_to_make_says_so(contract, room):
+    with pytest.raises(NotImplementedError, match="a contract is subclassed, with a make"):
+        contract().make(*room)
+
+
+class Hasty(Queue):
+    """A timeout is over at once. Whoever gets looks every few turns, so that items are left in the end."""
+
+    def put(self, item, block=True, timeout=None):
+        super().put(item, block, timeout and 0)
+
+    def get(self, block=True, timeout=None):
+        while True:
+            for _ in range(3 if block else 0):
+                coopcore.sleep(0)
+            try:
+                return super().get(block=False)
+            except queue.Empty:
+                if timeout is not None or not block:
+                    raise
+
+
+def test_a_queue_keeps_the_contract_of_losing_nothing_when_every_timeout_hits():
+    assert not failures(type("Case", (QueueContract,), {"make": lambda self, room: Hasty(room)}), only=lambda name: name == "test_no_item_is_lost_or_doubled")

@@ -17,7 +17,7 @@ import pytest
 from seams.clock import JumpingClock
 
 from coop_plugins.scope import Cancelled, CancelScope, TaskGroup, current_time, fail_after, move_on_after
-from coopcore import Deadlock, Task, TaskExit, Timeout, current_task, run, sleep, spawn
+from coopcore import Deadlock, LeftBehindWarning, Task, TaskExit, Timeout, current_task, run, sleep, spawn
 from coopcore.errors import ParkInHubError, WrongThreadError
 from coopcore.lowlevel import ParkingLot, current_hub, make_hub, park, scope_of, throw_in, yield_now
 
@@ -1438,3 +1438,24 @@ def test_the_page_shows_the_signatures_as_they_are() -> None:
     for callable_ in (CancelScope, move_on_after, fail_after):
         bare = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in inspect.signature(callable_).parameters.values()]
         assert f"| `{callable_.__name__}{inspect.Signature(bare)}` |" in page
+
+
+def test_a_group_whose_hub_is_closed_inside_it_does_not_wait_for_what_was_abandoned() -> None:
+    def stubborn() -> None:
+        while True:
+            try:
+                sleep(AGES)
+            except TaskExit:
+                pass
+
+    hub = make_hub(clock=JumpingClock())
+    previous = hub.enter()
+    try:
+        with TaskGroup() as group:
+            task = group.spawn(stubborn)
+            yield_now()
+            with pytest.warns(LeftBehindWarning, match="were abandoned: 'stubborn-"):
+                hub.close(timeout=0)
+        assert group.tasks == (task,)
+    finally:
+        hub.leave(previous)

@@ -213,7 +213,7 @@ def test_no_clock_jumps_past_a_child(way: str) -> None:
             return backend.poll(span)
 
     def main() -> None:
-        with Popen(["sleep", "0.02"]) as child:
+        with Popen(["sleep", "0.2"]) as child:  # so long that the hub waits before it ends
             assert child.wait(timeout=10) == 0
         assert outsides
         with Popen(["/bin/sh", "-c", "sleep 0.02; echo x"], stdout=PIPE) as child:
