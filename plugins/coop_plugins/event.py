@@ -44,6 +44,8 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 ExcInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | None]
 
+__all__ = ["AsyncResult", "Event"]
+
 
 class _Source(Protocol[T_co]):
     """What an `AsyncResult` can be linked to: a task, or another result."""
@@ -71,10 +73,10 @@ class _Waitable:
 
     __slots__ = ("__weakref__", "_links", "_state", "_waiters")
 
-    def __init__(self) -> None:
-        self._state = 0  # 0 while it is not ready
-        self._waiters: Any = None  # a task, or a deque of them
-        self._links: list[_Link] | None = None
+    # Each subclass sets them in its own __init__: that is one call less, and the error for arguments that it doesn't take names the class.
+    _state: int  # 0 while it is not ready
+    _waiters: Any  # None, a task, or a deque of them
+    _links: list[_Link] | None
 
     def ready(self) -> bool:
         """True if nobody would have to wait."""
@@ -215,6 +217,10 @@ class Event(_Waitable):
 
     __slots__ = ()
 
+    def __init__(self) -> None:
+        self._state = 0
+        self._waiters = self._links = None
+
     def is_set(self) -> bool:
         """True if it is set."""
         return self._state != 0
@@ -252,7 +258,6 @@ class AsyncResult(_Waitable, Generic[T]):
     __slots__ = ("_outcome", "_traceback")
 
     def __init__(self) -> None:
-        # What super().__init__() would do, too: results are made in numbers, and the call is a third of it.
         self._state = _NOTHING
         self._waiters = self._links = self._outcome = None
 

@@ -10,6 +10,9 @@ longest for one; only if nobody waits does it become free. So there is never a f
 item's own task. When that has left the group its outcome goes to the reader that waits longest, or is kept until one comes; ``map`` has a single
 reader, who is woken once. The feeder itself is not a member and needs no slot.
 
+Whoever ends wakes those who wait in the same breath, which is possible in one thread only. So a group in use belongs to a thread, and refuses others when
+they enter or begin to wait: later, on the hub of a member that leaves, there would be nobody to tell. One that is not in use goes to the next who asks.
+
 Invariants
 ==========
 1. Slots are conserved: free ones, members, and slots on their way to a woken task add up to ``size``, whatever was killed or timed out.
@@ -19,20 +22,23 @@ Invariants
 5. Started items whose outcome was not read yet never exceed ``maxsize``; a feeder reads at most one item further than it may start.
 6. A failure counts as received when it is raised to somebody, not before: that of an unread item is reported as that of any lost task.
 7. A group throws into a member once, however often it is killed, so that clean-up which waits is not cut short; anew, if the member was discarded and added.
+8. While a group has members, waiters, or slots on their way, all of them are of one thread. A call from another one that concerns them raises
+   `WrongThreadError` before it has changed anything; so does one that would wait for a result of an ``imap`` of another thread.
 """
 
 from __future__ import annotations
 
 import queue
+from _thread import get_ident
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import inf
 from operator import index
 from typing import Any, Generic, TypeVar, overload
 
 from coopcore import Task, TaskExit, Timeout, current_task, joinall, killall, spawn
 from coopcore.errors import JoinSelfError, WrongThreadError
-from coopcore.lowlevel import ParkingLot, current_hub, hide_frames, on_hub, spawn_linked, yield_now
+from coopcore.lowlevel import ParkingLot, current_hub, hide_frames, on_hub, refuse_thread, spawn_linked, yield_now
 
 T = TypeVar("T")
 
@@ -89,7 +95,8 @@ class Group:
 
     def _open(self, slots: float) -> None:
         self._members: dict[Task[Any], None] = {}
-        self._free = slots
+        self._free = self._slots = slots
+        self._thread = 0  # of all members and waiters
         label = f"{type(self).__name__}()" if slots == inf else f"{type(self).__name__}({slots})"
         self._entrants = ParkingLot(f"a free slot of {label}", self._members.keys)
         self._observers = ParkingLot(f"a slot of {label} to become free", self._members.keys)
@@ -119,6 +126,7 @@ class Group:
     def discard(self, task: Task[Any]) -> None:
         """Let a member go; it runs on. Does nothing if it is not one."""
         if task in self._members:
+            self._check_thread()
             task.unlink(self._leave)
             self._leave(task)
             self._dying.discard(task.ident)
@@ -149,6 +157,7 @@ class Group:
         """Wait until a member more would not have to wait; see `Pool.wait_available`. A group always has room: returns 1."""
         if self._free > 0:
             return self._count_free()
+        self._check_thread()
         self._observed = True
         return int(self._observers.park(timeout))
 
@@ -163,7 +172,25 @@ class Group:
                 f"{task!r} belongs to {task.hub!r}, and this thread's hub is another one. A group is used in one thread; make the task in that thread, "
                 f"for example with hub.call_soon_threadsafe(group.spawn, fn)."
             )
-        return task not in self._members
+        if task in self._members:
+            return False
+        self._check_thread()
+        return True
+
+    def _check_thread(self) -> None:
+        """Raise if this thread is not that of the members and waiters; if there are none, it is from now on."""
+        if self._thread != get_ident():
+            if self._is_in_use():
+                refuse_thread(self, self._thread)
+            self._thread = get_ident()
+
+    def _is_in_use(self) -> bool:
+        # Counted by slots as well: one that was handed over belongs to a task that is not a member yet.
+        if not self._members and self._free == self._slots and not self._entrants and not self._observers:
+            return False
+        # In the child of a fork those of the parent are still counted, but they are no more.
+        tasks = [*self._members, *self._entrants, *self._observers]
+        return not tasks or any(not task.hub.forked for task in tasks)
 
     def _take_slot(self, timeout: float | None = None) -> bool:
         if self._free > 0:
@@ -214,6 +241,7 @@ class Group:
         """
         if not self._members:
             return True
+        self._check_thread()
         if current_task() in self._members:
             raise JoinSelfError(
                 f"{current_task()!r} tried to join {self!r}, of which it is a member, and would have waited for its own end. Join the group from "
@@ -236,6 +264,8 @@ class Group:
         With ``block=False``, or after ``timeout`` seconds, returns without waiting further; on the hub it never waits. A member that
         kills its group is killed last: this raises ``exception`` in it.
         """
+        if self._members:
+            self._check_thread()
         if not block or on_hub():
             killall(self._to_be_killed(), exception, block=False)
             return
@@ -273,6 +303,7 @@ class Group:
         """Kill one member, as `Task.kill` does; or wait for its end, if it was killed by way of this group before. Does nothing if it is not one."""
         if task not in self._members:
             return
+        self._check_thread()
         if task.ident not in self._dying:
             self._dying.add(task.ident)
             task.kill(exception, block, timeout)
@@ -286,9 +317,10 @@ class Group:
 
         Called by a member it runs right here: waiting for a second slot while holding one could never end.
         """
+        given, named = _checked_arguments(func, args, kwds)
         if current_task() in self._members:
-            return func(*(args or ()), **(kwds or {}))
-        task: Task[T] = self.spawn(func, *(args or ()), **(kwds or {}))
+            return func(*given, **named)
+        task: Task[T] = self.spawn(func, *given, **named)
         return task.get()
 
     def apply_cb(
@@ -315,10 +347,12 @@ class Group:
 
         ``callback(result)`` runs in a task of its own, if ``func`` doesn't fail.
         """
-        task: Task[T] = self.task_class(func, *(args or ()), **(kwds or {}))
+        given, named = _checked_arguments(func, args, kwds)
+        task: Task[T] = self.task_class(func, *given, **named)
         if callback is not None:
             task.link_value(lambda ended: callback(ended.value))  # type: ignore[arg-type]  # the value is there: link_value
         if self.full():
+            self._check_thread()
             entrant = spawn(self.start, task)
             # A task that is killed unstarted gives up its place in the line.
             task.rawlink(lambda _: entrant.kill(block=False))
@@ -432,6 +466,28 @@ def _checked_class(given: Any) -> type[Task[Any]]:
     return given
 
 
+def _checked_arguments(func: Any, args: Any, kwds: Any) -> tuple[Iterable[Any], Mapping[str, Any]]:
+    if args is not None and not (hasattr(args, "__iter__") or hasattr(args, "__getitem__")):
+        raise TypeError(f"args is a tuple, and {args!r} is of type {type(args).__name__}: apply({_name(func)}, ({args!r},))")
+    if kwds is not None and not hasattr(kwds, "keys"):
+        raise TypeError(f"kwds is a dict of arguments by name, and {kwds!r} is of type {type(kwds).__name__}: apply({_name(func)}, args, {{'name': value}})")
+    return () if args is None else args, {} if kwds is None else kwds
+
+
+def _checked_iterator(func: Any, iterable: Any) -> Iterator[Any]:
+    try:
+        return iter(iterable)
+    except TypeError as error:
+        raise TypeError(
+            f"the items for map and imap are an iterable, and {iterable!r} is of type {type(iterable).__name__} ({error}): "
+            f"map({_name(func)}, [{iterable!r}]), or apply({_name(func)}, ({iterable!r},))"
+        ) from None
+
+
+def _name(func: Any) -> str:
+    return getattr(func, "__qualname__", None) or type(func).__name__
+
+
 # -- map and imap ---------------------------------------------------------------------------------------------------------
 
 
@@ -455,11 +511,14 @@ class _Calls:
             raise TypeError(f"the first argument is the function to call on each item, not {func!r} of type {type(func).__name__}")
         if not iterables:
             raise TypeError(f"imap({func!r}) needs at least one iterable of items after the function")
+        group._check_thread()
         self.group = group
         self.func = func
+        self.thread = get_ident()
         self.spread = len(iterables) > 1
-        self.items = zip(*iterables, strict=False) if self.spread else iter(*iterables)
-        self.name = f"imap of {getattr(func, '__qualname__', None) or type(func).__name__}"
+        each = [_checked_iterator(func, iterable) for iterable in iterables]
+        self.items = zip(*each, strict=False) if self.spread else each[0]
+        self.name = f"imap of {_name(func)}"
         self.started = 0
         # What may still give an outcome, with its place: the items that run, and the feeder, whose iterable may break.
         self.running: dict[Task[Any], int] = {}
@@ -473,7 +532,7 @@ class _Calls:
         group, func, running = self.group, self.func, self.running
         members = group._members
         make, spread, item_ended = group.task_class, self.spread, self.item_ended
-        plain = make is Task
+        plain, thread = make is Task, self.thread
         for item in self.items:
             args = item if spread else (item,)
             # A class of the user's own makes its task before the wait for a slot, as Group.spawn does.
@@ -482,6 +541,8 @@ class _Calls:
                 self.room -= 1
             else:
                 self.space.park()
+            if group._thread != thread:
+                group._check_thread()
             if group._free > 0:
                 group._free -= 1
             else:
@@ -546,10 +607,17 @@ class _Stream(_Calls):
     def end(self) -> None:
         self.readers.unpark_all((_END,))
 
+    def check_thread(self) -> None:
+        if self.thread != get_ident():
+            refuse_thread(self.group, self.thread)
+
     def read(self) -> Any:
+        if self.bounded:
+            self.check_thread()  # it may have to wake the feeder
         if self.outcomes:
             outcome = self.outcomes.popleft()
         elif self.running:
+            self.check_thread()
             (outcome,) = self.readers.park()
         else:
             outcome = _END

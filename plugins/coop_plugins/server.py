@@ -36,6 +36,8 @@ S = TypeVar("S", bound="BaseServer")
 
 Handle = Callable[..., object]
 
+__all__ = ["BaseServer", "Crew", "StreamServer", "parse_address"]
+
 _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 # What the client, or the network on its way, did to a connection that was waiting to be accepted.
 _GONE = (

@@ -5,12 +5,15 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import pkgutil
 import re
+import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+import coop_plugins
 import coopcore
 from coopcore import lowlevel, protocols
 
@@ -87,3 +90,37 @@ def test_every_module_opens_with_a_docstring() -> None:
 def test_the_packages_are_typed() -> None:
     for name in ("coopcore", "coop_plugins", "coop_pytest"):
         assert (Path(importlib.import_module(name).__file__ or "").parent / "py.typed").exists(), name
+
+
+PLUGINS = sorted(
+    info.name
+    for info in pkgutil.walk_packages(coop_plugins.__path__, "coop_plugins.")
+    if not re.search(r"\._", info.name) and info.name != "coop_plugins.backends"  # that holds nothing but its modules
+)
+
+
+@pytest.mark.parametrize("plugin", PLUGINS)
+def test_a_star_import_of_a_plugin_gives_its_public_names_and_no_others(plugin: str) -> None:
+    module = importlib.import_module(plugin)
+    given: dict[str, object] = {}
+    exec(f"from {plugin} import *", given)
+    del given["__builtins__"]
+    assert sorted(given) == sorted(set(module.__all__)) and len(given) == len(module.__all__), "each is there, once"
+    # Those of a standard module that a plugin stands in for are its own too.
+    standard = getattr(sys.modules.get(module.__name__.rpartition(".")[2]), "__all__", ())
+    foreign = {
+        name
+        for name, thing in given.items()
+        if name not in standard and (inspect.ismodule(thing) or home_of(thing).startswith(("coopcore", "typing", "greenlet")))
+    }
+    assert foreign == set()
+    own = {
+        name
+        for name, thing in vars(module).items()
+        if not name.startswith("_") and inspect.isroutine(thing) | inspect.isclass(thing) and home_of(thing) == plugin
+    }
+    assert own - set(given) == set(), "public by name, but not given"
+
+
+def home_of(thing: object) -> str:
+    return str(getattr(thing, "__module__", ""))

@@ -17,25 +17,12 @@ from types import CodeType
 from typing import Any
 
 import pytest
+from seams.hubs import in_a_hub, in_another_thread
 
 from coop_plugins.event import AsyncResult, Event
 from coopcore import Deadlock, Task, TaskExit, Timeout, get_hub, idle, iwait, joinall, killall, run, sleep, spawn, spawn_later, wait
 from coopcore.errors import ParkInHubError
 from coopcore.lowlevel import park, unpark
-
-
-def in_a_hub(test: Callable[..., None]) -> Callable[..., None]:
-    """Run a test as the main task of a hub of its own, under a timeout."""
-
-    @functools.wraps(test)
-    def wrapper(*args: Any, **kwargs: Any) -> None:
-        def main() -> None:
-            with Timeout(20):
-                test(*args, **kwargs)
-
-        run(main)
-
-    return wrapper
 
 
 def waiters(thing: Event | AsyncResult[Any], names: str, log: list[Any]) -> list[Task[None]]:
@@ -55,21 +42,6 @@ def make(kind: str) -> tuple[Any, Callable[[], None]]:
 
 
 each_kind = pytest.mark.parametrize("kind", ["event", "value", "error"])
-
-
-def in_another_thread(fn: Callable[[], object]) -> BaseException | None:
-    raised: list[BaseException] = []
-
-    def call() -> None:
-        try:
-            fn()
-        except BaseException as error:
-            raised.append(error)
-
-    thread = threading.Thread(target=call, name="the other thread")
-    thread.start()
-    thread.join()
-    return raised[0] if raised else None
 
 
 # -- invariants ---------------------------------------------------------------------------------------------------------
@@ -824,3 +796,9 @@ def test_an_error_may_be_given_by_name_and_as_a_class() -> None:
     with pytest.raises(KeyError) as second:
         result.get()
     assert first.value is second.value is result.exception
+
+
+@pytest.mark.parametrize("cls", [Event, AsyncResult])
+def test_arguments_that_it_does_not_take_are_refused_in_its_own_name(cls: type[Any]) -> None:
+    with pytest.raises(TypeError, match=rf"^{cls.__name__}\.__init__\(\) takes 1 positional argument"):
+        cls(3)

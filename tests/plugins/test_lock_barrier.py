@@ -2,43 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 import gc
 import threading
 import weakref
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from seams.clock import JumpingClock
+from seams.hubs import in_a_jumping_hub, pass_time, raise_from_another_thread, settle
 
 from coop_plugins.lock import Barrier, BrokenBarrierError
 from coopcore import Deadlock, Task, TaskExit, Timeout, current_task, get_hub, run, sleep, spawn
 from coopcore.errors import ParkInHubError, WrongThreadError
-
-
-def in_a_hub(test: Callable[..., None]) -> Callable[..., None]:
-    """Run a test as the main task of a hub of its own, under a timeout. Time stands still, but while all wait."""
-
-    @functools.wraps(test)
-    def wrapper(*args: Any, **kwargs: Any) -> None:
-        def main() -> None:
-            with Timeout(20):
-                test(*args, **kwargs)
-
-        run(main, clock=JumpingClock())
-
-    return wrapper
-
-
-def settle() -> None:
-    for _ in range(6):
-        sleep(0)
-
-
-def pass_time(seconds: float) -> None:
-    """Let time pass for timers, and no task run."""
-    get_hub().clock._now += int(seconds * 1e9)  # type: ignore[attr-defined]  # a JumpingClock
 
 
 def parties(barrier: Barrier, names: str, log: list[Any], timeout: Any = None) -> list[Task[None]]:
@@ -57,26 +31,10 @@ def parties(barrier: Barrier, names: str, log: list[Any], timeout: Any = None) -
     return tasks
 
 
-def in_another_thread(fn: Callable[[], object]) -> None:
-    raised: list[BaseException] = []
-
-    def call() -> None:
-        try:
-            fn()
-        except BaseException as error:
-            raised.append(error)
-
-    thread = threading.Thread(target=call)
-    thread.start()
-    thread.join()
-    if raised:
-        raise raised[0]
-
-
 # -- invariants ---------------------------------------------------------------------------------------------------------
 
 
-@in_a_hub
+@in_a_jumping_hub
 def test_invariant_1_all_pass_together_when_the_last_has_come() -> None:
     barrier = Barrier(3)
     log: list[Any] = []
@@ -87,7 +45,7 @@ def test_invariant_1_all_pass_together_when_the_last_has_come() -> None:
     assert (barrier.n_waiting, barrier.broken) == (0, False)
 
 
-@in_a_hub
+@in_a_jumping_hub
 def test_invariant_2_generations_do_not_mix() -> None:
     barrier = Barrier(3)
     log: list[tuple[int, int]] = []
@@ -105,7 +63,7 @@ def test_invariant_2_generations_do_not_mix() -> None:
     assert all(sorted(place for lap, place in log if lap == which) == [0, 1, 2] for which in range(10))
 
 
-@in_a_hub
+@in_a_jumping_hub
 def test_invariant_2_who_is_slow_to_leave_is_not_counted_again() -> None:
     barrier = Barrier(2)
     log: list[Any] = []
@@ -119,7 +77,7 @@ def test_invariant_2_who_is_slow_to_leave_is_not_counted_again() -> None:
 
 
 @pytest.mark.parametrize("how", ["kill", "timeout", "enclosing timeout", "default timeout", "timeout of its own"])
-@in_a_hub
+@in_a_jumping_hub
 def test_invariant_3_who_leaves_breaks_it_for_the_others(how: str) -> None:
     barrier = Barrier(4, timeout=0.001 if how == "default timeout" else None)
     log: list[Any] = []
@@ -143,7 +101,7 @@ def test_invariant_3_who_leaves_breaks_it_for_the_others(how: str) -> None:
         barrier.wait()
 
 
-@in_a_hub
+@in_a_jumping_hub
 def test_invariant_4_a_kill_or_timeout_after_the_last_has_come_breaks_nothing() -> None:
     barrier = Barrier(4)
     log: list[Any] = []
@@ -156,7 +114,7 @@ def test_invariant_4_a_kill_or_timeout_after_the_last_has_come_breaks_nothing() 
     assert not barrier.broken
 
 
-@in_a_hub
+@in_a_jumping_hub
 def test_invariant_4_the_last_comes_in_the_moment_in_which_the_others_leave() -> None:
     barrier = Barrier(3)
     log: list[Any] = []
@@ -170,7 +128,7 @@ def test_invariant_4_the_last_comes_in_the_moment_in_which_the_others_leave() ->
     assert (barrier.broken, barrier.n_waiting) == (False, 0)
 
 
-@in_a_hub
+@in_a_jumping_hub
 def test_invariant_5_the_action_runs_once_before_anybody_goes_on() -> None:
     log: list[Any] = []
 
@@ -189,7 +147,7 @@ def test_invariant_5_the_action_runs_once_before_anybody_goes_on() -> None:
     assert sorted(log[6:]) == [("c", 0), ("d", 1)]
 
 
-@in_a_hub
+@in_a_jumping_hub
 def test_invariant_5_an_action_that_raises_breaks_it() -> None:
     def action() -> None:
         sleep(0)
@@ -204,7 +162,7 @@ def test_invariant_5_an_action_that_raises_breaks_it() -> None:
     assert barrier.broken
 
 
-@in_a_hub
+@in_a_jumping_hub
 def test_invariant_5_kills_and_timeouts_during_the_action() -> None:
     log: list[Any] = []
     barrier = Barrier(4, lambda: (sleep(0.004), log.append(("acted", 0))))
@@ -224,7 +182,7 @@ def test_invariant_5_kills_and_timeouts_during_the_action() -> None:
 
 
 @pytest.mark.parametrize("call", ["abort", "reset"])
-@in_a_hub
+@in_a_jumping_hub
 def test_invariants_5_and_6_broken_during_the_action(call: str) -> None:
     barrier = Barrier(2, lambda: sleep(0.002))
     log: list[Any] = []
@@ -242,7 +200,7 @@ def test_invariants_5_and_6_broken_during_the_action(call: str) -> None:
     assert log[2:] == [("c", 0 if call == "reset" else "BrokenBarrierError")]
 
 
-@in_a_hub
+@in_a_jumping_hub
 def test_invariant_4_who_was_killed_during_the_action_is_not_woken_by_its_end() -> None:
     barrier = Barrier(2, lambda: sleep(1))
     log: list[Any] = []
@@ -266,7 +224,7 @@ def test_invariant_4_who_was_killed_during_the_action_is_not_woken_by_its_end() 
     assert log == ["slept"]
 
 
-@in_a_hub
+@in_a_jumping_hub
 def test_invariant_5_an_action_that_raises_after_it_was_broken_raises() -> None:
     def action() -> None:
         barrier.reset()
@@ -278,7 +236,7 @@ def test_invariant_5_an_action_that_raises_after_it_was_broken_raises() -> None:
     assert not barrier.broken
 
 
-@in_a_hub
+@in_a_jumping_hub
 def test_invariant_5_who_comes_during_the_action_may_leave() -> None:
     barrier = Barrier(2, lambda: sleep(0.004))
     log: list[Any] = []
@@ -292,7 +250,7 @@ def test_invariant_5_who_comes_during_the_action_may_leave() -> None:
     assert sorted(log) == [("a", "BrokenBarrierError"), ("b", "BrokenBarrierError"), ("c", "TaskExit")]
 
 
-@in_a_hub
+@in_a_jumping_hub
 def test_invariant_6_a_broken_one_refuses_everybody_until_reset() -> None:
     barrier = Barrier(2)
     log: list[Any] = []
@@ -312,7 +270,7 @@ def test_invariant_6_a_broken_one_refuses_everybody_until_reset() -> None:
     assert sorted(log[3:]) == [("d", 0), ("e", 1)]
 
 
-@in_a_hub
+@in_a_jumping_hub
 def test_invariant_7_waiters_of_another_thread() -> None:
     barrier = Barrier(2)
     log: list[Any] = []
@@ -323,11 +281,11 @@ def test_invariant_7_waiters_of_another_thread() -> None:
             with pytest.raises(WrongThreadError):
                 call()
 
-    in_another_thread(lambda: run(others))
+    raise_from_another_thread(lambda: run(others))
     assert (barrier.n_waiting, barrier.broken) == (1, False)
     assert barrier.wait() == 1
     settle()
-    in_another_thread(barrier.reset)  # nobody waits
+    raise_from_another_thread(barrier.reset)  # nobody waits
     acting = Barrier(1, lambda: sleep(0.005))
     task = spawn(acting.wait)
     settle()
@@ -336,7 +294,7 @@ def test_invariant_7_waiters_of_another_thread() -> None:
         with pytest.raises(WrongThreadError):
             acting.wait()
 
-    in_another_thread(lambda: run(knock))
+    raise_from_another_thread(lambda: run(knock))
     task.get()
 
 
@@ -378,7 +336,7 @@ def test_the_error_is_that_of_threading() -> None:
     assert BrokenBarrierError is threading.BrokenBarrierError
 
 
-@in_a_hub
+@in_a_jumping_hub
 def test_the_repr_is_that_of_threading() -> None:
     ours, theirs = Barrier(2), threading.Barrier(2)
     for step in (lambda barrier: None, lambda barrier: barrier.abort(), lambda barrier: barrier.reset()):
@@ -391,7 +349,7 @@ def test_the_repr_is_that_of_threading() -> None:
     settle()
 
 
-@in_a_hub
+@in_a_jumping_hub
 def test_one_party_need_not_wait() -> None:
     called: list[object] = []
     barrier = Barrier(1, lambda: called.append(current_task()))
@@ -439,7 +397,7 @@ def test_a_deadlock_report_says_how_many_are_missing_and_who_acts() -> None:
     run(report)
 
 
-@in_a_hub
+@in_a_jumping_hub
 def test_a_barrier_is_freed_without_the_collector() -> None:
     gc.disable()
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import gc
 import threading
 import weakref
@@ -10,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from seams.clock import JumpingClock
+from seams.hubs import in_a_jumping_hub, pass_time, raise_from_another_thread, settle
 
 from coop_plugins.lock import Condition, Lock, RLock, Semaphore
 from coopcore import Deadlock, Task, TaskExit, Timeout, current_task, get_hub, run, sleep, spawn
@@ -38,30 +37,6 @@ class OtherRLock(RLock):
 
 OURS = pytest.mark.parametrize("make", [Lock, RLock])
 ALL = pytest.mark.parametrize("make", [Lock, RLock, OtherLock, OtherRLock, Semaphore])
-
-
-def in_a_hub(test: Callable[..., None]) -> Callable[..., None]:
-    """Run a test as the main task of a hub of its own, under a timeout. Time stands still, but while all wait."""
-
-    @functools.wraps(test)
-    def wrapper(*args: Any, **kwargs: Any) -> None:
-        def main() -> None:
-            with Timeout(20):
-                test(*args, **kwargs)
-
-        run(main, clock=JumpingClock())
-
-    return wrapper
-
-
-def settle() -> None:
-    for _ in range(6):
-        sleep(0)
-
-
-def pass_time(seconds: float) -> None:
-    """Let time pass for timers, and no task run."""
-    get_hub().clock._now += int(seconds * 1e9)  # type: ignore[attr-defined]  # a JumpingClock
 
 
 def waiters(condition: Condition, names: str, log: list[Any], timeout: Any = None) -> list[Task[None]]:
@@ -92,7 +67,7 @@ def joined(tasks: list[Task[None]]) -> None:
 
 
 @ALL
-@in_a_hub
+@in_a_jumping_hub
 def test_invariant_1_it_holds_the_lock_when_it_returns_or_raises(make: Callable[[], Any]) -> None:
     condition = Condition(make())
     log: list[Any] = []
@@ -111,7 +86,7 @@ def test_invariant_1_it_holds_the_lock_when_it_returns_or_raises(make: Callable[
 
 
 @ALL
-@in_a_hub
+@in_a_jumping_hub
 def test_invariant_1_a_wait_that_was_killed_waits_for_the_lock_whatever_else_comes(make: Callable[[], Any]) -> None:
     condition = Condition(make())
     log: list[Any] = []
@@ -131,7 +106,7 @@ def test_invariant_1_a_wait_that_was_killed_waits_for_the_lock_whatever_else_com
 
 
 @ALL
-@in_a_hub
+@in_a_jumping_hub
 def test_invariant_1_what_came_later_is_raised_by_the_parks_after_in_order(make: Callable[[], Any]) -> None:
     condition = Condition(make())
     log: list[Any] = []
@@ -158,7 +133,7 @@ def test_invariant_1_what_came_later_is_raised_by_the_parks_after_in_order(make:
 
 
 @OURS
-@in_a_hub
+@in_a_jumping_hub
 def test_invariant_1_a_timeout_that_fires_while_it_waits_for_the_lock_is_withdrawn_when_its_block_is_left(make: Callable[[], Any]) -> None:
     condition = Condition(make())
     log: list[Any] = []
@@ -184,7 +159,7 @@ def test_invariant_1_a_timeout_that_fires_while_it_waits_for_the_lock_is_withdra
     assert task.successful()
 
 
-@in_a_hub
+@in_a_jumping_hub
 def test_invariant_1_an_rlock_is_acquired_as_often_as_before() -> None:
     condition = Condition()
     log: list[Any] = []
@@ -236,7 +211,7 @@ def test_invariant_1_a_deadlock_comes_out_without_the_lock(make: Callable[[], An
 
 @pytest.mark.parametrize("notified", [True, False])
 @OURS
-@in_a_hub
+@in_a_jumping_hub
 def test_invariant_1_ctrl_c_comes_out_without_the_lock_if_it_must(make: Callable[[], Any], notified: bool) -> None:
     condition = Condition(make())
     log: list[Any] = []
@@ -264,7 +239,7 @@ def test_invariant_1_ctrl_c_comes_out_without_the_lock_if_it_must(make: Callable
 
 
 @ALL
-@in_a_hub
+@in_a_jumping_hub
 def test_invariant_2_first_come_first_served(make: Callable[[], Any]) -> None:
     condition = Condition(make())
     log: list[Any] = []
@@ -284,7 +259,7 @@ def test_invariant_2_first_come_first_served(make: Callable[[], Any]) -> None:
 
 
 @ALL
-@in_a_hub
+@in_a_jumping_hub
 def test_invariant_2_who_was_killed_or_timed_out_before_is_passed_over(make: Callable[[], Any]) -> None:
     condition = Condition(make())
     log: list[Any] = []
@@ -309,7 +284,7 @@ def test_invariant_2_who_was_killed_or_timed_out_before_is_passed_over(make: Cal
 
 
 @OURS
-@in_a_hub
+@in_a_jumping_hub
 def test_invariant_3_a_notified_waiter_returns_though_it_is_killed(make: Callable[[], Any]) -> None:
     condition = Condition(make())
     log: list[Any] = []
@@ -335,7 +310,7 @@ def test_invariant_3_a_notified_waiter_returns_though_it_is_killed(make: Callabl
 
 
 @ALL
-@in_a_hub
+@in_a_jumping_hub
 def test_invariant_3_a_notified_waiter_returns_though_its_time_is_over(make: Callable[[], Any]) -> None:
     condition = Condition(make())
     log: list[Any] = []
@@ -349,7 +324,7 @@ def test_invariant_3_a_notified_waiter_returns_though_its_time_is_over(make: Cal
 
 
 @OURS
-@in_a_hub
+@in_a_jumping_hub
 def test_invariant_3_the_lock_comes_in_the_moment_in_which_the_time_is_over(make: Callable[[], Any]) -> None:
     condition = Condition(make())
     log: list[Any] = []
@@ -378,7 +353,7 @@ class Nagging(OtherLock):
         return self._lock.acquire(blocking)
 
 
-@in_a_hub
+@in_a_jumping_hub
 def test_invariant_1_an_acquire_that_raises_again_and_again_lets_others_run() -> None:
     condition = Condition(lock := Nagging())
     log: list[Any] = []
@@ -404,7 +379,7 @@ def test_invariant_1_an_acquire_that_raises_again_and_again_lets_others_run() ->
 
 
 @OURS
-@in_a_hub
+@in_a_jumping_hub
 def test_invariant_1_ctrl_c_in_the_moment_in_which_the_lock_comes(make: Callable[[], Any]) -> None:
     condition = Condition(make())
     log: list[Any] = []
@@ -428,7 +403,7 @@ def test_invariant_1_ctrl_c_in_the_moment_in_which_the_lock_comes(make: Callable
 
 
 @OURS
-@in_a_hub
+@in_a_jumping_hub
 def test_invariant_1_a_kill_between_the_end_of_its_time_and_its_turn_waits_for_the_lock(make: Callable[[], Any]) -> None:
     condition = Condition(make())
     log: list[Any] = []
@@ -444,7 +419,7 @@ def test_invariant_1_a_kill_between_the_end_of_its_time_and_its_turn_waits_for_t
 
 
 @ALL
-@in_a_hub
+@in_a_jumping_hub
 def test_invariant_3_no_notification_is_lost_on_one_who_is_killed(make: Callable[[], Any]) -> None:
     condition = Condition(make())
     log: list[Any] = []
@@ -460,7 +435,7 @@ def test_invariant_3_no_notification_is_lost_on_one_who_is_killed(make: Callable
 
 
 @ALL
-@in_a_hub
+@in_a_jumping_hub
 def test_invariant_4_a_wait_that_ended_otherwise_has_left_the_waiters(make: Callable[[], Any]) -> None:
     condition = Condition(make())
     log: list[Any] = []
@@ -477,7 +452,7 @@ def test_invariant_4_a_wait_that_ended_otherwise_has_left_the_waiters(make: Call
 
 
 @OURS
-@in_a_hub
+@in_a_jumping_hub
 def test_invariant_5_notify_wakes_nobody_and_the_lock_comes_in_turn(make: Callable[[], Any]) -> None:
     condition = Condition(make())
     log: list[Any] = []
@@ -500,7 +475,7 @@ def test_invariant_5_notify_wakes_nobody_and_the_lock_comes_in_turn(make: Callab
 
 
 @ALL
-@in_a_hub
+@in_a_jumping_hub
 def test_invariant_6_without_the_lock_it_raises(make: Callable[[], Any]) -> None:
     condition = Condition(make())
     log: list[Any] = []
@@ -515,7 +490,7 @@ def test_invariant_6_without_the_lock_it_raises(make: Callable[[], Any]) -> None
 
 
 @OURS
-@in_a_hub
+@in_a_jumping_hub
 def test_invariant_6_waiters_of_another_thread(make: Callable[[], Any]) -> None:
     condition = Condition(make())
     log: list[Any] = []
@@ -529,14 +504,14 @@ def test_invariant_6_waiters_of_another_thread(make: Callable[[], Any]) -> None:
                 condition.wait()
             assert condition._is_owned()
 
-    in_another_thread(lambda: run(others))
+    raise_from_another_thread(lambda: run(others))
     assert len(condition._waiters) == 1
     with condition:
         condition.notify()
     joined([task])
 
 
-@in_a_hub
+@in_a_jumping_hub
 def test_invariant_6_a_wait_that_cannot_give_the_lock_back_has_changed_nothing() -> None:
     condition = Condition(lock := Lock())
     lock.acquire()
@@ -547,32 +522,16 @@ def test_invariant_6_a_wait_that_cannot_give_the_lock_back_has_changed_nothing()
         with pytest.raises(WrongThreadError):
             condition.wait()
 
-    in_another_thread(lambda: run(others))
+    raise_from_another_thread(lambda: run(others))
     assert (lock.locked(), len(condition._waiters)) == (True, 0)
     lock.release()
     joined([waiting])
 
 
-def in_another_thread(fn: Callable[[], object]) -> None:
-    raised: list[BaseException] = []
-
-    def call() -> None:
-        try:
-            fn()
-        except BaseException as error:
-            raised.append(error)
-
-    thread = threading.Thread(target=call)
-    thread.start()
-    thread.join()
-    if raised:
-        raise raised[0]
-
-
 # -- what users of threading know ---------------------------------------------------------------------------------------
 
 
-@in_a_hub
+@in_a_jumping_hub
 def test_by_default_it_has_an_rlock_and_lends_its_methods() -> None:
     condition = Condition()
     assert isinstance(condition._lock, RLock)
@@ -593,7 +552,7 @@ def test_by_default_it_has_an_rlock_and_lends_its_methods() -> None:
     assert not lock.locked()
 
 
-@in_a_hub
+@in_a_jumping_hub
 def test_the_repr_is_that_of_threading() -> None:
     lock = Lock()
     assert repr(Condition(lock)) == f"<Condition({lock!r}, 0)>"
@@ -602,7 +561,7 @@ def test_the_repr_is_that_of_threading() -> None:
 
 
 @ALL
-@in_a_hub
+@in_a_jumping_hub
 def test_wait_for_waits_until_it_is_true(make: Callable[[], Any]) -> None:
     condition = Condition(make())
     state: list[int] = []
@@ -620,7 +579,7 @@ def test_wait_for_waits_until_it_is_true(make: Callable[[], Any]) -> None:
     assert [task.get(timeout=5) for task in tasks] == ["three"] * 6
 
 
-@in_a_hub
+@in_a_jumping_hub
 def test_wait_for_gives_up_after_its_timeout() -> None:
     condition = Condition()
     calls: list[int] = []
@@ -640,7 +599,7 @@ def test_wait_for_gives_up_after_its_timeout() -> None:
     assert not condition._lock.locked()
 
 
-@in_a_hub
+@in_a_jumping_hub
 def test_wait_for_counts_the_time_over_all_its_waits() -> None:
     condition = Condition()
 
@@ -725,7 +684,7 @@ def test_the_end_of_the_hub_ends_a_wait_for_a_lock_that_nobody_will_release(make
 
 
 @OURS
-@in_a_hub
+@in_a_jumping_hub
 def test_a_condition_is_freed_without_the_collector(make: Callable[[], Any]) -> None:
     gc.disable()
     try:
@@ -743,3 +702,11 @@ def test_a_condition_is_freed_without_the_collector(make: Callable[[], Any]) -> 
         assert gone() is None
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("thing", [3, "lock", object()])
+def test_what_is_no_lock_is_refused_with_what_is_needed(thing: Any) -> None:
+    with pytest.raises(AttributeError, match=r"a Condition needs a Lock, an RLock, .* with acquire\(\) and release\(\), not"):
+        Condition(thing)
+    with pytest.raises(AttributeError):
+        threading.Condition(thing)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import gc
 import threading
 import weakref
@@ -11,7 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from seams.clock import JumpingClock
+from seams.hubs import in_a_jumping_hub, in_another_thread, settle
+from seams.locks import held, takers
 
 from coop_plugins.lock import Lock, RLock
 from coopcore import Deadlock, Task, TaskExit, Timeout, current_task, get_hub, idle, iwait, run, sleep, spawn, wait
@@ -20,70 +20,11 @@ from coopcore.errors import ParkInHubError, WrongThreadError
 BOTH = pytest.mark.parametrize("make", [Lock, RLock])
 
 
-def in_a_hub(test: Callable[..., None]) -> Callable[..., None]:
-    """Run a test as the main task of a hub of its own, under a timeout. Time stands still, but while all wait."""
-
-    @functools.wraps(test)
-    def wrapper(*args: Any, **kwargs: Any) -> None:
-        def main() -> None:
-            with Timeout(20):
-                test(*args, **kwargs)
-
-        run(main, clock=JumpingClock())
-
-    return wrapper
-
-
-def settle() -> None:
-    for _ in range(4):
-        sleep(0)
-
-
-def held(make: Callable[[], Any]) -> tuple[Any, Task[None]]:
-    """A lock, and the task that holds it until it is killed."""
-    lock = make()
-
-    def hold() -> None:
-        with lock:
-            sleep(1000)
-
-    holder = spawn(hold)
-    settle()
-    return lock, holder
-
-
-def takers(lock: Any, names: str, log: list[Any]) -> list[Task[None]]:
-    """A task for each name that takes the lock, notes its name, and gives it back. They are in line when this returns."""
-
-    def take(name: str) -> None:
-        with lock:
-            log.append(name)
-
-    tasks = [spawn(take, name) for name in names]
-    settle()
-    return tasks
-
-
-def in_another_thread(fn: Callable[[], object]) -> BaseException | None:
-    raised: list[BaseException] = []
-
-    def call() -> None:
-        try:
-            fn()
-        except BaseException as error:
-            raised.append(error)
-
-    thread = threading.Thread(target=call)
-    thread.start()
-    thread.join()
-    return raised[0] if raised else None
-
-
 # -- invariants ---------------------------------------------------------------------------------------------------------
 
 
 @BOTH
-@in_a_hub
+@in_a_jumping_hub
 def test_invariant_1_one_task_holds_it(make: Callable[[], Any]) -> None:
     lock = make()
     inside: list[int] = []
@@ -105,7 +46,7 @@ def test_invariant_1_one_task_holds_it(make: Callable[[], Any]) -> None:
 
 
 @BOTH
-@in_a_hub
+@in_a_jumping_hub
 def test_invariant_2_a_wake_is_final(make: Callable[[], Any]) -> None:
     lock, holder = held(make)
     log: list[object] = []
@@ -130,7 +71,7 @@ def test_invariant_2_a_wake_is_final(make: Callable[[], Any]) -> None:
 
 
 @BOTH
-@in_a_hub
+@in_a_jumping_hub
 def test_invariant_2_a_wake_is_final_also_for_a_timeout_that_comes_after_it(make: Callable[[], Any]) -> None:
     lock, holder = held(make)
 
@@ -147,7 +88,7 @@ def test_invariant_2_a_wake_is_final_also_for_a_timeout_that_comes_after_it(make
 
 
 @BOTH
-@in_a_hub
+@in_a_jumping_hub
 def test_invariant_3_while_it_is_free_nobody_waits(make: Callable[[], Any]) -> None:
     lock, holder = held(make)
     log: list[str] = []
@@ -163,7 +104,7 @@ def test_invariant_3_while_it_is_free_nobody_waits(make: Callable[[], Any]) -> N
 
 
 @BOTH
-@in_a_hub
+@in_a_jumping_hub
 def test_invariant_4_first_come_first_served_and_nobody_overtakes(make: Callable[[], Any]) -> None:
     lock, holder = held(make)
     log: list[str] = []
@@ -177,7 +118,7 @@ def test_invariant_4_first_come_first_served_and_nobody_overtakes(make: Callable
 
 
 @BOTH
-@in_a_hub
+@in_a_jumping_hub
 def test_invariant_5_a_wait_that_was_killed_or_timed_out_has_left_the_line(make: Callable[[], Any]) -> None:
     lock, holder = held(make)
     log: list[str] = []
@@ -195,7 +136,7 @@ def test_invariant_5_a_wait_that_was_killed_or_timed_out_has_left_the_line(make:
 
 
 @BOTH
-@in_a_hub
+@in_a_jumping_hub
 def test_invariant_6_a_release_that_raises_has_changed_nothing(make: Callable[[], Any]) -> None:
     lock = make()
     for _ in range(2):
@@ -212,7 +153,7 @@ def test_invariant_6_a_release_that_raises_has_changed_nothing(make: Callable[[]
     waiting[0].join()
 
 
-@in_a_hub
+@in_a_jumping_hub
 def test_invariant_7_an_rlock_is_released_by_its_owner_as_often_as_acquired() -> None:
     lock = RLock()
     assert [lock.acquire(), lock.acquire(True), lock.acquire(False), lock.acquire(timeout=1)] == [True] * 4
@@ -236,7 +177,7 @@ def test_invariant_7_an_rlock_is_released_by_its_owner_as_often_as_acquired() ->
     assert (log, lock.owner, lock.locked()) == (["a"], None, False)
 
 
-@in_a_hub
+@in_a_jumping_hub
 def test_invariant_7_an_ended_owners_lock_is_not_that_of_the_next_task_on_its_greenlet() -> None:
     lock = RLock()
     first = spawn(lock.acquire)
@@ -255,7 +196,7 @@ def test_invariant_7_an_ended_owners_lock_is_not_that_of_the_next_task_on_its_gr
 
 
 @BOTH
-@in_a_hub
+@in_a_jumping_hub
 def test_timeouts_are_those_of_threading_and_gevent(make: Callable[[], Any]) -> None:
     lock, holder = held(make)
     free = make()
@@ -358,7 +299,7 @@ def test_an_rlock_is_released_right_after_the_hub_was_made() -> None:
 
 
 @BOTH
-@in_a_hub
+@in_a_jumping_hub
 def test_the_with_block_releases_when_it_raises(make: Callable[[], Any]) -> None:
     lock = make()
     with pytest.raises(KeyError), lock as got:
@@ -372,7 +313,7 @@ def test_the_with_block_releases_when_it_raises(make: Callable[[], Any]) -> None
     assert log == ["a"]
 
 
-@in_a_hub
+@in_a_jumping_hub
 def test_any_task_may_release_a_lock() -> None:
     lock = Lock()
     lock.acquire()
@@ -380,7 +321,7 @@ def test_any_task_may_release_a_lock() -> None:
     assert lock.acquire(False)
 
 
-@in_a_hub
+@in_a_jumping_hub
 def test_callbacks_on_the_hub_can_release_and_try_to_acquire() -> None:
     lock = Lock()
     log: list[object] = []
@@ -422,7 +363,7 @@ def test_reprs_are_those_of_threading() -> None:
 
 
 @BOTH
-@in_a_hub
+@in_a_jumping_hub
 def test_wait_and_iwait_accept_locks(make: Callable[[], Any]) -> None:
     free = make()
     taken, holder = held(make)
@@ -458,7 +399,7 @@ def test_a_deadlock_report_names_the_holder_and_the_cycle(make: Callable[[], Any
 
 
 @BOTH
-@in_a_hub
+@in_a_jumping_hub
 def test_the_holder_follows_the_lock(make: Callable[[], Any]) -> None:
     lock = make()
     assert list(lock.wait_owners()) == []
@@ -480,7 +421,7 @@ def test_the_holder_follows_the_lock(make: Callable[[], Any]) -> None:
 
 
 @BOTH
-@in_a_hub
+@in_a_jumping_hub
 def test_after_a_fork_it_is_new(make: Callable[[], Any]) -> None:
     lock = make()
     lock._at_fork_reinit()
@@ -492,7 +433,7 @@ def test_after_a_fork_it_is_new(make: Callable[[], Any]) -> None:
     assert not lock.locked()
 
 
-@in_a_hub
+@in_a_jumping_hub
 def test_threadings_condition_takes_an_rlock() -> None:
     """It uses what is documented for nobody else: ``_release_save``, ``_acquire_restore``, ``_is_owned``."""
     lock = RLock()
@@ -513,7 +454,7 @@ def test_threadings_condition_takes_an_rlock() -> None:
 
 
 @BOTH
-@in_a_hub
+@in_a_jumping_hub
 def test_a_lock_is_freed_without_the_collector(make: Callable[[], Any]) -> None:
     gc.disable()
     try:
@@ -527,3 +468,9 @@ def test_a_lock_is_freed_without_the_collector(make: Callable[[], Any]) -> None:
         assert gone() is None
     finally:
         gc.enable()
+
+
+@BOTH
+def test_arguments_that_it_does_not_take_are_refused_in_its_own_name(make: Callable[..., Any]) -> None:
+    with pytest.raises(TypeError, match=rf"^{make.__name__}\.__init__\(\) takes 1 positional argument"):
+        make(3)

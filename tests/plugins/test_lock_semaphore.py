@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-import functools
 import gc
 import threading
 import weakref
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from greenlet import getcurrent
+from seams.hubs import in_a_hub, in_another_thread
 
 from coop_plugins.lock import BoundedSemaphore, DummySemaphore, Semaphore
 from coopcore import Deadlock, Task, TaskExit, Timeout, get_hub, idle, iwait, run, sleep, spawn, wait
 from coopcore.errors import ParkInHubError, WrongThreadError
 from coopcore.lowlevel import park, unpark
-
-
-def in_a_hub(test: Callable[..., None]) -> Callable[..., None]:
-    """Run a test as the main task of a hub of its own, under a timeout."""
-
-    @functools.wraps(test)
-    def wrapper(*args: Any, **kwargs: Any) -> None:
-        def main() -> None:
-            with Timeout(20):
-                test(*args, **kwargs)
-
-        run(main)
-
-    return wrapper
 
 
 def acquirers(semaphore: Semaphore, names: str, log: list[Any]) -> list[Task[None]]:
@@ -42,21 +27,6 @@ def acquirers(semaphore: Semaphore, names: str, log: list[Any]) -> list[Task[Non
     tasks = [spawn(acquire, name) for name in names]
     idle()
     return tasks
-
-
-def in_another_thread(fn: Callable[[], object]) -> BaseException | None:
-    raised: list[BaseException] = []
-
-    def call() -> None:
-        try:
-            fn()
-        except BaseException as error:
-            raised.append(error)
-
-    thread = threading.Thread(target=call, name="the other thread")
-    thread.start()
-    thread.join()
-    return raised[0] if raised else None
 
 
 # -- invariants ---------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from typing import Any
 
 import pytest
+from seams.hubs import in_a_hub, in_another_thread
 
 import coopcore
 from coop_plugins.pool import Group, IMap, IMapUnordered, Pool, PoolFull
@@ -20,22 +21,6 @@ from coopcore.errors import JoinSelfError, WrongThreadError
 from coopcore.lowlevel import ParkingLot, current_hub
 
 LONG = 60.0  # a sleep that a kill or the end of the test cuts short
-
-
-def in_a_hub(test: Callable[..., None]) -> Callable[..., None]:
-    """Run a test as the main task of a hub of its own, under a timeout."""
-
-    def main(*args: Any, **kwargs: Any) -> None:
-        with Timeout(20):
-            test(*args, **kwargs)
-
-    def wrapper(*args: Any, **kwargs: Any) -> None:
-        run(lambda: main(*args, **kwargs))
-
-    wrapper.__name__ = test.__name__
-    wrapper.__doc__ = test.__doc__
-    wrapper.__wrapped__ = test  # type: ignore[attr-defined]  # where pytest looks for the arguments
-    return wrapper
 
 
 def fail(*_: object) -> None:
@@ -239,6 +224,142 @@ def test_a_task_of_another_hub_cannot_be_a_member(make: Callable[[], Group]) -> 
         with pytest.raises(WrongThreadError, match="A group is used in one thread"):
             enter(foreign)
     assert not group and not foreign.has_links()
+
+
+USES: dict[str, Callable[[Any], object]] = {
+    "spawn": lambda group: group.spawn(fail),
+    "add": lambda group: group.add(Task(fail)),
+    "start": lambda group: group.start(Task(fail)),
+    "apply": lambda group: group.apply(fail),
+    "apply_cb": lambda group: group.apply_cb(fail),
+    "apply_async": lambda group: group.apply_async(fail),
+    "map": lambda group: group.map(fail, [1, 2]),
+    "map_async": lambda group: group.map_async(fail, [1, 2]).get(),
+    "imap": lambda group: group.imap(fail, [1, 2]),
+    "imap_unordered": lambda group: group.imap_unordered(fail, [1, 2]),
+    "join": lambda group: group.join(),
+    "join with a timeout": lambda group: group.join(timeout=5, raise_error=True),
+    "kill": lambda group: group.kill(),
+    "kill without block": lambda group: group.kill(block=False),
+    "killone": lambda group: group.killone(next(iter(group))),
+    "discard": lambda group: group.discard(next(iter(group))),
+}
+WAITS: dict[str, Callable[[Any], object]] = {
+    "start with a timeout": lambda pool: pool.start(Task(fail), timeout=5),
+    "add without blocking": lambda pool: pool.add(Task(fail), blocking=False),
+    "wait_available": lambda pool: pool.wait_available(),
+    "wait_available with a timeout": lambda pool: pool.wait_available(timeout=5),
+}
+
+
+@in_a_hub
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+def test_invariant_8_another_thread_is_refused_while_there_are_members(make: Callable[[], Group], use: Callable[[Any], object]) -> None:
+    group, gate = make(), Gate()
+    member = group.spawn(gate)
+    idle()
+    error = in_another_thread(lambda: use(group))
+    assert isinstance(error, WrongThreadError)
+    assert "'the other thread'" in str(error) and "'MainThread'" in str(error)
+    assert list(group) == [member] and not member.ready()
+    joined = spawn(group.join)
+    idle()
+    gate.open()
+    assert joined.get(timeout=5) is True
+    assert not group and group._free == group._slots
+
+
+@in_a_hub
+@pytest.mark.parametrize("use", [*USES.values(), *WAITS.values()], ids=[*USES, *WAITS])
+def test_invariant_8_a_full_pool_refuses_another_thread_where_it_would_wait(use: Callable[[Any], object]) -> None:
+    pool, gate = Pool(1), Gate()
+    pool.spawn(gate)
+    entrant, watcher, joiner = spawn(pool.spawn, gate), spawn(pool.wait_available), spawn(pool.join)
+    idle()
+    assert isinstance(in_another_thread(lambda: use(pool)), WrongThreadError)
+    gate.open()
+    assert entrant.ready() and len(pool) == 1, "the slot goes to who waits for it here"
+    gate.open()
+    assert (watcher.get(timeout=5), joiner.get(timeout=5), pool.free_count()) == (1, True, 1)
+
+
+@in_a_hub
+def test_invariant_8_a_slot_on_its_way_keeps_other_threads_out() -> None:
+    pool, gate = Pool(1), Gate()
+    pool.spawn(gate)
+    entrant = spawn(pool.spawn, gate)
+    idle()
+    pool.discard(next(iter(pool)))
+    assert not pool and not entrant.ready() and pool.full()
+    assert isinstance(in_another_thread(lambda: pool.spawn(fail)), WrongThreadError)
+    idle()
+    assert entrant.ready() and len(pool) == 1
+    gate.open()
+    assert pool.free_count() == 1
+
+
+@in_a_hub
+@pytest.mark.parametrize("wait", ["spawn", "wait_available"])
+def test_invariant_8_those_who_wait_at_a_pool_of_size_zero_are_of_one_thread(wait: str) -> None:
+    pool = Pool(0)
+    waiter = spawn(getattr(pool, wait), *[fail] * (wait == "spawn"))
+    idle()
+    for use in (lambda: pool.spawn(fail), pool.wait_available):
+        assert isinstance(in_another_thread(use), WrongThreadError)
+    waiter.kill()
+    assert in_another_thread(lambda: pool.wait_available(timeout=0)) is None
+
+
+@in_a_hub
+def test_invariant_8_the_feeder_of_an_imap_is_refused_when_another_thread_came_first() -> None:
+    pool = Pool(1)
+    results = pool.imap(half, [1, 2])
+    elsewhere: list[Task[None]] = []
+    began, go_on = threading.Event(), threading.Event()
+
+    def use() -> None:
+        elsewhere.append(pool.spawn(fail))
+        began.set()
+        go_on.wait(10)
+
+    thread = threading.Thread(target=use)
+    thread.start()
+    try:
+        assert began.wait(10)
+        with pytest.raises(WrongThreadError):
+            next(results)
+        assert list(pool) == elsewhere and list(results) == []
+    finally:
+        go_on.set()
+        thread.join(10)
+
+
+@in_a_hub
+@pytest.mark.parametrize("method", ["imap", "imap_unordered"])
+@pytest.mark.parametrize("maxsize", [None, 1])
+def test_invariant_8_an_imap_is_read_in_the_thread_that_made_it(make: Callable[[], Group], method: str, maxsize: int | None) -> None:
+    group, gate = make(), Gate()
+    results = getattr(group, method)(gate, [1, 2], maxsize=maxsize)
+    idle()
+    assert isinstance(in_another_thread(lambda: next(results)), WrongThreadError)
+    reader = spawn(list, results)
+    while not reader.ready():
+        gate.open()
+    assert reader.get(timeout=5) == [1, 2]
+
+
+@in_a_hub
+def test_a_group_that_nobody_uses_may_go_to_another_thread(make: Callable[[], Group]) -> None:
+    group = make()
+    group.spawn(half, 1)
+    assert group.join(timeout=5)
+    results: list[Any] = []
+    for _ in range(2):
+        assert in_another_thread(lambda: run(lambda: results.append(group.map(half, [1, 2])))) is None
+        assert group.map(half, [4]) == [0.25]
+    assert results == [[1, 0.5]] * 2
+    for use in (group.join, group.kill, group.wait_available, group.full):
+        assert in_another_thread(use) is None
 
 
 @in_a_hub
@@ -1114,6 +1235,25 @@ def test_imap_refuses_what_cannot_be_mapped(make: Callable[[], Group], method: s
     with pytest.raises(TypeError, match="maxsize is a whole number"):
         imap(half, [1], maxsize="many")
     assert list(imap(half, [1, 2], maxsize=0)) == [1, 0.5], "0 is no limit, as for gevent"
+
+
+@in_a_hub
+def test_arguments_that_are_no_arguments_are_named(make: Callable[[], Group]) -> None:
+    group = make()
+    calls: list[tuple[Callable[[], object], str]] = [
+        (lambda: group.apply(str, 3), r"args is a tuple, and 3 is of type int: apply\(str, \(3,\)\)"),  # type: ignore[arg-type]  # on purpose
+        (lambda: group.apply(str, 0), r"apply\(str, \(0,\)\)"),  # type: ignore[arg-type]  # on purpose
+        (lambda: group.apply_async(str, 3), r"apply\(str, \(3,\)\)"),  # type: ignore[arg-type]  # on purpose
+        (lambda: group.apply_cb(str, (), 3), r"kwds is a dict of arguments by name, and 3 is of type int"),  # type: ignore[arg-type]  # on purpose
+        (lambda: group.map(str, 3), r"items for map and imap are an iterable, and 3 is of type int .*: map\(str, \[3\]\), or apply\(str, \(3,\)\)"),  # type: ignore[arg-type]  # on purpose
+        (lambda: group.imap(str, 3), r"items for map and imap are an iterable, and 3 is"),  # type: ignore[arg-type]  # on purpose
+        (lambda: group.imap_unordered(max, [1], 3), r"items for map and imap are an iterable, and 3 is"),  # type: ignore[arg-type]  # on purpose
+    ]
+    for call, words in calls:
+        with pytest.raises(TypeError, match=words):
+            call()
+    assert not group and group._free == group._slots
+    assert (group.apply(str, "3"), group.apply(dict, None, {"a": 1}), group.apply(str)) == ("3", {"a": 1}, "")
 
 
 @in_a_hub

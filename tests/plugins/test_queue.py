@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import functools
 import gc
 import heapq
 import pickle
@@ -16,25 +15,13 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
+from seams.hubs import in_a_hub, in_another_thread
+from seams.queues import drain, getters, putters
 
 from coop_plugins.queue import Empty, Full, JoinableQueue, Queue, ShutDown, SimpleQueue
-from coopcore import Deadlock, Task, TaskExit, Timeout, get_hub, idle, run, sleep, spawn
+from coopcore import Deadlock, TaskExit, Timeout, get_hub, idle, run, sleep, spawn
 from coopcore.errors import ParkInHubError, WrongThreadError
 from coopcore.lowlevel import park, unpark
-
-
-def in_a_hub(test: Callable[..., None]) -> Callable[..., None]:
-    """Run a test as the main task of a hub of its own, under a timeout."""
-
-    @functools.wraps(test)
-    def wrapper(*args: Any, **kwargs: Any) -> None:
-        def main() -> None:
-            with Timeout(20):
-                test(*args, **kwargs)
-
-        run(main)
-
-    return wrapper
 
 
 class Heap(Queue[Any]):
@@ -70,47 +57,6 @@ class HookedSimple(SimpleQueue[Any]):
 
 each_class = pytest.mark.parametrize("cls", [Queue, Plain, Hooked])
 each_simple = pytest.mark.parametrize("cls", [SimpleQueue, HookedSimple, Queue, Plain, Hooked])
-
-
-def getters(q: SimpleQueue[Any], names: str, log: list[Any]) -> list[Task[None]]:
-    """A task for each name that gets an item and notes both. They wait when this returns, if there is nothing to get."""
-    tasks = [spawn(lambda name=name: log.append((name, q.get()))) for name in names]
-    idle()
-    return tasks
-
-
-def putters(q: SimpleQueue[Any], items: str, log: list[Any]) -> list[Task[None]]:
-    """A task for each item that puts it and notes that it did. They wait when this returns, if there is no room."""
-
-    def put(item: str) -> None:
-        q.put(item)
-        log.append(item)
-
-    tasks = [spawn(put, item) for item in items]
-    idle()
-    return tasks
-
-
-def drain(q: SimpleQueue[Any]) -> list[Any]:
-    items = []
-    while not q.empty():
-        items.append(q.get_nowait())
-    return items
-
-
-def in_another_thread(fn: Callable[[], object]) -> BaseException | None:
-    raised: list[BaseException] = []
-
-    def call() -> None:
-        try:
-            fn()
-        except BaseException as error:
-            raised.append(error)
-
-    thread = threading.Thread(target=call)
-    thread.start()
-    thread.join()
-    return raised[0] if raised else None
 
 
 # -- invariants ---------------------------------------------------------------------------------------------------------
@@ -1107,3 +1053,20 @@ def test_an_error_on_its_way_to_a_waiter_is_in_no_cycle(cls: type[SimpleQueue[An
         assert [ref() for ref in gone] == [None]
     finally:
         gc.enable()
+
+
+@in_a_hub
+def test_an_item_that_put_drops_is_a_task_for_join_as_in_the_standard_library() -> None:
+    def distinct(cls: Any) -> Any:
+        return type("Distinct", (cls,), {"_put": lambda self, item: item in self.queue or super(type(self), self)._put(item)})()
+
+    for q in (distinct(Queue), distinct(queue.Queue)):
+        q.put("tea")
+        q.put("tea")
+        assert (q.get(), q.qsize()) == ("tea", 0)
+        q.task_done()
+        assert q.unfinished_tasks == 1
+    simple = distinct(SimpleQueue)
+    for item in ("tea", "salt", "tea"):
+        simple.put(item)
+    assert drain(simple) == ["tea", "salt"]

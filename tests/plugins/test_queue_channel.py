@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import functools
 import gc
 import pickle
 import random
@@ -13,60 +12,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from seams.hubs import in_a_hub, in_another_thread
+from seams.queues import getters, putters
 
 from coop_plugins.queue import Channel, Empty, Full
-from coopcore import Deadlock, Task, TaskExit, Timeout, get_hub, idle, killall, run, sleep, spawn
+from coopcore import Deadlock, TaskExit, Timeout, get_hub, idle, killall, run, sleep, spawn
 from coopcore.errors import ParkInHubError, WrongThreadError
 from coopcore.lowlevel import park, unpark
-
-
-def in_a_hub(test: Callable[..., None]) -> Callable[..., None]:
-    """Run a test as the main task of a hub of its own, under a timeout."""
-
-    @functools.wraps(test)
-    def wrapper(*args: Any, **kwargs: Any) -> None:
-        def main() -> None:
-            with Timeout(20):
-                test(*args, **kwargs)
-
-        run(main)
-
-    return wrapper
-
-
-def getters(channel: Channel[Any], names: str, log: list[Any]) -> list[Task[None]]:
-    """A task for each name that gets an item and notes both. They wait when this returns, if nobody puts."""
-    tasks = [spawn(lambda name=name: log.append((name, channel.get()))) for name in names]
-    idle()
-    return tasks
-
-
-def putters(channel: Channel[Any], items: str, log: list[Any]) -> list[Task[None]]:
-    """A task for each item that puts it and notes that it did. They wait when this returns, if nobody gets."""
-
-    def put(item: str) -> None:
-        channel.put(item)
-        log.append(item)
-
-    tasks = [spawn(put, item) for item in items]
-    idle()
-    return tasks
-
-
-def in_another_thread(fn: Callable[[], object]) -> BaseException | None:
-    raised: list[BaseException] = []
-
-    def call() -> None:
-        try:
-            fn()
-        except BaseException as error:
-            raised.append(error)
-
-    thread = threading.Thread(target=call)
-    thread.start()
-    thread.join()
-    return raised[0] if raised else None
-
 
 # -- invariants ---------------------------------------------------------------------------------------------------------
 

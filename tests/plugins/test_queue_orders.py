@@ -2,35 +2,21 @@
 
 from __future__ import annotations
 
-import functools
 import gc
 import heapq
 import itertools
 import queue
 import random
 import weakref
-from collections.abc import Callable
 from typing import Any
 
 import pytest
+from seams.hubs import in_a_hub
+from seams.queues import drain
 
 from coop_plugins.queue import Empty, Full, LifoQueue, PriorityQueue, Queue, ShutDown, SimpleQueue
 from coop_plugins.queue._orders import pop, push
-from coopcore import Task, TaskExit, Timeout, idle, run, sleep, spawn
-
-
-def in_a_hub(test: Callable[..., None]) -> Callable[..., None]:
-    """Run a test as the main task of a hub of its own, under a timeout."""
-
-    @functools.wraps(test)
-    def wrapper(*args: Any, **kwargs: Any) -> None:
-        def main() -> None:
-            with Timeout(20):
-                test(*args, **kwargs)
-
-        run(main)
-
-    return wrapper
+from coopcore import Task, TaskExit, Timeout, idle, sleep, spawn
 
 
 class HookedLifo(LifoQueue[Any]):
@@ -88,13 +74,6 @@ class Fragile:
 @pytest.fixture(autouse=True)
 def nothing_is_cracked() -> None:
     Fragile.cracked.clear()
-
-
-def drain(q: Queue[Any]) -> list[Any]:
-    items = []
-    while not q.empty():
-        items.append(q.get_nowait())
-    return items
 
 
 def getters(q: Queue[Any], count: int) -> list[Task[Any]]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import itertools
 import os
 import threading
 import traceback
 import weakref
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -1429,6 +1431,13 @@ def test_a_scope_says_what_it_is() -> None:
     assert repr(fail_after(1)) == "<FailScope not entered, timeout 1 s>"
     with TaskGroup() as group:
         assert repr(group) == "<TaskGroup open, 0 tasks>"
+
+
+def test_the_page_shows_the_signatures_as_they_are() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "scopes.md").read_text()
+    for callable_ in (CancelScope, move_on_after, fail_after):
+        bare = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in inspect.signature(callable_).parameters.values()]
+        assert f"| `{callable_.__name__}{inspect.Signature(bare)}` |" in page
 
 
 def test_a_group_whose_hub_is_closed_inside_it_does_not_wait_for_what_was_abandoned() -> None:

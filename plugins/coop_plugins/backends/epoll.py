@@ -35,6 +35,8 @@ from coopcore.lowlevel import hide_frames
 
 hide_frames(__file__)
 
+__all__ = ["EpollBackend"]
+
 _MOST_EVENTS = 1024  # per poll; the others are reported by the next one
 
 

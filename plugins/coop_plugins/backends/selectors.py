@@ -28,6 +28,8 @@ from coopcore.lowlevel import ERROR, READABLE, WRITABLE, hide_frames
 
 hide_frames(__file__)
 
+__all__ = ["SelectorsBackend"]
+
 _LONGEST = 86_400.0  # seconds: a poll may end early, and platforms refuse spans of years
 
 

@@ -71,6 +71,12 @@ class Condition:
     release: Callable[[], object]
 
     def __init__(self, lock: LockLike | None = None) -> None:
+        if lock is not None and not (hasattr(lock, "acquire") and hasattr(lock, "release")):
+            # The error of the standard library, in more words.
+            raise AttributeError(
+                f"a Condition needs a Lock, an RLock, or another object with acquire() and release(), not {lock!r} of type {type(lock).__name__}. "
+                f"Condition() makes an RLock of its own."
+            )
         self._lock: Any = RLock() if lock is None else lock
         self._is_ours = type(self._lock) in (Lock, RLock)
         self._waiters: deque[Turn] = deque()

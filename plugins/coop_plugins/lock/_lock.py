@@ -43,9 +43,7 @@ class _Held(Line):
 
     __slots__ = ("_holder",)
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._holder: Any = None
+    _holder: Any
 
     def locked(self) -> bool:
         """True if somebody holds it."""
@@ -124,6 +122,10 @@ class Lock(_Held):
     __slots__ = ()
     __module__ = "coop_plugins.lock"
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._holder = None
+
     def acquire(self, blocking: bool = True, timeout: float | None = -1) -> bool:
         """Take it, waiting until it is free. Returns True; False if ``timeout`` seconds have passed first.
 
@@ -200,6 +202,7 @@ class RLock(_Held):
 
     def __init__(self) -> None:
         super().__init__()
+        self._holder = None
         self._count = 0
 
     def acquire(self, blocking: bool = True, timeout: float | None = -1) -> bool:
