@@ -476,6 +476,7 @@ def run(
         task.name = getattr(main, "__qualname__", "main")
         task.start()
         hub.main = task
+        hub.root.name = "root"  # most who call run() call their function main, and reports are to tell the two apart
         try:
             task.join()
         except BaseException:

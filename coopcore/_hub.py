@@ -240,7 +240,8 @@ class Hub:
         on_failure: Callable[[TaskRecord, BaseException], object] | None = None,
         name: str = "",
     ) -> None:
-        self.name = name or f"hub-of-{get_ident()}"
+        threads = threading.enumerate()
+        self.name = name or f"hub-of-{next((thread.name for thread in threads if thread.ident == get_ident()), get_ident())}"
         self.backend = backend
         self.clock: Clock = RealClock() if clock is None else clock
         self.timers: TimerQueue = BucketTimers() if timers is None else timers
@@ -284,7 +285,7 @@ class Hub:
         self._signal_fd = -1
         self._uncounted = 0
         self._promises: dict[int, Promise] = {}
-        self._threads_before = weakref.WeakSet(threading.enumerate())
+        self._threads_before = weakref.WeakSet(threads)
         self._stuck_since = 0  # since when only another thread can wake a task
         self._stuck_told = False
         # Requests to the loop, in slots and never as switch values.
@@ -1003,7 +1004,8 @@ class Hub:
         )
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else f"{len(self._tasks)} tasks, {len(self._ready)} ready"
+        count = len(self._tasks)
+        state = "closed" if self._closed else f"{count} task{'' if count == 1 else 's'}, {len(self._ready)} ready"
         return f"<Hub {self.name!r} {state}>"
 
 

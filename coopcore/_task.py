@@ -791,8 +791,13 @@ class Task(_Hot, Generic[T]):
 
     names_owners = True  # in describe_wait
 
+    @property
+    def _is_forgotten(self) -> bool:
+        """True if it was made, and neither started nor set to start later: nothing but `start` or a kill can end it."""
+        return self._phase == NEW and self._outcome is None
+
     def describe_wait(self) -> str:
-        return f"the end of task {self.name!r}{', which was never started' if self._phase == NEW and self._outcome is None else ''}"
+        return f"the end of task {self.name!r}{', which was never started' if self._is_forgotten else ''}"
 
     def wait_owners(self) -> tuple[Task[Any], ...]:
         return (self,)
