@@ -38,10 +38,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     from ._mark import MarkError, read_marks
 
+    problem = ""
     try:
         wanted = read_marks([first, *marks])
     except MarkError as error:
-        pytest.fail(f"{metafunc.definition.nodeid}: {error}", pytrace=False)
+        problem = str(error)
+    if problem:  # outside of the handler: a report would show its error, with the same text, too
+        pytest.fail(f"{metafunc.definition.nodeid}: {problem}", pytrace=False)
     if wanted.is_list:
         metafunc.fixturenames.append(BACKEND_PARAM)
         metafunc.parametrize(BACKEND_PARAM, wanted.backends)

@@ -54,7 +54,7 @@ def _checked(name: Any, listed: bool = False) -> str | None:
     try:
         load_offer("backend", name)
     except PluginError as error:
-        raise MarkError(f"@pytest.mark.{MARK}(backend={name!r}): {error}") from error
+        raise MarkError(f"@pytest.mark.{MARK}(backend={name!r}): {error}") from None  # a report would show the same text twice
     return name
 
 

@@ -96,13 +96,21 @@ class Plugin:
         self._watchdog: Watchdog | None = None
         self._fixtures: list[Fixture] = []
         self._lost: list[Failed] = []  # as Run.lost, while no test runs on a hub
-        try:
-            self._marked = {item: wanted_backend(item) for item in marked}
-        except MarkError as error:
-            raise pytest.UsageError(str(error)) from None
+        self._marked: dict[pytest.Item, str | None] = {}
+        self._refused: dict[pytest.Item, str] = {}  # why a mark makes no sense there
+        for item in marked:
+            self._read_mark(item)
         _check_coverage()
         self._core = plugins()
         self._core.add(self, f"coop_pytest-{id(self):x}", "coopcore")
+
+    def _read_mark(self, item: pytest.Item) -> None:
+        """Most marks that make no sense are errors of the collection; of what cannot be parametrised, it is the test that fails, alone."""
+        self._marked[item] = None
+        try:
+            self._marked[item] = wanted_backend(item)
+        except MarkError as error:
+            self._refused[item] = f"{item.nodeid}: {error}"
 
     # -- the session ----------------------------------------------------------------------------------------------------
 
@@ -135,10 +143,7 @@ class Plugin:
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> object:
         if item not in self._marked or self._run is not None:
             return None
-        try:
-            hub, problem = self._hubs.get(self._marked[item]), ""
-        except CoopError as error:
-            hub, problem = None, f"{item.nodeid} cannot run in a task: {error}"
+        hub, problem = self._hub_for(item)
         self._run = run = Run(item, hub, problem)
         protocol = self._rest_of_protocol()
 
@@ -152,6 +157,15 @@ class Plugin:
             return self._hubs.call(hub, test, item.name)
         finally:
             self._run = None
+
+    def _hub_for(self, item: pytest.Item) -> tuple[Hub | None, str]:
+        """The hub that it runs on; or None, and why it cannot run."""
+        if item in self._refused:
+            return None, self._refused[item]
+        try:
+            return self._hubs.get(self._marked[item]), ""
+        except CoopError as error:
+            return None, f"{item.nodeid} cannot run in a task: {error}"
 
     def _rest_of_protocol(self) -> Callable[..., object]:
         """The hook, without its wrappers, which are at work already, and without us."""

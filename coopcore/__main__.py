@@ -19,13 +19,17 @@ USAGE = "usage: coopcore <command> [arguments]      (`coopcore <command> --help`
 # The kinds of offer, in the order of the listing; see `hookspecs`.
 KINDS = ("command", "backend", "network", "clock", "timers", "scheduler", "primitive")
 
+# Of these the core has one of its own, which is what a hub has unless another is chosen, and which is no offer.
+CORES_OWN = ("clock", "timers", "scheduler")
+
 
 def listing() -> str:
     """What the installed plugins offer, kind by kind."""
     lines = [f"coopcore {__version__}", USAGE]
     for kind in KINDS:
         offers = plugins().offers(kind)
-        lines += ["", f"{kind}:" if offers else f"{kind}: none on offer"]
+        built_in = "the core's own (default)" if kind in CORES_OWN else ""
+        lines += ["", f"{kind}: {built_in or ('' if offers else 'none on offer')}".rstrip()]
         lines += [f"  {name:20} {offer.summary}".rstrip() for name, offer in sorted(offers.items())]
     return "\n".join(lines)
 

@@ -97,7 +97,7 @@ class Plugins:
                 except Exception as error:
                     raise PluginLoadError(
                         f"plugin {point.name!r} of distribution {dist!r} could not be loaded from {point.value!r}: "
-                        f"{type(error).__name__}: {error}. Reinstall or upgrade {dist}, or go on without it: {DISABLE}={point.name}."
+                        f"{type(error).__name__}: {_said(error)}. Reinstall or upgrade {dist}, or go on without it: {DISABLE}={point.name}."
                     ) from error
                 self.add(plugin, point.name, dist)
         self.check()
@@ -110,22 +110,39 @@ class Plugins:
             self.manager.register(plugin, name)
         except (pluggy.PluginValidationError, ValueError) as error:
             raise InterfaceError(
-                f"plugin {name!r} of distribution {dist!r} does not fit the hooks of this coopcore (interface {INTERFACE_VERSION}): {error}. "
+                f"plugin {name!r} of distribution {dist!r} does not fit the hooks of this coopcore (interface {INTERFACE_VERSION}): {_said(error)}. "
                 f"It may be built for a newer one: upgrade coopcore, or turn it off with {DISABLE}={name}."
             ) from error
         self._origins[name] = dist
         self._offers.clear()
 
     def check(self) -> None:
-        """Refuse misspelt hooks, which pluggy would ignore."""
+        """Refuse what pluggy would ignore: misspelt hooks, hooks without their mark, plugins without hooks."""
         try:
             self.manager.check_pending()
         except pluggy.PluginValidationError as error:
             name = self.manager.get_name(error.plugin) or "?"
             raise InterfaceError(
-                f"plugin {name!r} of distribution {self._origins.get(name, '?')!r} implements a hook that coopcore does not have: {error}. "
+                f"plugin {name!r} of distribution {self._origins.get(name, '?')!r} implements a hook that coopcore does not have: {_said(error)}. "
                 f"Check its spelling against coopcore.hookspecs, or turn the plugin off with {DISABLE}={name}."
             ) from error
+        for name, plugin in self.manager.list_name_plugin():
+            if plugin is not None:
+                self._check_hooks(plugin, name)
+
+    def _check_hooks(self, plugin: object, name: str) -> None:
+        named = [hook for hook in dir(plugin) if hook.startswith("coop_") and hasattr(hookspecs, hook) and callable(getattr(plugin, hook))]
+        forgotten = [hook for hook in named if self.manager.parse_hookimpl_opts(plugin, hook) is None]
+        if forgotten:
+            fault = f"has {', '.join(forgotten)} without the mark @coopcore.hookimpl, so that would never be called. Mark it"
+        elif all(self.manager.parse_hookimpl_opts(plugin, attribute) is None for attribute in dir(plugin)):
+            fault = (
+                f"is {plugin!r}, which implements no hook: no function in it is marked @coopcore.hookimpl. "
+                f"Mark those that are hooks, let the entry point name the module that has them (a hook with nothing to offer returns [])"
+            )
+        else:
+            return
+        raise InterfaceError(f"{self.known(name)} {fault}, or turn the plugin off with {DISABLE}={name}.")
 
     def call(self, hook: str, *args: Any) -> list[tuple[str, Any]]:
         """Ask every plugin, the last registered first, also after one that raised; that error is raised at the end. Returns names and answers.
@@ -158,7 +175,7 @@ class Plugins:
             return impl.function(*args[: len(impl.argnames)])
         except Exception as error:
             raise PluginError(
-                f"{self.known(impl.plugin_name)} failed in {hook}(): {type(error).__name__}: {error}. Turn it off with {DISABLE}={impl.plugin_name}."
+                f"{self.known(impl.plugin_name)} failed in {hook}(): {type(error).__name__}: {_said(error)}. Turn it off with {DISABLE}={impl.plugin_name}."
             ) from error
 
     def add_tracers(self, hub: Hub, origin: str, tracers: Any) -> None:
@@ -167,7 +184,9 @@ class Plugins:
             for tracer in tracers:
                 hub.add_tracer(tracer)
         except Exception as error:
-            raise InterfaceError(f"{self.known(origin)} returned {tracers!r} from coop_tracers(): {error}. Turn it off with {DISABLE}={origin}.") from error
+            raise InterfaceError(
+                f"{self.known(origin)} returned {tracers!r} from coop_tracers(): {_said(error)}. Turn it off with {DISABLE}={origin}."
+            ) from error
 
     def known(self, origin: str) -> str:
         """A plugin as messages name it."""
@@ -190,8 +209,11 @@ class Plugins:
         for impl in getattr(self.manager.hook, hook).get_hookimpls():
             origin = impl.plugin_name
             offers = self._ask(hook, impl)
-            if not isinstance(offers, Iterable):
-                offers = [offers]
+            if isinstance(offers, Offer) or not isinstance(offers, Iterable):
+                raise InterfaceError(
+                    f"{self.known(origin)} returned {offers!r} from {hook}(), where a list of coopcore.lowlevel.Offer objects is wanted. "
+                    f"Its hook is to return a list: [Offer(...)]. Turn it off with {DISABLE}={origin}."
+                )
             for offer in offers:
                 if not isinstance(offer, Offer):
                     raise InterfaceError(
@@ -214,12 +236,17 @@ class Plugins:
         if name not in offers:
             known = ", ".join(sorted(offers)) or "none"
             raise UnknownOfferError(
-                f"there is no {_WORDS.get(kind, kind)} named {name!r}; on offer are: {known}. Check the spelling where it was asked for "
-                f"(an argument, a mark, or the variable COOP_{kind.upper()}), or install the distribution that offers it."
+                f"there is no {_WORDS.get(kind, kind)} named {name!r}; on offer are: {known}. "
+                f"Check the spelling{_where_asked_for(kind)}, or install the distribution that offers it."
             )
         offer, origin = offers[name]
         _check_interface(offer.interface, f"{kind} {name!r} of {self.known(origin)}", origin)
         module, _, attribute = offer.target.partition(":")
+        if not attribute:
+            raise PluginLoadError(
+                f"{kind} {name!r} of {self.known(origin)} has the target {offer.target!r}, which names no attribute: write package.module:attribute. "
+                f"Choose another {kind}, or turn the plugin off with {DISABLE}={origin}."
+            )
         try:
             target: Any = import_module(module)
             for part in attribute.split("."):
@@ -227,7 +254,7 @@ class Plugins:
         except Exception as error:
             raise PluginLoadError(
                 f"{kind} {name!r} of {self.known(origin)} could not be imported from {offer.target!r}: "
-                f"{type(error).__name__}: {error}. Choose another {kind}, or turn the plugin off with {DISABLE}={origin}."
+                f"{type(error).__name__}: {_said(error)}. Choose another {kind}, or turn the plugin off with {DISABLE}={origin}."
             ) from error
         return target
 
@@ -262,7 +289,7 @@ class Plugins:
         except Exception as error:
             raise PluginLoadError(
                 f"{kind} {name!r} of {self.known(origin)} could not be made: "
-                f"{type(error).__name__}: {error}. Choose another {kind}, or turn the plugin off with {DISABLE}={origin}."
+                f"{type(error).__name__}: {_said(error)}. Choose another {kind}, or turn the plugin off with {DISABLE}={origin}."
             ) from error
         return self._checked(kind, made, f"{name!r} of {self.known(origin)}", f" Turn it off with {DISABLE}={origin}.")
 
@@ -278,6 +305,18 @@ class Plugins:
                 f"Its author finds every method there, and a contract to test it in coopcore.testing.{advice}"
             )
         return made
+
+
+def _where_asked_for(kind: str) -> str:
+    """The places where a name of this kind can come from; commands and primitives come from the call alone."""
+    if kind not in _PROTOCOLS:
+        return ""
+    return f" where it was asked for (an argument, {'a mark, ' if kind == 'backend' else ''}or the variable COOP_{kind.upper()})"
+
+
+def _said(error: Exception) -> str:
+    """The message of an error, to be the end of a sentence."""
+    return str(error).removesuffix(".")
 
 
 def _is_namespace(package: str) -> bool:
@@ -370,7 +409,30 @@ def make_hub(
 
 
 def _adopt() -> Task[Any]:
-    """The task of a greenlet that has none yet: it is the hub's, a thread's main one, or another library's."""
+    """The task of a greenlet that has none yet. Called where the look-up of one has failed; that failure is no part of what is raised here."""
+    lookup = sys.exception()
+    try:
+        return _find_or_make_task()
+    except BaseException as error:
+        _drop_context(error, lookup)
+        raise
+
+
+def _drop_context(error: BaseException, context: BaseException | None) -> None:
+    """Leave ``context`` out of the chain of an error. (The hot paths look a task up by ``except AttributeError``, and call `_adopt` inside of that.)"""
+    seen: set[int] = set()
+    chain: list[BaseException | None] = [error]
+    while chain:
+        link = chain.pop()
+        if link is not None and id(link) not in seen:
+            seen.add(id(link))
+            if link.__context__ is context:
+                link.__context__ = None
+            chain += (link.__context__, link.__cause__)
+
+
+def _find_or_make_task() -> Task[Any]:
+    """It is the hub's, a thread's main greenlet's, or another library's."""
     stack = getcurrent()
     if getattr(stack, "hub", None) is not None:
         raise_park_in_hub()
@@ -437,7 +499,7 @@ def get_hub() -> Hub:
     if hub is not None:
         return hub
     task: Task[Any] | None = getattr(stack, "task", None)
-    return (_adopt() if task is None else task)._hub
+    return (_find_or_make_task() if task is None else task)._hub
 
 
 def run(
@@ -474,6 +536,7 @@ def run(
         task.name = getattr(main, "__qualname__", "main")
         task.start()
         hub.main = task
+        hub.root.name = "root"  # most who call run() call their function main, and reports are to tell the two apart
         try:
             task.join()
         except BaseException:

@@ -239,7 +239,8 @@ class Hub:
         on_failure: Callable[[TaskRecord, BaseException], object] | None = None,
         name: str = "",
     ) -> None:
-        self.name = name or f"hub-of-{get_ident()}"
+        threads = threading.enumerate()
+        self.name = name or f"hub-of-{next((thread.name for thread in threads if thread.ident == get_ident()), get_ident())}"
         self.backend = backend
         self.clock: Clock = RealClock() if clock is None else clock
         self.timers: TimerQueue = BucketTimers() if timers is None else timers
@@ -1009,7 +1010,8 @@ class Hub:
         )
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else f"{len(self._tasks)} tasks, {len(self._ready)} ready"
+        count = len(self._tasks)
+        state = "closed" if self._closed else f"{count} task{'' if count == 1 else 's'}, {len(self._ready)} ready"
         return f"<Hub {self.name!r} {state}>"
 
 

@@ -88,27 +88,42 @@ def deadlock(hub: Hub) -> str:
         lines += _wait_lines(task)
     if len(parked) > _MANY:
         lines.append(f"  ... and {len(parked) - _MANY} more")
-    cycle = find_cycle(parked)
-    if cycle:
-        lines.append("They wait for each other in a cycle:")
-        for task, following in zip(cycle, cycle[1:] + cycle[:1], strict=True):
-            lines.append(f"  {task.name} waits for {task.waiting_on}, which is up to {following.name}")
-        lines.append(
-            "Next step: take locks in one order everywhere; let no task wait for the end of one that waits for it (inside a pool's task, "
-            "use another pool); or wait with a timeout=."
-        )
-    else:
-        daemons = [repr(thread.name) for thread in threading.enumerate() if thread.daemon and thread.ident != hub.thread]
-        if daemons:
-            lines.append(
-                f"Daemon threads are not waited for: {', '.join(daemons[:_FEW])}{' ...' if len(daemons) > _FEW else ''}. "
-                f"If one of them is to wake a task, say so while the task waits: `with promise('what it does'):`, of coopcore.lowlevel."
-            )
-        lines.append(
-            "Likely cause: what they wait for was to be put, set, released or ended by a task that has ended, or was never spawned. "
-            "Next step: look for who should wake the first of them; a timeout= on its wait turns this into an error there."
-        )
+    lines += _advice(parked, hub)
     return "\n".join(lines)
+
+
+def _advice(parked: list[Task[Any]], hub: Hub) -> list[str]:
+    """The last lines of a report: why they wait, as far as can be told, and what to do."""
+    cycle = find_cycle(parked)
+    if len(cycle) == 1:
+        (task,) = cycle
+        return [
+            f"{task.name} waits for itself: {task.waiting_on} is up to {task.name} alone.",
+            "Next step: if that is a lock, it holds it already: use an RLock, or release it first. If it is the end of a group of tasks, it is one of them: "
+            "wait for the group outside of it. Or wait with a timeout=.",
+        ]
+    if cycle:
+        ring = zip(cycle, cycle[1:] + cycle[:1], strict=True)
+        return [
+            "They wait for each other in a cycle:",
+            *(f"  {task.name} waits for {task.waiting_on}, which is up to {following.name}" for task, following in ring),
+            "Next step: take locks in one order everywhere; let no task wait for the end of one that waits for it (inside a pool's task, "
+            "use another pool); or wait with a timeout=.",
+        ]
+    forgotten = list(dict.fromkeys(owner.name for task in parked for owner in owners(task) if owner._is_forgotten))
+    if forgotten:
+        names = ", ".join(forgotten[:_FEW]) + (f" and {len(forgotten) - _FEW} more" if len(forgotten) > _FEW else "")
+        return [f"Likely cause: {names} {'was' if len(forgotten) == 1 else 'were'} made and never started. Next step: call start(), or use spawn()."]
+    daemons = [repr(thread.name) for thread in threading.enumerate() if thread.daemon and thread.ident != hub.thread]
+    uncounted = [
+        f"Daemon threads are not waited for: {', '.join(daemons[:_FEW])}{' ...' if len(daemons) > _FEW else ''}. "
+        f"If one of them is to wake a task, say so while the task waits: `with promise('what it does'):`, of coopcore.lowlevel."
+    ]
+    return [
+        *(uncounted if daemons else ()),
+        "Likely cause: what they wait for was to be put, set, released or ended by a task that has ended, or was never spawned. "
+        "Next step: look for who should wake the first of them; a timeout= on its wait turns this into an error there.",
+    ]
 
 
 def _wait_lines(task: Task[Any]) -> list[str]:

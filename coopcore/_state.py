@@ -248,7 +248,7 @@ def unpark(task: Task[Any], value: Any = True) -> bool:
     """
     hub = task._hub
     if hub._thread != get_ident() and not hub._forked:
-        raise_wrong_thread(hub, f"waking task {task.name!r}")
+        _raise_woken_from_afar(task)
     if task._reason is None:
         return False
     task._reason = None  # no call since the question: a signal handler that wakes the task runs before both, or after
@@ -439,25 +439,37 @@ def _raise(thrown: Thrown) -> None:
 
 
 def raise_wrong_thread(hub: Hub, what: str) -> None:
+    here, there = _threads(hub._thread)
+    raise WrongThreadError(
+        f"{what} was called from thread {here}, but the object belongs to the hub of thread {there}. "
+        f"Each thread has its own hub, and only its own thread may touch its tasks. {_to_other_thread(there)}"
+    )
+
+
+def _raise_woken_from_afar(task: Task[Any]) -> None:
+    """What the user has in hand is the object that the task waits for, and not the task: the message names that."""
+    waiting = f"waits for {task.waiting_on}" if task.waiting_on else "does not wait now"
+    raise_wrong_thread(task._hub, f"waking task {task.name!r} (it {waiting})")
+
+
+def _threads(there: int) -> tuple[str, str]:
+    """The names of this thread and of that of an ident, for messages."""
     import threading
 
     names = {thread.ident: thread.name for thread in threading.enumerate()}
-    raise WrongThreadError(
-        f"{what} was called from thread {threading.current_thread().name!r}, but the object belongs to the hub of thread "
-        f"{names.get(hub._thread, hub._thread)!r}. Each thread has its own hub, and only its own thread may touch its tasks. "
-        f"Use hub.call_soon_threadsafe(fn, *args) to run something there."
-    )
+    return repr(threading.current_thread().name), repr(names.get(there, there))
+
+
+def _to_other_thread(there: str) -> str:
+    return f"Take hub = get_hub() in thread {there}; then hub.call_soon_threadsafe(fn, *args), from any thread, calls fn(*args) there."
 
 
 def refuse_thread(thing: object, thread: int) -> NoReturn:
     """Raise `WrongThreadError` for a primitive whose waiters are in the thread of this ident, and which was used from another one."""
-    import threading
-
-    names = {other.ident: other.name for other in threading.enumerate()}
+    here, there = _threads(thread)
     raise WrongThreadError(
-        f"{thing!r} was used in thread {threading.current_thread().name!r} in a way that concerns those who wait for it, or are linked to it, in thread "
-        f"{names.get(thread, thread)!r}. Each thread has its own hub, and all who wait for one object must be of one thread. "
-        f"Use hub.call_soon_threadsafe(fn, *args) to run something there."
+        f"{thing!r} was used in thread {here} in a way that concerns those who wait for it, or are linked to it, in thread {there}. "
+        f"Each thread has its own hub, and all who wait for one object must be of one thread. {_to_other_thread(there)}"
     )
 
 

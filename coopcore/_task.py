@@ -36,7 +36,7 @@ from _thread import get_ident
 from collections.abc import Callable
 from contextvars import Context, copy_context
 from itertools import count
-from types import CodeType, CoroutineType, FrameType, TracebackType
+from types import CodeType, CoroutineType, FrameType, MethodType, TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from greenlet import GreenletExit, getcurrent, greenlet
@@ -104,11 +104,23 @@ def _visible_place(frame: FrameType | None, parent: Task[Any]) -> tuple[CodeType
 
 
 def label_of(fn: object) -> str:
-    """What a function is called, whatever kind of callable it is."""
+    """What a function is called, whatever kind of callable it is. A bound method is called after the class of its object, and not that which defines it."""
     try:
-        return fn.__qualname__  # type: ignore[attr-defined,no-any-return]  # most have it
+        return _label_of_method(fn) if type(fn) is MethodType else fn.__qualname__  # type: ignore[attr-defined]  # most have it
     except Exception:  # a proxy may raise anything
         return type(fn).__name__
+
+
+def _label_of_method(method: MethodType) -> str:
+    owner = method.__self__
+    cls: type = owner if isinstance(owner, type) else type(owner)
+    name = method.__name__
+    if name[0] == "_":
+        # Under what name do users know it? Event.wait is one that several classes share.
+        function = method.__func__
+        attributes = (item for base in cls.__mro__ for item in vars(base).items())
+        name = next((public for public, value in attributes if value is function and public[0] != "_"), name)
+    return f"{cls.__qualname__}.{name}"
 
 
 class Failure:
@@ -421,11 +433,7 @@ class Task(_Hot, Generic[T]):
 
     def _let_go_of_function(self) -> None:
         """Drop its function, arguments and context, while it is still a task that can wait: a finaliser of theirs may."""
-        fn = self._fn
-        try:
-            self._fn = fn.__qualname__  # type: ignore[union-attr]  # set until here
-        except Exception:
-            self._fn = label_of(fn)
+        self._fn = label_of(self._fn)
         self._context = self._kwargs = None
         self._args = ()
 
@@ -800,8 +808,13 @@ class Task(_Hot, Generic[T]):
 
     names_owners = True  # in describe_wait
 
+    @property
+    def _is_forgotten(self) -> bool:
+        """True if it was made, and neither started nor set to start later: nothing but `start` or a kill can end it."""
+        return self._phase == NEW and self._outcome is None
+
     def describe_wait(self) -> str:
-        return f"the end of task {self.name!r}{', which was never started' if self._phase == NEW and self._outcome is None else ''}"
+        return f"the end of task {self.name!r}{', which was never started' if self._is_forgotten else ''}"
 
     def wait_owners(self) -> tuple[Task[Any], ...]:
         return (self,)
@@ -909,7 +922,7 @@ def work() -> None:
         else:
             # Task._let_go_of_function(), without the call.
             try:
-                task._fn = fn.__qualname__
+                task._fn = fn.__qualname__ if type(fn) is not MethodType else label_of(fn)
             except Exception:
                 task._fn = label_of(fn)
             task._context = task._kwargs = None

@@ -186,6 +186,11 @@ class Alarm:
 
 def with_timeout(seconds: Any, function: Callable[..., R], *args: Any, timeout_value: Any = _RAISE, **kwargs: Any) -> R:
     """Call ``function(*args, **kwargs)`` under a `Timeout`. With ``timeout_value``, returns that when this very timeout fires, else raises it."""
+    if not callable(function):
+        raise TypeError(
+            f"with_timeout() needs a function to call, not {function!r} of type {type(function).__name__}. "
+            f"The seconds come first, and the arguments apart: with_timeout(seconds, fn, arg)."
+        )
     timeout = Timeout.start_new(seconds)
     try:
         return function(*args, **kwargs)

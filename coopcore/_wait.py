@@ -226,7 +226,8 @@ def _counted_others(me: Task[Any]) -> list[Task[Any]]:
 
 def _check_task(task: Any, verb: str) -> Task[Any]:
     if not isinstance(task, Task):
-        raise TypeError(f"{verb}() takes tasks, which spawn() returns, not {task!r} of type {type(task).__name__}; to wait for events and the like use wait().")
+        others = "; to wait for events and the like use wait()" if verb == "joinall" else ""
+        raise TypeError(f"{verb}() takes tasks, which spawn() returns, not {task!r} of type {type(task).__name__}{others}.")
     return task
 
 

@@ -6,6 +6,7 @@ import errno
 import gc
 import os
 import queue
+import re
 import socket
 import subprocess
 import sys
@@ -174,6 +175,76 @@ def test_deadlock_names_a_ring_of_joins() -> None:
     text = str(caught.value)
     for n in range(3):
         assert f"ring-{n} waits for the end of task 'ring-{(n + 1) % 3}', which is up to ring-{(n + 1) % 3}" in text
+
+
+def test_deadlock_of_a_lock_that_is_acquired_twice_advises_an_rlock() -> None:
+    from coop_plugins.lock import Lock
+
+    def main() -> None:
+        current_task().name = "twice"
+        lock = Lock()
+        with lock, lock:
+            pass
+
+    with pytest.raises(Deadlock) as caught:
+        run(main)
+    text = str(caught.value)
+    assert "twice waits for itself: " in text and " is up to twice alone." in text
+    assert "it holds it already: use an RLock, or release it first" in text
+    assert "each other" not in text and "one order" not in text
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_deadlock_of_a_join_of_what_was_never_started_advises_start(count: int) -> None:
+    def main() -> None:
+        tasks = [coopcore.Task(print) for _ in range(count)]
+        for task in tasks:
+            task.name = "forgotten"
+            if count > 1:
+                task.name += f"-{task.ident}"
+        if count == 1:
+            tasks[0].join()
+        joinall(tasks)
+
+    with pytest.raises(Deadlock) as caught:
+        run(main)
+    likely, _, last = str(caught.value).splitlines()[-1].partition(" made and never started. ")
+    assert last == "Next step: call start(), or use spawn()."
+    assert likely.count("forgotten") == min(count, 5) and likely.endswith({1: "forgotten was", 2: " were", 7: " and 2 more were"}[count])
+
+
+def test_a_report_tells_the_root_from_a_main_function() -> None:
+    def main() -> str:
+        return get_hub().describe()
+
+    main.__qualname__ = "main"
+    text = run(main)
+    names = [line.partition(" (")[0] for line in text.splitlines() if re.match(r"\S+ \(", line)]
+    assert names[:2] == ["root", "main"]
+
+
+def test_a_hub_is_named_after_its_thread_and_counts_its_tasks() -> None:
+    reprs: list[str] = []
+
+    def work() -> None:
+        reprs.append(repr(get_hub()))
+
+        def main() -> None:
+            reprs.append(repr(get_hub()))
+            spawn(sleep, 0)
+            reprs.append(repr(get_hub()))
+            sleep(0)
+
+        run(main)
+
+    thread = threading.Thread(target=work, name="worker-9")
+    thread.start()
+    thread.join(10)
+    assert reprs == [
+        "<Hub 'hub-of-worker-9' 0 tasks, 0 ready>",
+        "<Hub 'hub-of-worker-9' 1 task, 0 ready>",
+        "<Hub 'hub-of-worker-9' 2 tasks, 1 ready>",
+    ]
 
 
 @both

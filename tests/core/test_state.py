@@ -537,6 +537,38 @@ def test_another_thread_may_not_touch_a_task() -> None:
     run(main)
     assert len(errors) == 4
     assert "'meddler'" in errors[0] and "'MainThread'" in errors[0] and "call_soon_threadsafe" in errors[0]
+    assert all("Take hub = get_hub() in thread 'MainThread'; then hub.call_soon_threadsafe(fn, *args), from any thread, calls" in error for error in errors)
+
+
+def test_a_wake_from_another_thread_names_what_the_task_waits_for() -> None:
+    from coop_plugins.queue import Queue
+
+    errors: list[str] = []
+
+    def main() -> None:
+        queue = Queue[int]()
+        getter = spawn(queue.get)
+        getter.name = "getter"
+        sleep(0)
+
+        def meddle() -> None:
+            with pytest.raises(WrongThreadError) as caught:
+                queue.put(1)
+            errors.append(str(caught.value))
+            with pytest.raises(WrongThreadError) as caught:
+                unpark(me)
+            errors.append(str(caught.value))
+
+        me = current_task()
+        thread = threading.Thread(target=meddle, name="meddler")
+        thread.start()
+        thread.join(10)
+        assert f"waking task 'getter' (it waits for Queue.get of {queue!r}) was called from thread 'meddler'" in errors[0]
+        assert f"waking task {me.name!r} (it does not wait now) was called" in errors[1]
+        getter.kill()
+
+    run(main)
+    assert len(errors) == 2
 
 
 def test_yield_goes_round_in_fifo_order() -> None:

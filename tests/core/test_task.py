@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextvars
+import functools
 import gc
+import queue
 import threading
 import time
 import weakref
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -682,6 +685,67 @@ def test_each_task_has_a_copy_of_the_context() -> None:
         variable.set(2)
         assert first.get(timeout=5) == 1 and spawn(body).get(timeout=5) == 2
         assert variable.get() == 2
+
+    run(main)
+
+
+class _Base:
+    def _wait(self) -> None:
+        sleep(0)
+
+    def _private(self) -> None:
+        pass
+
+    def fail(self) -> None:
+        raise ZeroDivisionError
+
+    @classmethod
+    def make(cls) -> None:
+        pass
+
+
+class Derived(_Base):
+    wait = _Base._wait
+
+
+@pytest.mark.parametrize(
+    ("label", "fn"),
+    [
+        ("Derived.wait", Derived().wait),
+        ("_Base._wait", _Base()._wait),
+        ("Derived._private", Derived()._private),
+        ("Derived.fail", Derived().fail),
+        ("Derived.make", Derived.make),
+        ("list.append", [].append),
+        ("nothing", nothing),
+        ("Derived", Derived),
+        ("partial", functools.partial(nothing)),
+    ],
+)
+def test_a_method_is_named_after_the_class_of_its_object(label: str, fn: Callable[..., object]) -> None:
+    def main() -> None:
+        task = spawn(fn)
+        assert task.name == f"{label}-{task.ident}"
+        joinall([task])
+        assert task.name == f"{label}-{task.ident}", "after its end"
+        killed = spawn(fn)
+        killed.kill()
+        assert killed.name == f"{label}-{killed.ident}"
+
+    run(main)
+
+
+def test_methods_of_primitives_are_named_as_users_know_them() -> None:
+    from coop_plugins.event import Event
+    from coop_plugins.pool import Pool
+    from coop_plugins.queue import Queue
+
+    def main() -> None:
+        tasks = [spawn(Event().wait, 0.001), spawn(Queue().get, timeout=0.001), spawn(Pool().join)]
+        assert [task.name.rpartition("-")[0] for task in tasks] == ["Event.wait", "Queue.get", "Pool.join"]
+        joinall(tasks)
+        assert [task.name.rpartition("-")[0] for task in tasks] == ["Event.wait", "Queue.get", "Pool.join"]
+        assert isinstance(tasks[1].exception, queue.Empty)
 
     run(main)
 

@@ -157,6 +157,13 @@ def test_start_new_takes_a_timeout_and_every_timeout_argument_does() -> None:
     run(main)
 
 
+@pytest.mark.parametrize("arguments", [(1, 3), (sleep, 1)])
+def test_with_timeout_refuses_what_cannot_be_called(arguments: tuple[Any, ...]) -> None:
+    match = r"with_timeout\(\) needs a function to call, not \d of type int\. The seconds come first, and the arguments apart: with_timeout\(seconds, fn, arg\)"
+    with pytest.raises(TypeError, match=match):
+        run(with_timeout, *arguments)
+
+
 def test_with_timeout() -> None:
     def main() -> None:
         assert with_timeout(5, max, 1, 2) == 2

@@ -227,10 +227,10 @@ def test_wait_for_everything() -> None:
         (lambda: wait([3]), "3 cannot be waited for"),
         (lambda: wait(spawn(sleep)), r"wait\(\) takes a list"),
         (lambda: joinall(3), r"joinall\(\) takes a list"),
-        (lambda: joinall([3]), r"joinall\(\) takes tasks"),
-        (lambda: killall([3]), r"killall\(\) takes tasks"),
+        (lambda: joinall([3]), r"joinall\(\) takes tasks.*; to wait for events and the like use wait\(\)\.$"),
+        (lambda: killall([3]), r"killall\(\) takes tasks, which spawn\(\) returns, not 3 of type int\.$"),
         (lambda: killall(3), r"killall\(\) takes a list"),
-        (lambda: kill(3), r"kill\(\) takes tasks"),
+        (lambda: kill(3), r"kill\(\) takes tasks, which spawn\(\) returns, not 3 of type int\.$"),
         (lambda: iwait(thing for thing in []), r"iwait\(\) takes a list or tuple"),
     ],
 )

@@ -71,6 +71,8 @@ def test_without_a_command_it_lists_what_is_on_offer(arguments: list[str], capsy
     assert [line.partition(":")[0] for line in lines[2:] if line and not line.startswith(" ")] == list(KINDS)
     assert "  greet                greet whom the arguments name" in lines
     assert [line for line in lines if line.startswith("  epoll ")]
+    assert {"clock: the core's own (default)", "timers: the core's own (default)", "scheduler: the core's own (default)"} < set(lines)
+    assert "none on offer" not in "".join(lines)
 
 
 def test_the_arguments_come_from_the_command_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -85,6 +87,7 @@ def test_an_unknown_command_is_an_error_that_names_the_known_ones(capsys: pytest
     assert out == ""
     assert err.startswith("coopcore: there is no command named 'gret'; on offer are: ")
     assert "greet" in err
+    assert err.endswith(". Check the spelling, or install the distribution that offers it.\n") and "variable" not in err
     assert err.count("\n") == 1
 
 

@@ -219,7 +219,7 @@ def test_a_plugin_offers_the_name_of_a_built_in_backend(site: Site) -> None:
 
 def test_two_distributions_claim_one_plugin_name(site: Site) -> None:
     for number in ("one", "two"):
-        site.add(f"dist-{number}", f"same = plugin_{number}", **{f"plugin_{number}": HEAD})
+        site.add(f"dist-{number}", f"same = plugin_{number}", **{f"plugin_{number}": f"{HEAD}@hookimpl\ndef coop_clocks(): return []\n"})
     message = site.error()
     assert message.startswith("coopcore.errors.OfferConflictError: two distributions, ") and "the plugin 'same'" in message
     assert "'dist-one'" in message and "'dist-two'" in message
@@ -227,7 +227,7 @@ def test_two_distributions_claim_one_plugin_name(site: Site) -> None:
 
 
 def test_two_distributions_ship_one_import_package(site: Site) -> None:
-    site.add("dist-one", "one = shared_package", shared_package=HEAD)
+    site.add("dist-one", "one = shared_package", shared_package=f"{HEAD}@hookimpl\ndef coop_clocks(): return []\n")
     site.add("dist-two", "two = shared_package")
     message = site.error()
     assert message.startswith("coopcore.errors.OfferConflictError: two distributions, ") and "the import package 'shared_package'" in message
@@ -288,6 +288,53 @@ def test_a_hook_that_returns_no_offers(site: Site) -> None:
         "where coopcore.lowlevel.Offer objects are wanted."
     )
     assert message.endswith("COOP_DISABLE_PLUGINS=wrong.")
+
+
+def test_a_hook_that_returns_an_offer_bare(site: Site) -> None:
+    site.add("bare-dist", "bare = bare_plugin", bare_plugin=f"{HEAD}@hookimpl\ndef coop_backends(): return Offer('hello', 'a:b', '')\n")
+    assert site.error() == (
+        "coopcore.errors.InterfaceError: plugin 'bare' of distribution 'bare-dist' returned "
+        "Offer(name='hello', target='a:b', summary='', interface=1, replaces='') from coop_backends(), "
+        "where a list of coopcore.lowlevel.Offer objects is wanted. Its hook is to return a list: [Offer(...)]. "
+        "Turn it off with COOP_DISABLE_PLUGINS=bare."
+    )
+
+
+def test_a_hook_without_its_mark(site: Site) -> None:
+    site.add("unmarked-dist", "unmarked = unmarked_plugin", unmarked_plugin=f"{HEAD}def coop_backends(): return []\n@hookimpl\ndef coop_clocks(): return []\n")
+    assert site.error() == (
+        "coopcore.errors.InterfaceError: plugin 'unmarked' of distribution 'unmarked-dist' has coop_backends without the mark @coopcore.hookimpl, "
+        "so that would never be called. Mark it, or turn the plugin off with COOP_DISABLE_PLUGINS=unmarked."
+    )
+
+
+def test_a_plugin_without_any_hook(site: Site) -> None:
+    site.add("empty-dist", "empty = empty_plugin", empty_plugin=HEAD)
+    message = site.error()
+    assert message.startswith("coopcore.errors.InterfaceError: plugin 'empty' of distribution 'empty-dist' is <module 'empty_plugin' from ")
+    assert "which implements no hook: no function in it is marked @coopcore.hookimpl. Mark those that are hooks, let the entry point name" in message
+    assert message.endswith(", or turn the plugin off with COOP_DISABLE_PLUGINS=empty.")
+
+
+def test_a_target_without_an_attribute(site: Site) -> None:
+    site.add("half-dist", "half = half_plugin", half_plugin=f"{HEAD}@hookimpl\ndef coop_backends(): return [Offer('half', 'half_plugin', '')]\n")
+    assert site.error(COOP_BACKEND="half") == (
+        "coopcore.errors.PluginLoadError: backend 'half' of plugin 'half' of distribution 'half-dist' has the target 'half_plugin', which names no attribute: "
+        "write package.module:attribute. Choose another backend, or turn the plugin off with COOP_DISABLE_PLUGINS=half."
+    )
+
+
+def test_a_tracer_that_lacks_methods(site: Site) -> None:
+    site.add("poor-dist", "poor = poor_plugin", poor_plugin=f"{HEAD}@hookimpl\ndef coop_tracers(hub): return [3]\n")
+    assert site.error().endswith("leave the body empty for what is not of interest. Turn it off with COOP_DISABLE_PLUGINS=poor.")
+
+
+@pytest.mark.parametrize("first", ["coopcore.spawn(print)", "coopcore.sleep(0)", "coopcore.current_task()", "coopcore.sleep(1)"])
+def test_an_error_of_the_first_hub_is_told_without_our_own_look_up(first: str, site: Site) -> None:
+    site.add("raising-dist", "raising = raising_plugin", raising_plugin=f"{HEAD}@hookimpl\ndef coop_backends(): return [1 / 0]\n")
+    done = site.run(f"import coopcore; {first}")
+    assert "ZeroDivisionError: division by zero\n\nThe above exception was the direct cause" in done.stderr
+    assert "AttributeError" not in done.stderr and "During handling" not in done.stderr
 
 
 def test_an_unknown_backend(site: Site) -> None:

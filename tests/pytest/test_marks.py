@@ -109,7 +109,12 @@ def test_wrong_arguments_are_told_at_collection(run, arguments, message):
     result.stdout.fnmatch_lines(["*ERROR collecting test_it.py*", f"test_it.py::test_it: {message}"])
 
 
-def test_a_list_on_what_cannot_be_parametrised_is_a_usage_error(run):
+def test_a_wrong_backend_is_told_once(run):
+    result = run("@pytest.mark.coop(backend='epol')\ndef test_it(): pass", "-rN", errors=1)
+    assert str(result.stdout).count("there is no backend named") == 1
+
+
+def test_a_list_on_what_cannot_be_parametrised_fails_that_test_alone(run):
     result = run(
         """
         import unittest
@@ -118,11 +123,19 @@ def test_a_list_on_what_cannot_be_parametrised_is_a_usage_error(run):
         class TestCase(unittest.TestCase):
             def test_it(self):
                 pass
+
+        @pytest.mark.coop
+        def test_other():
+            sleep(0)
+
+        def test_plain():
+            pass
         """,
+        passed=2,
+        errors=1,
     )
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(
-        ["ERROR: @pytest.mark.coop(backend=[[]...]) with a list needs a test that can be parametrised, and a TestCaseFunction cannot.*"]
+    result.stdout.fnmatch_lines(
+        ["test_it.py::TestCase::test_it: @pytest.mark.coop(backend=[[]...]) with a list needs a test that can be parametrised, and a TestCaseFunction cannot.*"]
     )
 
 
