@@ -42,6 +42,8 @@ from collections.abc import Callable, Iterable
 from queue import Empty, Full
 from typing import Any, ClassVar, Generic, NoReturn, SupportsIndex, TypeVar
 
+from greenlet import getcurrent
+
 from coopcore import Task
 from coopcore.lowlevel import current_task, hide_frames, park_task, unpark
 
@@ -182,7 +184,10 @@ class SimpleQueue(Generic[T]):
             raise ShutDown
         if not block:
             raise Full
-        task = current_task()
+        try:
+            task = getcurrent().task
+        except AttributeError:
+            task = current_task()
         putters = self._putters
         if putters or self._getters or self._joiners:
             refuse_a_newcomer_of_another_thread(self, task, putters, self._getters, self._joiners)
@@ -240,7 +245,10 @@ class SimpleQueue(Generic[T]):
             return self._get_carefully()
         if putters or self.is_shutdown or not block:
             return self._get_without_waiting(block, timeout, self.get)
-        task = current_task()
+        try:
+            task = getcurrent().task
+        except AttributeError:
+            task = current_task()
         getters = self._getters
         if getters or self._joiners:
             refuse_a_newcomer_of_another_thread(self, task, getters, self._joiners)
