@@ -98,9 +98,9 @@ def _advice(parked: list[Task[Any]], hub: Hub) -> list[str]:
     if len(cycle) == 1:
         (task,) = cycle
         return [
-            f"{task.name} waits for itself: {task.waiting_on} is up to {task.name} alone.",
-            "Next step: if that is a lock, it holds it already: use an RLock, or release it first. If it is the end of a group of tasks, it is one of them: "
-            "wait for the group outside of it. Or wait with a timeout=.",
+            f"{task.name} waits for itself, a cycle of one: {task.waiting_on}, which is up to {task.name} alone.",
+            "Next step: if that is a lock, it holds it already: use an RLock, or release it first. If it is the end of a group, or a free slot of a pool, "
+            "it is in there itself: wait outside of the group, or use another pool. Or wait with a timeout=.",
         ]
     if cycle:
         ring = zip(cycle, cycle[1:] + cycle[:1], strict=True)

@@ -438,6 +438,12 @@ def _raise(thrown: Thrown) -> None:
         del error
 
 
+def describe_reason(reason: object) -> str:
+    """What a wait is for, in words."""
+    describe = getattr(reason, "describe_wait", None)
+    return str(describe()) if describe is not None else repr(reason)
+
+
 def raise_wrong_thread(hub: Hub, what: str) -> None:
     here, there = _threads(hub._thread)
     raise WrongThreadError(
@@ -448,7 +454,8 @@ def raise_wrong_thread(hub: Hub, what: str) -> None:
 
 def _raise_woken_from_afar(task: Task[Any]) -> None:
     """What the user has in hand is the object that the task waits for, and not the task: the message names that."""
-    waiting = f"waits for {task.waiting_on}" if task.waiting_on else "does not wait now"
+    reason = task._reason
+    waiting = "does not wait now" if reason is None else f"waits for {describe_reason(reason)}"
     raise_wrong_thread(task._hub, f"waking task {task.name!r} (it {waiting})")
 
 

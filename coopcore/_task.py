@@ -48,6 +48,7 @@ from ._state import (
     STARTED,
     Thrown,
     current_task,
+    describe_reason,
     on_hub,
     park_task,
     raise_wrong_thread,
@@ -834,12 +835,6 @@ def scope_of(task: Task[Any]) -> Any:
 def set_scope(task: Task[Any], scope: Any) -> None:
     """Keep with a task what it is in now: the innermost cancel scope, as `coop_plugins.scope` has it. The core does nothing with it."""
     task._scope = scope
-
-
-def describe_reason(reason: object) -> str:
-    """What a wait is for, in words."""
-    describe = getattr(reason, "describe_wait", None)
-    return str(describe()) if describe is not None else repr(reason)
 
 
 def as_exception(exception: Any) -> BaseException:

@@ -189,7 +189,7 @@ def test_deadlock_of_a_lock_that_is_acquired_twice_advises_an_rlock() -> None:
     with pytest.raises(Deadlock) as caught:
         run(main)
     text = str(caught.value)
-    assert "twice waits for itself: " in text and " is up to twice alone." in text
+    assert "twice waits for itself, a cycle of one: " in text and ", which is up to twice alone." in text
     assert "it holds it already: use an RLock, or release it first" in text
     assert "each other" not in text and "one order" not in text
 
