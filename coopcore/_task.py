@@ -853,9 +853,6 @@ def as_exception(exception: Any) -> BaseException:
 def current_or_hub_task() -> Task[Any]:
     """The running task, or, in a callback on the hub, the hub's root task: for those who only need a hub to belong to."""
     stack = getcurrent()
-    task: Task[Any] | None = getattr(stack, "task", None)
-    if task is not None:
-        return task
     # A signal handler may run on a worker between two tasks, whose parent is the hub.
     hub: Hub | None = getattr(stack.parent if type(stack) is Worker else stack, "hub", None)
     return current_task() if hub is None or hub._forked else hub.root
@@ -931,8 +928,8 @@ def work() -> None:
         task = None
         try:
             del me.task  # with it goes perhaps the value, whose finaliser may wait: see _adopt
-        except AttributeError:
-            pass  # this is the child of a fork, and has needed no hub
+        except AttributeError:  # in the child of a fork, which has needed no hub
+            pass
         me.task = None  # such a finaliser had a task of its own
         hub._budget = budget = hub._budget - 1
         if budget > 0 and hub._ready:

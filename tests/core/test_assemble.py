@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,7 +26,7 @@ from coopcore import _assemble, current_task, get_hub, hookimpl, run, sleep, spa
 from coopcore._assemble import DEFAULTS, Plugins, make_hub, new_plugins
 from coopcore._clock import RealClock
 from coopcore._timers import BucketTimers
-from coopcore.errors import HubError, InterfaceError, OfferConflictError, PluginError, UnknownOfferError
+from coopcore.errors import HubError, InterfaceError, OfferConflictError, PluginError, PluginLoadError, UnknownOfferError
 from coopcore.lowlevel import Offer
 
 KINDS = ["backend", "clock", "timers", "scheduler"]
@@ -718,3 +718,25 @@ def test_make_hub_gives_a_hub_its_name(found: Plugins) -> None:
     hub = make_hub(name="mine")
     assert hub.name == "mine" and "mine" in repr(hub)
     hub.close()
+
+
+def test_a_plugin_without_any_hook_and_one_that_forgot_the_mark_are_refused() -> None:
+    empty, forgot = ModuleType("empty"), ModuleType("forgot")
+    forgot.coop_commands = lambda: []  # type: ignore[attr-defined]  # a module takes any attribute
+    for plugin, fault in ((empty, "implements no hook"), (forgot, "has coop_commands without the mark")):
+        plugins = new_plugins()
+        plugins.add(plugin, plugin.__name__, "somebody's")
+        with pytest.raises(InterfaceError, match=fault):
+            plugins.check()
+
+
+def test_a_target_without_an_attribute_says_how_to_write_it() -> None:
+    class Plugin:
+        @hookimpl
+        def coop_backends(self) -> list[Offer]:
+            return [Offer("bare", "coop_plugins.backends.epoll", "a module is no backend")]
+
+    plugins = new_plugins()
+    plugins.add(Plugin(), "bare", "somebody's")
+    with pytest.raises(PluginLoadError, match="write package.module:attribute"):
+        plugins.load("backend", "bare")

@@ -16,7 +16,7 @@ from seams.processes import python
 from coop_plugins.event import Event
 from coop_plugins.lock import Lock, Semaphore
 from coop_plugins.queue import Queue
-from coopcore import Task, Timeout, current_task, get_hub, idle, run, sleep, spawn
+from coopcore import Task, Timeout, _collection, current_task, get_hub, idle, run, sleep, spawn
 from coopcore._clock import RealClock
 from coopcore._collection import _on_collection
 from coopcore.errors import ParkInFinalizerError
@@ -391,3 +391,12 @@ def test_a_collection_on_the_hub_or_between_two_tasks_is_harmless() -> None:
 
     run(main)
     assert [error.__name__ for error in outcome] == ["ParkInHubError"]
+
+
+def test_a_collection_at_the_end_of_the_interpreter_is_let_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone() -> Any:
+        raise RuntimeError("greenlet is being finalized")
+
+    monkeypatch.setattr(_collection, "getcurrent", gone)
+    _collection._on_collection("start", {})
+    assert _collection.collecting == 0

@@ -23,8 +23,8 @@ from greenlet import getcurrent, greenlet
 import coopcore
 from coop_plugins.backends.selectors import SelectorsBackend
 from coopcore import Deadlock, Hub, LeftBehindWarning, Task, TaskExit, Timeout, _hub, current_task, get_hub, joinall, run, sleep, spawn
-from coopcore.errors import BusyResourceError, ClosedResourceError, HubClosedError, HubError, InterfaceError, WrongThreadError
-from coopcore.lowlevel import ParkingLot, current_hub, make_hub, notify_closing, park, promise, throw_in, wait_readable, wait_writable, yield_now
+from coopcore.errors import BusyResourceError, ClosedResourceError, HubClosedError, HubError, InterfaceError, ParkInFinalizerError, WrongThreadError
+from coopcore.lowlevel import ParkingLot, TaskRecord, current_hub, make_hub, notify_closing, park, promise, throw_in, wait_readable, wait_writable, yield_now
 
 BACKENDS = ["epoll", "selectors"]
 both = pytest.mark.parametrize("backend", BACKENDS)
@@ -1252,3 +1252,42 @@ def test_a_report_of_a_task_that_has_not_begun_says_that_it_stands_nowhere() -> 
         task.join()
 
     run(main)
+
+
+def test_a_thread_that_wakes_and_ends_between_two_looks_is_not_overlooked(monkeypatch: pytest.MonkeyPatch) -> None:
+    lot = ParkingLot("the thread")
+
+    def look(hub: Hub) -> list[threading.Thread]:
+        hub.call_soon_threadsafe(lot.unpark)  # what the thread did, just before it ended
+        return []
+
+    def main() -> None:
+        monkeypatch.setattr(Hub, "_threads_that_may_wake", look)
+        assert lot.park() is True
+        monkeypatch.undo()
+
+    run(main)
+
+
+def test_a_failure_that_comes_after_the_end_of_its_hub_is_reported_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    hub = run(current_hub)
+    hub.failure_lost(TaskRecord(hub.root), ValueError("late"))
+    assert "ValueError: late" in capsys.readouterr().err
+
+
+def test_a_hub_that_a_finaliser_closes_in_a_collection_abandons_its_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = make_hub()
+    previous = hub.enter()
+    try:
+        task = spawn(sleep, 100)
+        sleep(0)
+
+        def refuse(task: Any, timeout: float | None) -> bool:
+            raise ParkInFinalizerError("the collector is at work")
+
+        monkeypatch.setattr(coopcore.Task, "_await_end", refuse)
+        with pytest.warns(LeftBehindWarning, match="were abandoned"):
+            hub.close(timeout=5)
+        assert not task.dead
+    finally:
+        hub.leave(previous)

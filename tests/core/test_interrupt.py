@@ -327,3 +327,13 @@ def test_a_backend_that_cannot_watch_the_descriptor_goes_without() -> None:
 
     before = wakeup_fd()
     assert run(wakeup_fd, backend=Refusing()) == before
+
+
+def test_a_hub_without_descriptors_left_for_signals_goes_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(flags: int) -> Any:
+        raise OSError(24, "Too many open files")
+
+    before, handler = wakeup_fd(), signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(os, "pipe2", none_left)
+    assert run(wakeup_fd) == before
+    assert signal.getsignal(signal.SIGINT) is handler
