@@ -722,7 +722,7 @@ def test_make_hub_gives_a_hub_its_name(found: Plugins) -> None:
 
 def test_a_plugin_without_any_hook_and_one_that_forgot_the_mark_are_refused() -> None:
     empty, forgot = ModuleType("empty"), ModuleType("forgot")
-    forgot.coop_commands = lambda: []  # type: ignore[attr-defined]  # a module takes any attribute
+    forgot.coop_commands = list  # type: ignore[attr-defined]  # a module takes any attribute
     for plugin, fault in ((empty, "implements no hook"), (forgot, "has coop_commands without the mark")):
         plugins = new_plugins()
         plugins.add(plugin, plugin.__name__, "somebody's")
