@@ -17,10 +17,12 @@ from types import CodeType
 from typing import Any
 
 import pytest
+from greenlet import getcurrent
 from seams.hubs import in_a_hub, in_another_thread
 
+from coop_plugins import event as event_module
 from coop_plugins.event import AsyncResult, Event
-from coopcore import Deadlock, Task, TaskExit, Timeout, get_hub, idle, iwait, joinall, killall, run, sleep, spawn, spawn_later, wait
+from coopcore import Deadlock, Task, TaskExit, Timeout, current_task, get_hub, idle, iwait, joinall, killall, run, sleep, spawn, spawn_later, wait
 from coopcore.errors import ParkInHubError
 from coopcore.lowlevel import park, unpark
 
@@ -389,6 +391,30 @@ def test_invariant_6_a_set_and_a_clear_wherever_another_thread_may_come_in_wake_
     killall(others)
     # Before it enters, while it waits, and when the timeout has already won.
     assert re.fullmatch("0+1+0*", "".join(str(int(woken)) for woken in results)), results
+
+
+@in_a_hub
+@each_kind
+def test_invariant_6_a_set_just_before_the_line_is_seen_from_there(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    thing, set_it = make(kind)
+
+    def look_up_who_runs() -> Any:  # a call, at which another thread comes in
+        monkeypatch.undo()
+        assert in_another_thread(set_it) is None
+        return getcurrent()
+
+    monkeypatch.setattr(event_module, "getcurrent", look_up_who_runs)
+    thing.wait()
+    assert thing.ready() and thing.linkcount() == 0
+
+
+@in_a_hub
+def test_invariant_6_who_finds_that_all_were_just_taken_out_stands_alone() -> None:
+    event = Event()
+    event._enter(current_task())
+    assert event.linkcount() == 1
+    event._leave(current_task())
+    assert event.linkcount() == 0
 
 
 @in_a_hub
