@@ -272,8 +272,8 @@ def unpark_anywhere(task: Task[Any], reason: object) -> None:
         task._outcome = True
         append = hub._append
         append(task)
-    else:
-        hub._inbox.put(_arrive, (task, reason))  # this is a signal handler, and the task is just about to park; or its wait has ended otherwise
+    elif task._greenlet is getcurrent():
+        hub._inbox.put(_arrive, (task, reason))  # this is a signal handler, and the task that it has interrupted is just about to park
 
 
 def _arrive(task: Task[Any], reason: object) -> None:

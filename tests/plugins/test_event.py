@@ -409,6 +409,22 @@ def test_invariant_6_a_set_just_before_the_line_is_seen_from_there(kind: str, mo
 
 
 @in_a_hub
+@each_kind
+def test_invariant_6_a_signal_handler_that_sets_it_just_before_the_park_wakes_it(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    thing, set_it = make(kind)
+    park_task = event_module.park_task
+
+    def interrupted(*args: Any) -> Any:
+        monkeypatch.undo()
+        set_it()
+        return park_task(*args)
+
+    monkeypatch.setattr(event_module, "park_task", interrupted)
+    thing.wait()
+    assert thing.ready() and thing.linkcount() == 0
+
+
+@in_a_hub
 def test_invariant_6_who_finds_that_all_were_just_taken_out_stands_alone() -> None:
     event = Event()
     event._enter(current_task())
