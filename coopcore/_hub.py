@@ -1,4 +1,4 @@
-"""The hub: the engine of one thread. Its loop is `Hub._loop`; read that first.
+"""The hub: the engine of one thread. Its loop is `Hub._take_turns`; read that first.
 
 Theory
 ======
@@ -318,6 +318,7 @@ class Hub:
     # -- the loop -------------------------------------------------------------------------------------------------------
 
     def _loop(self) -> None:
+        """The body of the hub's greenlet: `_take_turns`, begun anew after whatever a signal handler raised anywhere in it, its jump back included."""
         while True:
             try:
                 self._take_turns()
@@ -330,6 +331,7 @@ class Hub:
                 self.interrupt_main(error)
 
     def _take_turns(self) -> None:
+        """The loop, until the hub is closed."""
         while True:  # Python 3.11 specialises a loop whose jump back is unconditional, and no other
             if self._stopping:
                 self._dismiss_workers(len(self._idle))
