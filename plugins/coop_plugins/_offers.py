@@ -91,7 +91,7 @@ def coop_patches() -> list[Patch]:
             part="thread",
         ),
         # These know threads by their own idents, and would be imported too late.
-        *(Patch("_thread", f"coop_plugins.{name}", part="thread") for name in ("backends.epoll", "backends.selectors", "event", "lock", "pool", "queue")),
+        *(Patch("_thread", f"coop_plugins.{name}", part="thread") for name in ("backends.epoll", "backends.selectors", "event", "lock", "pool", "queue", "socket")),
         Patch("queue", _THREADS, ("SimpleQueue",)),
         Patch("_queue", _THREADS, ("SimpleQueue",), part="queue"),
         Patch("time", _THREADS, ("sleep",)),

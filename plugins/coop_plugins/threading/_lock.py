@@ -137,6 +137,9 @@ class Lock(_Held):
 
     __module__ = "coop_plugins.threading"
 
+    def __init_subclass__(cls) -> None:
+        raise TypeError("type 'threading.Lock' is not an acceptable base type")  # as it never was
+
     def __init__(self) -> None:
         self._line = []
         self._state = state = allocate_lock()
