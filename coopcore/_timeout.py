@@ -14,7 +14,7 @@ from math import isnan
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ._state import NANOSECONDS, current_task, throw_in, withdraw
+from ._state import NANOSECONDS, current_task, has_thrown, throw_in, withdraw
 
 if TYPE_CHECKING:
     from ._hub import Hub
@@ -94,17 +94,18 @@ class Timeout(BaseException):
                 hub._uncounted += 1
 
     def _fire(self) -> None:
-        self._timer = None
-        if not self._ref:
-            assert self._hub is not None
-            self._hub._uncounted -= 1
         owner = self.owner
-        if owner is not None:
+        if owner is not None and not has_thrown(self, owner):  # it has, if a signal handler that raised has cut this short
             try:
                 error = self._to_raise()
             except Exception as failed:  # the class needs arguments: its owner is to hear of that, and not the hub
                 error = failed
             throw_in(owner, error, self)
+        if self._timer is not None:
+            self._timer = None
+            if not self._ref:
+                assert self._hub is not None
+                self._hub._uncounted -= 1
 
     def _to_raise(self) -> BaseException:
         exception = self.exception
@@ -174,8 +175,12 @@ class Alarm:
         self._timer: Any = None if when - hub._now() >= LONG * NANOSECONDS else hub._add_timer(when, self)
 
     def _fire(self) -> None:
+        if self._timer is not None:
+            self._hub.call_safely(self._ring)
+
+    def _ring(self) -> None:
         self._timer = None
-        self._hub.call_safely(self._fn, *self._args)
+        self._fn(*self._args)
 
     def cancel(self) -> None:
         """Take the call back. Quiet if it was made already."""
