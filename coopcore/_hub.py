@@ -88,6 +88,7 @@ from .errors import (
 from .protocols import ERROR, HANGUP, READABLE, WRITABLE, Backend, Clock, Network, Ready, Scheduler, TimerQueue
 
 if TYPE_CHECKING:
+    from ._interrupt import _Door
     from .protocols import Tracer
 
 _LAP = 1_000_000  # ns between passes while tasks are busy
@@ -122,6 +123,22 @@ class _Entry:
         self._phase = STARTED
         self._reason = None
         self.switch = switch
+
+
+class _Uncounted:
+    """Stands for an entry whose timer is left out of what holds off a deadlock, until it fires."""
+
+    __slots__ = ("_entry", "_hub", "handle")
+
+    handle: Any
+
+    def __init__(self, hub: Hub, entry: Any) -> None:
+        self._hub = hub
+        self._entry = entry
+
+    def _fire(self) -> None:
+        self._hub._count_again(self.handle)
+        self._entry._fire()
 
 
 class FdWait:
@@ -204,8 +221,10 @@ class Hub:
         "_idle_surplus",
         "_idlers",
         "_inbox",
+        "_keeper",
         "_last_pass",
         "_last_poll",
+        "_left_out",
         "_now",
         "_on_failure",
         "_pass_due",
@@ -291,7 +310,9 @@ class Hub:
         self._waits: dict[int, FdWait] = {}  # readers by number, writers by its complement
         self._fd_waiting = 0
         self._signal_fd = -1
+        self._keeper: _Door | None = None  # of the wake-up descriptor
         self._uncounted = 0
+        self._left_out: dict[int, Any] = {}  # handles of timers among these that a Timeout(ref=False) has set as a timeout=
         self._promises: dict[int, Promise] = {}
         self._stuck_since = 0  # since when only another thread can wake a task
         self._stuck_told = False
@@ -395,6 +416,7 @@ class Hub:
         if self._ready and not self._poll_is_due():
             return ()
         outside = bool(self._promises)
+        keeper = self._keeper
         inbox.asleep = True
         awake, self._append = self._append, self._append_asleep
         try:
@@ -417,10 +439,14 @@ class Hub:
                     due = self._idle_surplus > 0 and self._pressure() - self._idle_since > _WINDOW
                     look = self._now() + (0 if due else _WINDOW)
                     deadline = look if deadline is None else min(deadline, look)
+            if keeper is not None and deadline != _PAST:
+                deadline = keeper.before_sleep(deadline)
             return self.clock.wait(self.backend, deadline, outside)
         finally:
             self._append = awake
             inbox.asleep = False
+            if keeper is not None and keeper.borrowed:
+                keeper.after_sleep()
 
     def _append_asleep(self, task: Task[Any]) -> None:
         """What wakes a task while the backend polls: only a signal handler can, and the poll must end for it."""
@@ -747,15 +773,37 @@ class Hub:
                 return None
             if timeout.exception is not None and timeout.exception is not False:
                 # A copy, for this wait alone: the caller's own stays fit for the next one.
-                timeout = Timeout(timeout.seconds, timeout.exception)
-                timeout.for_one_wait = True
-                timeout.start()
-                return timeout._timer
-            seconds = timeout.seconds
+                entry = timeout.copy_for_one_wait()
+            if timeout._ref:
+                handle = self._arm(entry, timeout.seconds)
+            else:
+                loose = _Uncounted(self, entry)
+                loose.handle = handle = self._arm(loose, timeout.seconds)
+                if handle is not None:
+                    self._leave_out(handle)
+            if isinstance(entry, Timeout):
+                entry._timer = handle
+            return handle
         span = check_seconds(seconds, "a timeout")
         if span is None or span >= LONG:
             return None
         return self._add_timer(self._now() + int(max(span, 0) * NANOSECONDS), entry)
+
+    def _leave_out(self, handle: Any) -> None:
+        """Do not count this timer, of the wait that begins, among what holds off a deadlock. Until there is none of these, whoever disarms a timer asks for it."""
+        self._left_out[id(handle)] = handle
+        self._uncounted += 1
+        self._disarm = self._disarm_left_out
+
+    def _disarm_left_out(self, handle: Any) -> None:
+        self.timers.cancel(handle)
+        self._count_again(handle)
+
+    def _count_again(self, handle: Any) -> None:
+        if self._left_out.pop(id(handle), None) is not None:
+            self._uncounted -= 1
+        if not self._left_out:
+            self._disarm = self.timers.cancel
 
     # -- descriptors ----------------------------------------------------------------------------------------------------
 
@@ -849,24 +897,22 @@ class Hub:
             task, wait.task = wait.task, None
             unpark(task)
 
-    def wake_at(self, fd: int) -> bool:
-        """Wake from a sleep whenever ``fd``, the reading end of a non-blocking pipe, is readable, and empty it. It holds off no deadlock.
+    def wake_at(self, fd: int, keeper: _Door) -> bool:
+        """Wake from a sleep whenever ``fd``, to which signals write, is readable. ``keeper`` empties it, and is told before and after each sleep.
 
-        One for each hub: what signals write to. Returns False if the backend cannot watch it.
+        It holds off no deadlock. Returns False if the backend cannot watch it.
         """
-        self._signal_fd = fd
         try:
             self.backend.watch(fd, READABLE)
         except (OSError, ValueError):
-            self._signal_fd = -1
-        return self._signal_fd == fd
+            return False
+        self._signal_fd = fd
+        self._keeper = keeper
+        return True
 
     def _drain_signals(self) -> None:
-        try:
-            while os.read(self._signal_fd, 4096):
-                pass
-        except BlockingIOError:
-            pass
+        assert self._keeper is not None
+        self._keeper.drain()
         if not self._edge:
             self.backend.watch(self._signal_fd, READABLE)
 

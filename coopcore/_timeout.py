@@ -47,7 +47,8 @@ class Timeout(BaseException):
     """Raised in the task that started it, at its wait, when ``seconds`` have passed.
 
     ``seconds=None`` never fires; 0 or less fires at the next wait. ``exception``: None raises the Timeout itself; False too, but the ``with`` block swallows
-    it; a string is added to its message; an exception class or instance is raised in its place. ``ref=False`` does not hold off `Deadlock`.
+    it; a string is added to its message; an exception class or instance is raised in its place. ``ref=False`` does not hold off `Deadlock`, nor does the wait
+    that has such a one for its ``timeout=``.
 
     Derives from BaseException, as gevent's does, so that ``except Exception`` in the guarded code doesn't swallow it. Always
     `close` it (the ``with`` statement does).
@@ -92,6 +93,14 @@ class Timeout(BaseException):
             self._timer = hub._arm(self, self.seconds)
             if not self._ref and self._timer is not None:
                 hub._uncounted += 1
+
+    def copy_for_one_wait(self) -> Timeout:
+        """What throws in its place in the current task, whose wait has it for its ``timeout=``, and arms that itself."""
+        copy = Timeout(self.seconds, self.exception)
+        copy.for_one_wait = True
+        copy.owner = owner = current_task()
+        copy._hub = owner._hub
+        return copy
 
     def _fire(self) -> None:
         owner = self.owner

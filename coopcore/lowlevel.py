@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ._assemble import load_offer, make_hub, plugins
 from ._hub import Hub, Promise
-from ._interrupt import deferring
+from ._interrupt import StandingPromise, deferring, interrupted_hub, is_hubs_wakeup_fd, wait_for_signal
 from ._lot import ParkingLot
 from ._report import stack_of, stands_at
 from ._state import (
@@ -99,6 +99,7 @@ __all__ = [
     "Patch",
     "Promise",
     "Scheduler",
+    "StandingPromise",
     "Task",
     "TaskRecord",
     "TaskView",
@@ -111,6 +112,8 @@ __all__ = [
     "deferring",
     "hide_frames",
     "hookimpl",
+    "interrupted_hub",
+    "is_hubs_wakeup_fd",
     "keep_throwing",
     "load_offer",
     "make_hub",
@@ -133,6 +136,7 @@ __all__ = [
     "throw_in",
     "unpark",
     "unpark_anywhere",
+    "wait_for_signal",
     "wait_readable",
     "wait_writable",
     "yield_now",
