@@ -244,7 +244,7 @@ class SmallPool:
 
 
 @pytest.mark.parametrize("limit", ["pool", "number", "somebody's"])
-def test_invariant_1_no_more_handlers_than_the_crew_allows(on: Run, limit: str) -> None:
+def test_base_invariant_1_no_more_handlers_than_the_crew_allows(on: Run, limit: str) -> None:
     """Program 11: fifty clients, ten handlers."""
     if limit == "pool":
         crew: Any = pytest.importorskip("coop_plugins.pool").Pool(10)
@@ -278,7 +278,7 @@ def test_one_at_a_time_and_a_callable(on: Run) -> None:
                 assert counter.most <= most
 
 
-def test_invariant_2_a_client_is_closed_though_its_handler_never_began(on: Run) -> None:
+def test_base_invariant_2_a_client_is_closed_though_its_handler_never_began(on: Run) -> None:
     started = []
 
     def stillborn(fn: Any, *args: Any) -> Any:
@@ -294,7 +294,7 @@ def test_invariant_2_a_client_is_closed_though_its_handler_never_began(on: Run) 
             assert started == []
 
 
-def test_invariant_2_a_client_is_closed_when_the_crew_fails(on: Run, capfd: pytest.CaptureFixture[str]) -> None:
+def test_base_invariant_2_a_client_is_closed_when_the_crew_fails(on: Run, capfd: pytest.CaptureFixture[str]) -> None:
     def broken(fn: Any, *args: Any) -> Any:
         raise LookupError("nobody is here")
 
@@ -310,7 +310,7 @@ def test_invariant_2_a_client_is_closed_when_the_crew_fails(on: Run, capfd: pyte
         assert server.closed
 
 
-def test_invariant_3_an_error_ends_only_its_handler(on: Run, capfd: pytest.CaptureFixture[str]) -> None:
+def test_base_invariant_3_an_error_ends_only_its_handler(on: Run, capfd: pytest.CaptureFixture[str]) -> None:
     def handle(client: Any, address: Any) -> None:
         if client.recv(10) == b"bad":
             raise ZeroDivisionError("this one")
@@ -349,7 +349,7 @@ class Troubled(StreamServer):
         return super().do_read()
 
 
-def test_invariant_4_shortages_and_clients_that_are_gone_are_survived(on: Run) -> None:
+def test_base_invariant_4_shortages_and_clients_that_are_gone_are_survived(on: Run) -> None:
     @on
     def body() -> None:
         troubles = [errno.ECONNABORTED, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EMFILE]
@@ -387,7 +387,7 @@ except KeyboardInterrupt:
 """
 
 
-def test_invariant_4_a_process_that_runs_out_of_descriptors_serves_on(on: Run) -> None:
+def test_base_invariant_4_a_process_that_runs_out_of_descriptors_serves_on(on: Run) -> None:
     process = subprocess.Popen([sys.executable, "-c", SHORT_OF_DESCRIPTORS], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
@@ -448,7 +448,7 @@ def test_a_broken_listener_is_reported_when_nobody_serves(on: Run, capfd: pytest
 # -- stopping -------------------------------------------------------------------------------------------------------------------
 
 
-def test_invariant_5_stop_waits_for_a_bounded_crew_then_kills(on: Run) -> None:
+def test_base_invariant_5_stop_waits_for_a_bounded_crew_then_kills(on: Run) -> None:
     @on
     def body() -> None:
         counter = Counter()
@@ -493,7 +493,7 @@ def test_without_a_bound_running_handlers_live_on(on: Run) -> None:
         assert client.get(timeout=5) == b"done"
 
 
-def test_invariant_6_the_listener_is_closed_with_the_server(on: Run) -> None:
+def test_base_invariant_6_the_listener_is_closed_with_the_server(on: Run) -> None:
     @on
     def body() -> None:
         server = StreamServer(LOCAL, echo)
@@ -615,7 +615,7 @@ def test_stop_refuses_a_bad_timeout(on: Run) -> None:
 
 @pytest.mark.parametrize("how", ["close", "stop_accepting"])
 @pytest.mark.parametrize("early", [True, False])
-def test_invariant_5_an_accepting_task_that_was_woken_already_ends(on: Run, how: str, early: bool, capfd: pytest.CaptureFixture[str]) -> None:
+def test_base_invariant_5_an_accepting_task_that_was_woken_already_ends(on: Run, how: str, early: bool, capfd: pytest.CaptureFixture[str]) -> None:
     @on
     def body() -> None:
         served = []
@@ -641,7 +641,7 @@ def test_invariant_5_an_accepting_task_that_was_woken_already_ends(on: Run, how:
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["for good", "and accepts again"])
-def test_invariant_5_a_server_that_is_stopped_as_room_comes_ends(on: Run, again: bool, capfd: pytest.CaptureFixture[str]) -> None:
+def test_base_invariant_5_a_server_that_is_stopped_as_room_comes_ends(on: Run, again: bool, capfd: pytest.CaptureFixture[str]) -> None:
     @on
     def body() -> None:
         handle = Counter()
@@ -700,7 +700,7 @@ def at(path: Any) -> bytes:
         return client.recv(10)
 
 
-def test_invariant_6_a_unix_socket_is_removed_with_its_server(on: Run, tmp_path: Path) -> None:
+def test_base_invariant_6_a_unix_socket_is_removed_with_its_server(on: Run, tmp_path: Path) -> None:
     path = tmp_path / "app.sock"
 
     @on
@@ -714,7 +714,7 @@ def test_invariant_6_a_unix_socket_is_removed_with_its_server(on: Run, tmp_path:
             assert not path.exists()
 
 
-def test_invariant_6_the_file_of_another_server_is_left_to_it(on: Run, tmp_path: Path) -> None:
+def test_base_invariant_6_the_file_of_another_server_is_left_to_it(on: Run, tmp_path: Path) -> None:
     path = tmp_path / "app.sock"
 
     @on
@@ -835,7 +835,7 @@ def test_datagrams_are_handled_each_in_a_task(on: Run) -> None:
             assert len(set(tasks)) == 2
 
 
-def test_invariant_1_datagrams_wait_while_the_crew_is_full(on: Run) -> None:
+def test_base_invariant_1_datagrams_wait_while_the_crew_is_full(on: Run) -> None:
     @on
     def body() -> None:
         gate = coopcore.lowlevel.ParkingLot("the gate")
@@ -861,7 +861,7 @@ def test_invariant_1_datagrams_wait_while_the_crew_is_full(on: Run) -> None:
                     assert caller.socket.recv(10) == b"123"[count - 1 : count]
 
 
-def test_invariant_4_an_answer_to_a_client_that_is_gone_does_not_end_the_server(on: Run) -> None:
+def test_base_invariant_4_an_answer_to_a_client_that_is_gone_does_not_end_the_server(on: Run) -> None:
     @on
     def body() -> None:
         answered = []
