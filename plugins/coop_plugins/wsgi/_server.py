@@ -413,8 +413,8 @@ class _ErrorStream:
 class WSGIServer(StreamServer):
     """Serves a WSGI application over HTTP/1.1. Start it with `serve_forever` or `start`.
 
-    ``listener``, ``backlog`` and ``spawn`` are those of `StreamServer`; one handler is one connection. ``log`` and ``error_log``: a logger (anything with
-    ``info`` and ``error``), None for none, or "default" for the loggers ``coop_plugins.wsgi.access`` and ``.error``. ``environ``: added to every
+    ``listener``, ``backlog``, ``spawn`` and ``reuse_port`` are those of `StreamServer`; one handler is one connection. ``log`` and ``error_log``: a logger
+    (anything with ``info`` and ``error``), None for none, or "default" for the loggers ``coop_plugins.wsgi.access`` and ``.error``. ``environ``: added to every
     request's. ``limits``: what a client may cost, see `Limits`.
     """
 
@@ -431,8 +431,10 @@ class WSGIServer(StreamServer):
         error_log: Any = "default",
         environ: Environ | None = None,
         limits: Limits | None = None,
+        *,
+        reuse_port: bool = False,
     ) -> None:
-        super().__init__(listener, None, backlog, spawn)
+        super().__init__(listener, None, backlog, spawn, reuse_port=reuse_port)
         if application is not None:
             if not callable(application):
                 raise TypeError(f"a WSGI application is called for each request; {application!r} cannot be")
@@ -491,6 +493,7 @@ class WSGIServer(StreamServer):
 
     def stop(self, timeout: float | None = None) -> None:
         """`close`, give the connections ``timeout`` seconds (`stop_timeout`) to finish, then kill those that have not, whatever ``spawn`` is."""
+        self.accept_the_waiting()
         self.close()
         if on_hub():
             return
