@@ -47,7 +47,7 @@ Handler = Callable[[int, FrameType | None], Any]
 def deferring(handler: Handler) -> Handler:
     """``handler``, made safe to raise: what it raises while coopcore's own code is interrupted reaches the main task of the running hub at its wait.
 
-    The attribute ``defers`` of what is returned is ``handler``.
+    The attribute ``__wrapped__`` of what is returned is ``handler``.
     """
     return _on_sigint if handler is signal.default_int_handler else _deferring(handler)
 
@@ -61,7 +61,7 @@ def _deferring(handler: Handler) -> Handler:
             if hub is None or not hub._inbox.put(hub.interrupt_main, (error,)):
                 raise
 
-    handle.defers = handler  # type: ignore[attr-defined]  # functions take attributes
+    handle.__wrapped__ = handler  # type: ignore[attr-defined]  # so that others can tell whose it is, as with functools.wraps
     return handle
 
 
@@ -299,9 +299,18 @@ def _pipe() -> tuple[int, int]:
     return reader, writer
 
 
-def is_hubs_wakeup_fd(fd: int) -> bool:
-    """Whether ``fd``, which ``signal.set_wakeup_fd`` has returned, is a hub's own: it ends with the hub, and is not to be put back later."""
-    return fd in [door._writer for door in _doors]
+def change_wakeup_fd(fd: int, *, warn_on_full_buffer: bool = True) -> int:
+    """``signal.set_wakeup_fd``, for a program whose hub uses that as well: returns what the program itself has set before, never a hub's, or -1."""
+    previous = signal.set_wakeup_fd(fd, warn_on_full_buffer=warn_on_full_buffer)
+    door = next((door for door in _doors if door._writer == previous), None)
+    if door is not None:
+        previous = door._stranger if door.borrowed else -1
+        door.borrowed = False
+        if door.waiters:
+            door.claim()
+    for door in _doors:
+        door._sure_until = 0
+    return previous
 
 
 _doors: list[_Door] = []  # of hubs that live, the innermost last

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ._assemble import load_offer, make_hub, plugins
 from ._hub import Hub, Promise
-from ._interrupt import StandingPromise, deferring, interrupted_hub, is_hubs_wakeup_fd, wait_for_signal
+from ._interrupt import StandingPromise, change_wakeup_fd, deferring, interrupted_hub, wait_for_signal
 from ._lot import ParkingLot
 from ._report import stack_of, stands_at
 from ._state import (
@@ -106,6 +106,7 @@ __all__ = [
     "TimerQueue",
     "Tracer",
     "Waitable",
+    "change_wakeup_fd",
     "check_seconds",
     "current_hub",
     "current_task",
@@ -113,7 +114,6 @@ __all__ = [
     "hide_frames",
     "hookimpl",
     "interrupted_hub",
-    "is_hubs_wakeup_fd",
     "keep_throwing",
     "load_offer",
     "make_hub",
