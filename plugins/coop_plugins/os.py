@@ -33,6 +33,7 @@ import sys
 from _thread import start_new_thread
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from os import *  # noqa: F403 - everything, under its own name
+from os import PathLike, supports_dir_fd, supports_effective_ids, supports_fd, supports_follow_symlinks  # not in the standard __all__, but used
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -367,6 +368,18 @@ class _Popened:
         return getattr(self._stream, name)
 
 
-__all__ = [*_stdlib.__all__, "make_nonblocking", "nb_read", "nb_write", "tp_read", "tp_write"]  # noqa: PLE0604 - all strings
+__all__ = [  # noqa: PLE0604 - all strings
+    *_stdlib.__all__,
+    "PathLike",
+    "make_nonblocking",
+    "nb_read",
+    "nb_write",
+    "supports_dir_fd",
+    "supports_effective_ids",
+    "supports_fd",
+    "supports_follow_symlinks",
+    "tp_read",
+    "tp_write",
+]
 
 hide_frames(__file__)

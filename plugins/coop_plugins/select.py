@@ -9,7 +9,7 @@ is ready the task parks: for `select` and `poll` in a nest (see ``_readiness``),
 something to report.
 
 An `epoll` belongs to nobody: several tasks may wait at one, as several threads may. In each hub one of them leads, and waits at the descriptor; the
-others stand in line behind. A leader that leaves, whatever the cause, wakes the next.
+others stand in line behind. Whoever leaves the line, whatever the cause, wakes the next if there is no leader.
 
 Invariants
 ==========
@@ -207,6 +207,8 @@ class _Pollable:
             line.members -= 1
             if not line.members:
                 del self._lines[hub]
+            elif not line.led:
+                line.lot.unpark()
 
     def _wait(self, line: _Line, left: float | None) -> bool:
         if line.led:
@@ -219,7 +221,6 @@ class _Pollable:
             return self._waiters.wait(self.fileno(), READABLE, left, what=f"an event of {self!r}")
         finally:
             line.led = False
-            line.lot.unpark()
 
 
 if hasattr(_stdlib, "epoll"):

@@ -8,7 +8,7 @@ selector's own descriptor, or where it has none, in a nest over all that is regi
 So a standard asyncio loop over such a selector runs in a task: ``asyncio.SelectorEventLoop(DefaultSelector())``. asyncio notes the running loop for the
 whole thread, and so does Python the hooks for asynchronous generators. Whenever `select` lets other tasks run it takes these marks along, and puts
 them back before the loop goes on. So each of several loops in one thread finds its own, and other tasks find none. A coroutine that parks elsewhere, in
-``coopcore.sleep`` say, leaves its marks in place meanwhile, as it holds up its loop.
+``coopcore.sleep`` say, leaves its marks in place meanwhile, as it holds up its loop: others go on then, but none may begin or end.
 
 Invariants
 ==========
