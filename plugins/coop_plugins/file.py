@@ -35,11 +35,11 @@ import stat
 import warnings
 from collections.abc import Callable
 from functools import partial
-from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
+from typing import IO, TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from coopcore import Task
 from coopcore.errors import BusyResourceError
-from coopcore.lowlevel import READABLE, WRITABLE, ParkingLot, hide_frames, on_hub, running_task, yield_now
+from coopcore.lowlevel import READABLE, WRITABLE, Hub, ParkingLot, hide_frames, on_hub, running_task, yield_now
 
 from ._readiness import Waiters, is_ready, open_fifo
 from ._threads import in_thread
@@ -163,6 +163,8 @@ class _ByReadiness(_Raw):
     def _attempt(self, operation: Callable[[], T | None], direction: int) -> T:
         """Call until it returns something other than None, which stands for EAGAIN. Waits in between."""
         self._check_open()
+        if not (self.readable() if direction == READABLE else self.writable()):
+            raise io.UnsupportedOperation(f"File not open for {'reading' if direction == READABLE else 'writing'}")
         if not self._used:
             self._used = True
             if not self.shared:
@@ -247,46 +249,57 @@ class _ByThreads(_Raw):
 # -- the layers above ---------------------------------------------------------------------------------------------------
 
 
-class _Turn:
-    """Whose turn it is in a buffer. Its owner may take it again. What is no task takes none: it finds it free, or is refused."""
+class _Next:
+    """Stands for the owner of a turn that was handed to a task that has not run since."""
 
-    __slots__ = ("_depth", "_lot", "_reading", "owner")
+
+_next = _Next()
+
+
+class _Turn:
+    """Whose turn it is in a buffer: first come, first served. Its owner may take it again. What is no task takes none: it finds it free, or is refused."""
+
+    __slots__ = ("_depth", "_hub", "_lot", "_owner", "_reading")
 
     def __init__(self, what: str) -> None:
-        self.owner: Task[Any] | None = None
+        self._owner: Task[Any] | _Next | None = None
+        self._hub: Hub | None = None
         self._depth = 0
         self._reading = False
-        self._lot = ParkingLot(what, lambda: () if self.owner is None else (self.owner,))
+        self._lot = ParkingLot(what, lambda: (self._owner,) if isinstance(self._owner, Task) else ())
 
     def take(self, file: object, reading: bool) -> bool:
         me = running_task()
-        while self.owner is not None and self.owner is not me:
-            if me is None or (reading and self._reading) or self.owner.hub is not me.hub:
-                self._refuse(me, file)
-            self._lot.park()
-        if me is None:
+        owner = self._owner
+        if me is None and owner is None:
             return False
-        if self.owner is None:
-            self._reading = reading
-        self.owner = me
-        self._depth += 1
+        if owner is me:
+            self._depth += 1
+            return True
+        if owner is not None:
+            if me is None or self._hub is not me.hub or (reading and self._reading):
+                self._refuse(me, file)
+            self._lot.park()  # whoever gives it hands it over
+        assert me is not None
+        self._owner, self._hub, self._depth, self._reading = me, me.hub, 1, reading
         return True
 
-    def _refuse(self, me: Task[Any] | None, file: object) -> None:
-        who = me or "a callback on the hub, or a thread without one,"
+    def _refuse(self, me: Task[Any] | None, file: object) -> NoReturn:
+        who = repr(me) if me is not None else "a callback on the hub, or a thread without one,"
+        other = repr(self._owner) if isinstance(self._owner, Task) else "another task"
         raise BusyResourceError(
-            f"{who} wants to use {file!r}, but {self.owner!r} is in the middle of {'a read' if self._reading else 'a write'} there. "
+            f"{who} wants to use {file!r}, but {other} is in the middle of {'a read' if self._reading else 'a write'} there. "
             f"Let one task read and pass the data on through a Queue; let the tasks of one thread write."
         )
 
     def give(self) -> None:
         self._depth -= 1
         if not self._depth:
-            self.owner = None
-            self._lot.unpark()
+            self._reading = False
+            self._owner = _next if self._lot.unpark() else None
 
     def taken_by_another(self) -> bool:
-        return self.owner is not None and self.owner is not running_task()
+        return self._owner is not None and self._owner is not running_task()
 
 
 def _in_turn(name: str, reading: bool, method: Callable[..., Any]) -> Callable[..., Any]:

@@ -803,7 +803,8 @@ def test_invariant_3_closing_wakes_the_tasks_of_other_threads(on: Run) -> None:
                 task = spawn(epoll.poll)
                 parked(task)
                 waits.set()
-                outcomes.append(task.exception or task.join() or task.exception)
+                task.join()
+                outcomes.append(task.exception)
 
             coopcore.run(main)
 
@@ -819,6 +820,7 @@ def test_invariant_3_closing_wakes_the_tasks_of_other_threads(on: Run) -> None:
             own.get(timeout=5)
         for thread in threads:
             thread.join(5)
+        assert [type(outcome) for outcome in outcomes] == [ClosedResourceError] * 2
         with pytest.raises(OSError):
             os.fstat(fd)
 
