@@ -28,6 +28,7 @@ import select as _stdlib
 from _thread import get_ident
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from fcntl import F_GETFL, fcntl
 from itertools import count as count_up
 from math import isnan
 from typing import Any, TypeVar
@@ -108,13 +109,19 @@ def is_ready(fd: int, direction: int) -> bool:
 def until_ready(fd: int, direction: int, what: str = "") -> None:
     """Park until a read (or write) would not block. For a descriptor in blocking mode; one that never blocks is left to its call."""
     give_way()
-    if is_ready(fd, direction) or not os.get_blocking(fd):
+    if is_ready(fd, direction) or not _may_wait(fd, direction):
         return
     wait = wait_readable if direction == READABLE else wait_writable
     while True:
         wait(fd, what=what)
         if is_ready(fd, direction):
             return
+
+
+def _may_wait(fd: int, direction: int) -> bool:
+    """Whether a call would wait. One on a descriptor that never blocks, or is open for the other direction only, raises."""
+    flags = fcntl(fd, F_GETFL)
+    return not flags & os.O_NONBLOCK and flags & (os.O_WRONLY | os.O_RDWR) != (os.O_WRONLY if direction == READABLE else os.O_RDONLY)
 
 
 def give_way() -> None:
