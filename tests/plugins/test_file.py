@@ -53,6 +53,7 @@ def on(request: pytest.FixtureRequest) -> Run:
 
 def parked(*tasks: coopcore.Task[Any]) -> None:
     while not all(task.state == "parked" for task in tasks):
+        assert not any(task.dead for task in tasks), "it has ended without waiting"
         sleep(0)
 
 

@@ -64,6 +64,7 @@ def pipe() -> Iterator[tuple[int, int]]:
 
 def parked(*tasks: coopcore.Task[Any]) -> None:
     while not all(task.state == "parked" for task in tasks):
+        assert not any(task.dead for task in tasks), "it has ended without waiting"
         sleep(0)
 
 
@@ -273,7 +274,13 @@ def test_errors_are_the_calls_own(on: Run, pipe: tuple[int, int]) -> None:
     @on
     def body() -> None:
         reader, writer = pipe
-        for call in (lambda: os.read(99999, 1), lambda: os.write(99999, b"x"), lambda: os.writev(99999, [b"x"]), lambda: os.read(writer, 1), lambda: os.write(reader, b"x")):
+        for call in (
+            lambda: os.read(99999, 1),
+            lambda: os.write(99999, b"x"),
+            lambda: os.writev(99999, [b"x"]),
+            lambda: os.read(writer, 1),
+            lambda: os.write(reader, b"x"),
+        ):
             with pytest.raises(OSError) as caught:
                 call()
             assert caught.value.errno == errno.EBADF
@@ -714,29 +721,27 @@ def test_system_is_killed(on: Run) -> None:
         assert os.waitpid(pid, 0) == (pid, signal.SIGKILL)
 
 
-@pytest.mark.parametrize(
-    ("name", "arguments"),
-    [
-        ("spawnv", ("/bin/sh", ["sh", "-c", "exit 3"])),
-        ("spawnve", ("/bin/sh", ["sh", "-c", "exit 3"], {})),
-        ("spawnvp", ("sh", ["sh", "-c", "exit 3"])),
-        ("spawnvpe", ("sh", ["sh", "-c", "exit 3"], {"PATH": "/bin"})),
-        ("spawnl", ("/bin/sh", "sh", "-c", "exit 3")),
-        ("spawnle", ("/bin/sh", "sh", "-c", "exit 3", {})),
-        ("spawnlp", ("sh", "sh", "-c", "exit 3")),
-        ("spawnlpe", ("sh", "sh", "-c", "exit 3", {"PATH": "/bin"})),
-    ],
-)
-def test_spawn(on: Run, name: str, arguments: tuple[Any, ...]) -> None:
+@pytest.mark.parametrize("name", ["spawnv", "spawnve", "spawnvp", "spawnvpe", "spawnl", "spawnle", "spawnlp", "spawnlpe"])
+def test_spawn(on: Run, name: str, tmp_path: Path) -> None:
+    stdlib.mkfifo(tmp_path / "fifo")
+
     @on
     def body() -> None:
         call = getattr(os, name)
         assert call.__name__ == name
-        task = spawn(call, os.P_WAIT, *arguments)
-        parked(task)
-        assert task.get(timeout=10) == 3
-        pid = call(os.P_NOWAIT, *arguments)
-        assert os.waitpid(pid, 0) == (pid, STATUS)
+        words: list[Any] = ["sh", "-c", f"read line < {tmp_path / 'fifo'}; exit 3"]
+        arguments = ["sh" if "p" in name[5:] else "/bin/sh", *(words if "l" in name[5:] else [words]), *([{"PATH": "/bin"}] if name.endswith("e") else [])]
+        with open(stdlib.open(tmp_path / "fifo", stdlib.O_RDWR), "w") as door:
+            task = spawn(call, os.P_WAIT, *arguments)
+            parked(task)
+            door.write("\n\n")
+            door.flush()
+            assert task.get(timeout=10) == 3
+        with open(stdlib.open(tmp_path / "fifo", stdlib.O_RDWR), "w") as door:
+            pid = call(os.P_NOWAIT, *arguments)
+            door.write("\n")
+            door.flush()
+            assert os.waitpid(pid, 0) == (pid, STATUS)
 
 
 def test_popen(on: Run) -> None:

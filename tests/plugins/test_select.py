@@ -84,6 +84,7 @@ def pipe() -> Iterator[Pipe]:
 
 def parked(*tasks: coopcore.Task[Any]) -> None:
     while not all(task.state == "parked" for task in tasks):
+        assert not any(task.dead for task in tasks), "it has ended without waiting"
         sleep(0)
 
 

@@ -61,6 +61,7 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 def parked(*tasks: coopcore.Task[Any]) -> None:
     while not all(task.state == "parked" for task in tasks):
+        assert not any(task.dead for task in tasks), "it has ended without waiting"
         sleep(0)
 
 
