@@ -72,7 +72,8 @@ class _Head:
         self.length_line = ""
         if not isinstance(headers, list):
             raise TypeError(f"the headers are a list of (name, value) pairs, not {headers!r}")
-        self.lines = lines = []
+        lines: list[str] = []
+        self.lines = lines
         for pair in headers:
             if not (isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str) and isinstance(pair[1], str)):
                 raise TypeError(f"a header is a pair of strings, not {pair!r}")
