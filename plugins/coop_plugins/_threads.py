@@ -26,7 +26,8 @@ class _Call:
 
     def __init__(self, what: str, task: Task[Any], fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
         self.what = what
-        self.task = task
+        self.task: Task[Any] | None = task
+        """Who waits; None once it does so no more."""
         self.hub = task.hub
         self.fn = fn
         self.args = args
@@ -48,7 +49,7 @@ class _Call:
     def done(self) -> None:
         self.promise.close()
         self.ended = True
-        if self.task is not None and self.task.state == "parked":
+        if self.task is not None:
             unpark(self.task)
 
     def describe_wait(self) -> str:
@@ -64,12 +65,15 @@ def in_thread(what: str, fn: Callable[..., T], *args: Any, to_the_end: bool = Tr
     give_way()
     task = current_task()
     call = (_Call if to_the_end else _Abandonable)(what, task, fn, args)
-    start_new_thread(call.work, ())
-    while not call.ended:
-        if to_the_end:
-            park_shielded(task, call)
-        else:
-            park_task(task, call)
+    try:
+        start_new_thread(call.work, ())
+        while not call.ended:
+            if to_the_end:
+                park_shielded(task, call)
+            else:
+                park_task(task, call)
+    finally:
+        call.task = None
     if call.error is not None:
         try:
             raise call.error

@@ -487,25 +487,6 @@ def test_poll_reports_what_is_not_open(on: Run) -> None:
         assert poll.poll() == [(fd, select.POLLNVAL)]
 
 
-def test_a_descriptor_that_is_closed_between_the_look_and_the_wait(on: Run, pipe: Pipe) -> None:
-    """Only another thread could do that; here it is the look itself."""
-
-    @on
-    def body() -> None:
-        looks: list[Any] = []
-
-        def look() -> Any:
-            looks.append(0)
-            if len(looks) == 1:
-                os.close(pipe.reader)
-                return None
-            return stdlib.select([], [], [], 0)
-
-        fd = pipe.reader
-        assert _readiness.look_and_wait(look, lambda: _readiness.waiting_at({fd: select.POLLIN}, "test"), 5) == ([], [], [])
-        assert len(looks) == 2
-
-
 def test_register_modify_unregister(on: Run, pipe: Pipe) -> None:
     @on
     def body() -> None:
@@ -824,83 +805,3 @@ def test_invariant_3_closing_wakes_the_tasks_of_other_threads(on: Run) -> None:
         assert [type(outcome) for outcome in outcomes] == [ClosedResourceError] * 2
         with pytest.raises(OSError):
             os.fstat(fd)
-
-
-# -- what they share ----------------------------------------------------------------------------------------------------
-
-
-def test_waiters_of_a_hub_that_was_closed_meanwhile(on: Run, pipe: Pipe) -> None:
-    """The thread's hub is gone by the time that the object is closed, and so is who waited: it is closed all the same."""
-
-    @on
-    def body() -> None:
-        waiters, closed, waits, go_on = _readiness.Waiters(), [], threading.Event(), threading.Event()
-
-        def elsewhere() -> None:
-            def main() -> None:
-                task = spawn(waiters.wait, pipe.reader, _readiness.READABLE)
-                parked(task)
-                waits.set()
-                go_on.wait(5)
-                task.kill()
-
-            coopcore.run(main)
-
-        thread = threading.Thread(target=elsewhere)
-        thread.start()
-        while not waits.is_set():
-            sleep(0)
-        (hub,) = waiters._waiting
-        go_on.set()
-        thread.join(5)
-        waiters._waiting[hub] = 1  # as if it had been seen a moment before it ended
-        waiters.close(pipe.reader, lambda: closed.append(True))
-        assert closed == [True]
-
-
-def test_a_wait_that_begins_after_the_close_is_refused(on: Run, pipe: Pipe) -> None:
-    @on
-    def body() -> None:
-        waiters = _readiness.Waiters()
-        waiters.close(pipe.reader, lambda: None)
-        waiters.close(pipe.reader, lambda: pytest.fail("twice"))
-        with pytest.raises(ClosedResourceError, match="was closed while"):
-            waiters.wait(pipe.reader, _readiness.READABLE)
-
-
-def test_two_tasks_of_one_hub_at_one_object(on: Run) -> None:
-    @on
-    def body() -> None:
-        one, other = socket.socketpair()
-        with one, other:
-            one.setblocking(False)
-            with pytest.raises(BlockingIOError):
-                while True:
-                    one.send(b"x" * 65536)
-            waiters = _readiness.Waiters()
-            tasks = [spawn(waiters.wait, one.fileno(), direction) for direction in (_readiness.READABLE, _readiness.WRITABLE)]
-            parked(*tasks)
-            tasks[0].kill()
-            assert list(waiters._waiting.values()) == [1]
-            tasks[1].kill()
-            assert waiters._waiting == {}
-
-
-def test_a_look_in_a_finaliser_that_the_collector_runs_is_allowed(on: Run, pipe: Pipe) -> None:
-    import gc
-
-    found: list[Any] = []
-
-    class Careful:
-        def __init__(self) -> None:
-            self.me = self
-
-        def __del__(self) -> None:
-            found.append(select.select([], [pipe.writer], [], 0))
-
-    @on
-    def body() -> None:
-        gc.collect()
-        Careful()
-        gc.collect()
-        assert found == [([], [pipe.writer], [])]
