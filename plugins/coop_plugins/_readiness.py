@@ -43,6 +43,7 @@ from coopcore.lowlevel import (
     current_task,
     hide_frames,
     park,
+    promise,
     running_task,
     wait_readable,
     wait_writable,
@@ -365,7 +366,8 @@ def open_fifo(path: Any, flags: int, mode: int, dir_fd: int | None) -> int:
         else:
             os.set_blocking(fd, True)
             return fd
-        sleep(pause)
+        with promise(f"somebody to read {path!r}"):  # who lives in real time, so no clock may jump meanwhile
+            sleep(pause)
         pause = min(pause * 2, _LOOK_AGAIN)
 
 

@@ -67,6 +67,10 @@ def in_thread(what: str, fn: Callable[..., T], *args: Any, to_the_end: bool = Tr
     call = (_Call if to_the_end else _Abandonable)(what, task, fn, args)
     try:
         start_new_thread(call.work, ())
+    except BaseException:
+        call.promise.close()
+        raise
+    try:
         while not call.ended:
             if to_the_end:
                 park_shielded(task, call)
