@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from coopcore.lowlevel import Offer, Patch, hookimpl
 
+_RARE_SELECTORS = ("DevpollSelector", "EpollSelector", "KqueueSelector", "PollSelector")
+
 
 @hookimpl
 def coop_backends() -> list[Offer]:
@@ -63,6 +65,14 @@ def coop_patches() -> list[Patch]:
                 "socketpair",
             ),
         ),
+        Patch("select", "coop_plugins.select", ("select",), rare=("devpoll", "epoll", "kqueue", "poll")),
+        Patch("selectors", "coop_plugins.selectors", ("DefaultSelector", "SelectSelector"), rare=_RARE_SELECTORS),
+        Patch("os", "coop_plugins.os", ("popen", "system", "wait", "wait3", "wait4", "waitpid"), rare=("waitid",)),
+        Patch("posix", "coop_plugins.os", ("system", "wait", "wait3", "wait4", "waitpid"), rare=("waitid",), part="os"),  # where os has them from
+        # The hub's own ways to wait need the real things, whenever they are imported.
+        Patch("select", "coop_plugins.backends.epoll"),
+        Patch("selectors", "coop_plugins.backends.selectors"),
+        Patch("socket", "coop_plugins.backends.selectors"),
     ]
 
 
