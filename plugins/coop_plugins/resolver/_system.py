@@ -1,0 +1,50 @@
+"""The system's own look-ups, as they were before any patch, and what needs nobody's help: numeric addresses, None, the names that stand for addresses.
+
+`coop_plugins.patch` imports this module before it replaces anything.
+"""
+
+from __future__ import annotations
+
+from socket import AF_INET as AF_INET
+from socket import AI_NUMERICHOST, EAI_NONAME, NI_NUMERICHOST, gaierror
+from socket import SOCK_STREAM as SOCK_STREAM
+from socket import getaddrinfo as getaddrinfo
+from socket import gethostbyaddr as gethostbyaddr
+from socket import gethostbyname as gethostbyname
+from socket import gethostbyname_ex as gethostbyname_ex
+from socket import getnameinfo as getnameinfo
+from typing import Any, TypeAlias
+
+from coopcore.lowlevel import hide_frames
+
+hide_frames(__file__)
+
+Host: TypeAlias = str | bytes | None
+Port: TypeAlias = str | bytes | int | None
+AddressInfo: TypeAlias = list[tuple[Any, ...]]
+Named: TypeAlias = tuple[str, list[str], list[str]]
+
+
+def addresses_at_once(host: Host, port: Port, family: int, type: int, proto: int, flags: int) -> AddressInfo | None:
+    """The answer to ``getaddrinfo`` if it takes nobody to ask: for a numeric address, for None, and with AI_NUMERICHOST. None if ``host`` is a name.
+
+    Raises whatever the system does for arguments that it refuses. A service's name is looked up in the system's list, which is a file.
+    """
+    if host is None or flags & AI_NUMERICHOST:
+        return list(getaddrinfo(host, port, family, type, proto, flags))
+    try:
+        return list(getaddrinfo(host, port, family, type, proto, flags | AI_NUMERICHOST))
+    except gaierror as error:
+        if error.errno != EAI_NONAME:
+            raise
+        return None
+
+
+def is_spelt_out(hostname: Any) -> bool:
+    """True if ``gethostbyname`` of it asks nobody, but for what is not a string at all, and for numeric addresses."""
+    return not isinstance(hostname, str | bytes | bytearray) or hostname in ("", b"", "<broadcast>", b"<broadcast>")
+
+
+def is_numeric(flags: int) -> bool:
+    """True if ``getnameinfo`` with these flags asks nobody."""
+    return bool(flags & NI_NUMERICHOST)
