@@ -1,7 +1,7 @@
 """The hosts file: parsed, and asked as the system's library asks it.
 
 Names are compared without regard to case, as they stand: a name with a dot at its end is another one. All lines with a name count, for addresses and aliases; the first
-gives the full name. Of an address only the first line counts. An IPv6 address that stands for an IPv4 one is one.
+gives the full name. Of an address only the first line counts. Who asks for IPv4 addresses alone also gets those that are written as IPv6 ones, and 127.0.0.1 for ::1.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from coopcore.lowlevel import hide_frames
 
 hide_frames(__file__)
 
+_LOOPBACK = inet_pton(AF_INET6, "::1")
 _MAPPED = bytes(10) + b"\xff\xff"  # how an IPv4 address begins that is written as an IPv6 one
 
 
@@ -47,16 +48,20 @@ class Hosts:
                 for name in dict.fromkeys(name.lower() for name in (line.name, *line.aliases)):
                     self._by_name.setdefault(name, []).append(line)
 
-    def find(self, name: str, families: Sequence[int]) -> Found | None:
-        """The addresses of ``name`` that are of ``families``, one family after the other."""
+    def find(self, name: str, families: Sequence[int], as_written: bool) -> Found | None:
+        """The addresses of ``name`` that are of ``families``: with ``as_written`` line by line; else one family after the other, and IPv4 ones also in another shape."""
         lines = self._by_name.get(name.lower(), ())
-        fitting = [(family, line, address) for family in families for line in lines if (address := _address_in(line, family)) is not None]
+        if as_written:
+            fitting = [(line, line.family, inet_ntop(line.family, line.packed)) for line in lines if line.family in families]
+        else:
+            fitting = [(line, family, address) for family in families for line in lines if (address := _address_in(line, family)) is not None]
         if not fitting:
             return None
-        first = fitting[0][1]
-        names = [other for _, line, _ in fitting for other in (line.name, *line.aliases)]
-        aliases = [other for other in dict.fromkeys((*first.aliases, *names)) if other != first.name]
-        return Found(first.name, aliases, [(family, address) for family, _, address in fitting])
+        first, *others = {id(line): line for line, _, _ in fitting}.values()
+        aliases = list(first.aliases)
+        for line in others:
+            aliases += line.aliases if line.name == first.name else [*line.aliases, line.name]
+        return Found(first.name, aliases, [(family, address) for _, family, address in fitting])
 
     def name_of(self, family: int, address: str) -> Found | None:
         """What an address is called."""
@@ -77,6 +82,8 @@ def _parsed(written: str) -> _Line | None:
 
 
 def _address_in(line: _Line, family: int) -> str | None:
-    if family == AF_INET and line.family == AF_INET6 and line.packed.startswith(_MAPPED):
+    if family == AF_INET and line.packed.startswith(_MAPPED):
         return inet_ntop(AF_INET, line.packed[12:])
+    if family == AF_INET and line.packed == _LOOPBACK:
+        return "127.0.0.1"
     return inet_ntop(family, line.packed) if line.family == family else None

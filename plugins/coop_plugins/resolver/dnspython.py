@@ -66,16 +66,16 @@ _WORDS = {
     _stdlib.EAI_NODATA: "No address associated with hostname",
     _stdlib.EAI_AGAIN: "Temporary failure in name resolution",
 }
-_HOST_NOT_FOUND, _TRY_AGAIN = 1, 2
-_HOST_WORDS = {_HOST_NOT_FOUND: "Unknown host", _TRY_AGAIN: "Host name lookup failure"}
+# The same reasons, as the functions say them that raise herror.
+_AS_HERROR = {
+    _stdlib.EAI_NONAME: (1, "Unknown host"),
+    _stdlib.EAI_AGAIN: (2, "Host name lookup failure"),
+    _stdlib.EAI_NODATA: (4, "No address associated with name"),
+}
 
 
 def _gaierror(number: int) -> gaierror:
     return gaierror(number, _WORDS[number])
-
-
-def _herror(number: int) -> herror:
-    return herror(number, _HOST_WORDS[number])
 
 
 # -- what dnspython awaits ------------------------------------------------------------------------------------------------
@@ -117,12 +117,14 @@ class _Stream(dns.asyncbackend.StreamSocket):
 
 
 def _patiently(call: Callable[[Any], T], argument: Any, wait: Callable[..., bool], sock: _stdlib.socket, timeout: float | None) -> T:
-    """Do it, and wait first if it cannot be done now. What came may have been nothing, and the time begins anew: the datagram's sender bounds that."""
+    """Do it, and wait first if it cannot be done now."""
+    deadline = None if timeout is None else monotonic() + timeout
     while True:
         try:
             return call(argument)
         except BlockingIOError:
-            if not wait(sock.fileno(), timeout, what="an answer of a name server"):
+            left = None if deadline is None else max(deadline - monotonic(), 0)
+            if not wait(sock.fileno(), left, what="an answer of a name server"):
                 raise _timed_out(timeout) from None
 
 
@@ -270,7 +272,10 @@ def _families(family: int, flags: int) -> list[int]:
     """Which families to look for."""
     if family == AF_INET6 and flags & _stdlib.AI_V4MAPPED:
         return [AF_INET6, AF_INET]
-    return [one for one in (AF_INET6, AF_INET) if family in (_stdlib.AF_UNSPEC, one) and (not flags & _stdlib.AI_ADDRCONFIG or _is_configured(one))]
+    wanted = [one for one in (AF_INET6, AF_INET) if family in (_stdlib.AF_UNSPEC, one)]
+    if flags & _stdlib.AI_ADDRCONFIG and family == _stdlib.AF_UNSPEC:
+        return [one for one in wanted if _is_configured(one)] or wanted
+    return wanted
 
 
 def _is_configured(family: int) -> bool:
@@ -352,8 +357,10 @@ class DnsResolver:
         def entries(kind: int, address: str) -> AddressInfo:
             return list(_system.getaddrinfo(address, port, kind, type, proto, numeric))
 
+        if flags & _stdlib.AI_ADDRCONFIG and family != _stdlib.AF_UNSPEC and not _is_configured(family):
+            raise _gaierror(_stdlib.EAI_NONAME)
         entries(*((AF_INET6, "::1") if family == AF_INET6 else (AF_INET, "127.0.0.1")))  # raises what there is to say against the other arguments
-        found = self._look_up(host, _families(family, flags))
+        found = self._look_up(host, _families(family, flags), as_written=family == _stdlib.AF_UNSPEC)
         if family == AF_INET6 and flags & _stdlib.AI_V4MAPPED:
             found = _mapped(found, bool(flags & _stdlib.AI_ALL))
         answer = [entry for kind, address in sorted_addresses(found.addresses) for entry in entries(kind, address)]
@@ -375,14 +382,14 @@ class DnsResolver:
         name = _text_or_bytes(hostname)
         if _system.addresses_at_once(name, None, AF_INET, _stdlib.SOCK_STREAM, 0, 0) is not None:
             return _system.gethostbyname_ex(hostname)
-        found = self._look_up(name, [AF_INET])
+        found = self._look_up(name, [AF_INET], as_written=False)
         return (found.name, found.aliases, [address for _, address in found.addresses])
 
-    def _look_up(self, host: str | bytes, families: list[int]) -> Found:
+    def _look_up(self, host: str | bytes, families: list[int], as_written: bool) -> Found:
         """What is known of a name: by the hosts file, or else by name servers. Raises gaierror."""
         name = host.encode("idna") if isinstance(host, str) else bytes(host)
         self._files.refresh()
-        found = self._hosts.find(name.decode("ascii", "replace"), families)
+        found = self._hosts.find(name.decode("utf-8", "replace"), families, as_written)
         if found is not None:
             return found
         try:
@@ -393,7 +400,7 @@ class DnsResolver:
     def _ask(self, name: bytes, families: list[int]) -> Found:
         """Ask about one candidate after the other. What is told of a search in vain is why the name failed as it stands, if it was asked for first."""
         numbers: list[int] = []
-        candidates = self._candidates(name) if families else []
+        candidates = self._candidates(name)
         for candidate in candidates:
             try:
                 return self._ask_about(candidate, families)
@@ -444,7 +451,7 @@ class DnsResolver:
             answer = self._query(name, _TYPES[family])
         except _Nothing as nothing:
             return nothing
-        full = answer.canonical_name.to_text(omit_final_dot=True)
+        full = (name if answer.canonical_name == name else answer.canonical_name).to_text(omit_final_dot=True)  # in the letters that were asked for
         aliases = [record.name.to_text(omit_final_dot=True) for record in answer.chaining_result.cnames]
         return Found(full, aliases, [(family, record.address) for record in answer])
 
@@ -455,7 +462,9 @@ class DnsResolver:
                 return _run_to_its_end(self._dns.resolve(name, rdtype, search=False, backend=_BACKEND))
         except dns.resolver.NXDOMAIN:
             raise _Nothing(_stdlib.EAI_NONAME) from None
-        except dns.resolver.NoAnswer:
+        except dns.resolver.NoAnswer as error:
+            if error.response().answer:  # another name, which has nothing
+                raise _Nothing(_stdlib.EAI_NONAME, final=True) from None
             raise _Nothing(_stdlib.EAI_NODATA) from None
         except dns.exception.Timeout:
             raise _Nothing(_stdlib.EAI_AGAIN, final=True) from None
@@ -472,7 +481,7 @@ class DnsResolver:
         try:
             found = self._name_of(family, sockaddr[0])
         except _Nothing as nothing:
-            raise _herror(_TRY_AGAIN if nothing.number == _stdlib.EAI_AGAIN else _HOST_NOT_FOUND) from None
+            raise herror(*_AS_HERROR[nothing.number]) from None
         return (found.name, found.aliases, [sockaddr[0]])
 
     def getnameinfo(self, sockaddr: tuple[Any, ...], flags: int) -> tuple[str, str]:
@@ -484,15 +493,13 @@ class DnsResolver:
             name = self._name_of(AF_INET6 if ":" in host else AF_INET, host).name
         except _Nothing as nothing:
             if nothing.number == _stdlib.EAI_AGAIN or flags & _stdlib.NI_NAMEREQD:
-                raise _gaierror(nothing.number) from None
+                raise _gaierror(_stdlib.EAI_AGAIN if nothing.number == _stdlib.EAI_AGAIN else _stdlib.EAI_NONAME) from None
             return host, service
         return (name.partition(".")[0] if flags & _stdlib.NI_NOFQDN and _is_local(name) else name), service
 
     def _name_of(self, family: int, address: str) -> Found:
         """What an address is called: by the hosts file, or else by name servers."""
         address = address.partition("%")[0]
-        if address.startswith("::ffff:") and "." in address:
-            family, address = AF_INET, address.removeprefix("::ffff:")
         self._files.refresh()
         found = self._hosts.name_of(family, address)
         if found is None:

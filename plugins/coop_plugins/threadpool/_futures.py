@@ -139,20 +139,20 @@ class _Call:
         self.context: Context = copy_context()
 
     def run(self) -> None:
+        """In the thread."""
+        future = self.future
         try:
-            if self.future.set_running_or_notify_cancel():
-                self._call()
+            if future.set_running_or_notify_cancel():
+                try:
+                    value = self.context.run(self.fn, *self.args, **self.kwargs)
+                except BaseException as error:
+                    future.set_exception(error.with_traceback(error.__traceback__ and error.__traceback__.tb_next))
+                else:
+                    future.set_result(value)
         finally:
-            self.future._is_over()
-
-    def _call(self) -> None:
-        try:
-            value = self.context.run(self.fn, *self.args, **self.kwargs)
-        except BaseException as error:
-            # Not with this frame, which has the future, and that the error: a cycle.
-            self.future.set_exception(error.with_traceback(error.__traceback__ and error.__traceback__.tb_next))
-        else:
-            self.future.set_result(value)
+            future._is_over()
+            # The frames of the traceback lead back to this one, which must not lead to the error: that would be a cycle.
+            del self, future
 
     def cancel(self) -> None:
         """It is never going to be called."""

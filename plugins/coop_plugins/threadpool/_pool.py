@@ -92,6 +92,7 @@ class ThreadResult(AsyncResult[T]):
             return super().get(block, timeout)
         finally:
             self._received = self._received or self._failure is not None
+            del self  # the traceback has this frame, and this the error: a cycle
 
     def successful(self) -> bool:
         """True if the job is done, and raised nothing."""
@@ -147,7 +148,7 @@ class _Job(Generic[T]):
         except BaseException as caught:
             error = caught
             traceback = error.__traceback__.tb_next if error.__traceback__ else None
-            error.__traceback__ = None  # it would have this frame, and this frame has the error: a cycle
+            error.__traceback__ = None
         self.fn = context = None
         self.args = ()
         self.kwargs = {}
@@ -155,7 +156,8 @@ class _Job(Generic[T]):
             self.desk.hub.call_soon_threadsafe(self.done, value, error, traceback)
         except HubClosedError:
             pass  # nobody is left to be told
-        del value, error, traceback
+        # The frames of the traceback lead back to this one, which must not lead to the error: that would be a cycle.
+        del self, value, error, traceback
 
     def done(self, value: T, error: BaseException | None, traceback: TracebackType | None) -> None:
         """On the hub."""
@@ -305,11 +307,11 @@ class ThreadPool:
         self._crew.resize(self._maxsize)
 
     def __len__(self) -> int:
-        return 0 if self._desk is None else self._desk.unfinished
+        return self._desk.unfinished if self._desk is not None and self._desk.is_in_use() else 0
 
     def full(self) -> bool:
         """True if the next `spawn` would wait."""
-        return self._desk is not None and self._desk.free <= 0
+        return self._desk is not None and self._desk.is_in_use() and self._desk.free <= 0
 
     # -- one job --------------------------------------------------------------------------------------------------------
 
@@ -344,7 +346,7 @@ class ThreadPool:
                 f"{self!r} was used for {hub!r} while it has {desk.unfinished} jobs that are not done for {desk.hub!r}, and it serves one hub at a time. "
                 f"Give each thread a pool of its own: offload() does so."
             )
-        self._desk = desk = _Desk(hub, self._maxsize + 1, repr(self))
+        self._desk = desk = _Desk(hub, self._maxsize + 1, f"<{type(self).__name__} at {id(self):#x}>")
         _attend(hub, self)
         return desk
 
