@@ -45,6 +45,11 @@ def is_spelt_out(hostname: Any) -> bool:
     return not isinstance(hostname, str | bytes | bytearray) or hostname in ("", b"", "<broadcast>", b"<broadcast>")
 
 
+def text_or_bytes(hostname: Any) -> str | bytes:
+    """A host's name as ``getaddrinfo`` takes it; others take a bytearray too."""
+    return hostname if isinstance(hostname, str) else bytes(hostname)
+
+
 def is_numeric(flags: int) -> bool:
     """True if ``getnameinfo`` with these flags asks nobody."""
     return bool(flags & NI_NUMERICHOST)

@@ -372,14 +372,14 @@ class DnsResolver:
         """As ``socket.gethostbyname``: at once for what is numeric, else parks until name servers have answered."""
         if _system.is_spelt_out(hostname):
             return _system.gethostbyname(hostname)
-        address: str = self.getaddrinfo(_text_or_bytes(hostname), None, AF_INET, _stdlib.SOCK_STREAM)[0][4][0]
+        address: str = self.getaddrinfo(_system.text_or_bytes(hostname), None, AF_INET, _stdlib.SOCK_STREAM)[0][4][0]
         return address
 
     def gethostbyname_ex(self, hostname: str) -> Named:
         """As ``socket.gethostbyname_ex``. Parks until name servers have answered."""
         if _system.is_spelt_out(hostname):
             return offload(_system.gethostbyname_ex, hostname)
-        name = _text_or_bytes(hostname)
+        name = _system.text_or_bytes(hostname)
         if _system.addresses_at_once(name, None, AF_INET, _stdlib.SOCK_STREAM, 0, 0) is not None:
             return _system.gethostbyname_ex(hostname)
         found = self._look_up(name, [AF_INET], as_written=False)
@@ -477,7 +477,7 @@ class DnsResolver:
         """As ``socket.gethostbyaddr``. Parks until name servers have answered."""
         if _system.is_spelt_out(ip_address):
             return offload(_system.gethostbyaddr, ip_address)
-        family, _, _, _, sockaddr = self.getaddrinfo(_text_or_bytes(ip_address), None, 0, _stdlib.SOCK_STREAM)[0]
+        family, _, _, _, sockaddr = self.getaddrinfo(_system.text_or_bytes(ip_address), None, 0, _stdlib.SOCK_STREAM)[0]
         try:
             found = self._name_of(family, sockaddr[0])
         except _Nothing as nothing:
@@ -509,10 +509,6 @@ class DnsResolver:
 
     def close(self) -> None:
         """Nothing is held between two look-ups but answers."""
-
-
-def _text_or_bytes(hostname: Any) -> str | bytes:
-    return hostname if isinstance(hostname, str) else bytes(hostname)
 
 
 def _labels(name: bytes) -> list[bytes]:

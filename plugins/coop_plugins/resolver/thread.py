@@ -61,7 +61,7 @@ class ThreadResolver:
         """As ``socket.gethostbyname``: at once for what is numeric, else parks while a thread asks."""
         if _system.is_spelt_out(hostname):
             return _system.gethostbyname(hostname)
-        address: str = self.getaddrinfo(hostname, None, _system.AF_INET, _system.SOCK_STREAM)[0][4][0]
+        address: str = self.getaddrinfo(_system.text_or_bytes(hostname), None, _system.AF_INET, _system.SOCK_STREAM)[0][4][0]
         return address
 
     def gethostbyname_ex(self, hostname: str) -> Named:

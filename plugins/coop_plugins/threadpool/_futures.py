@@ -46,7 +46,10 @@ def await_future(future: _stdlib.Future[T], timeout: float | None = None) -> T:
     Raises TimeoutError after ``timeout`` seconds, and ``CancelledError`` if it was cancelled. The call goes on when the wait is interrupted.
     """
     _await(future, timeout)
-    return _stdlib.Future.result(future, 0)
+    try:
+        return _stdlib.Future.result(future, 0)
+    finally:
+        del future  # the traceback has this frame, and this the error: a cycle
 
 
 def _await(future: _stdlib.Future[Any], timeout: float | None) -> None:
@@ -75,7 +78,10 @@ class Future(_stdlib.Future[T]):
 
     def result(self, timeout: float | None = None) -> T:
         """What the call returned; raises what it raised. Parks until it is done; TimeoutError after ``timeout`` seconds."""
-        return await_future(self, timeout)
+        try:
+            return await_future(self, timeout)
+        finally:
+            del self  # the traceback has this frame, and this the error: a cycle
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """What the call raised; None if it did not. Parks until it is done; TimeoutError after ``timeout`` seconds."""
