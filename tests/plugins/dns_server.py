@@ -81,6 +81,7 @@ class DnsServer:
             return
         if known == "garbage":
             send(b"this is no DNS message")
+            return
         response = dns.message.make_response(query)
         response.flags |= dns.flags.RA
         if known in ("servfail", "refused"):

@@ -8,7 +8,7 @@ kept. The system's ``/etc/gai.conf`` is not read.
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
-from socket import AF_INET6, SOCK_DGRAM, socket
+from socket import SOCK_DGRAM, socket
 
 from coopcore.lowlevel import hide_frames
 
@@ -41,7 +41,7 @@ def _rank(entry: tuple[int, str]) -> tuple[int, ...]:
     precedence, label = _policy(destination)
     if source is None:
         return (1, 0, 0, -precedence, _scope(destination), 0)
-    common = 128 - (int(destination) ^ int(source)).bit_length() if family == AF_INET6 else 0
+    common = 0 if destination.ipv4_mapped else 128 - (int(destination) ^ int(source)).bit_length()
     return (0, _scope(source) != _scope(destination), _policy(source)[1] != label, -precedence, _scope(destination), -common)
 
 

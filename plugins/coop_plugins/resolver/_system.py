@@ -41,8 +41,10 @@ def addresses_at_once(host: Host, port: Port, family: int, type: int, proto: int
 
 
 def is_spelt_out(hostname: Any) -> bool:
-    """True if ``gethostbyname`` of it asks nobody, but for what is not a string at all, and for numeric addresses."""
-    return not isinstance(hostname, str | bytes | bytearray) or hostname in ("", b"", "<broadcast>", b"<broadcast>")
+    """True if ``gethostbyname`` of it asks nobody: for the words that stand for addresses, and for what it refuses."""
+    if not isinstance(hostname, str | bytes | bytearray):
+        return True
+    return hostname in ("", b"", "<broadcast>", b"<broadcast>") or (("\0" if isinstance(hostname, str) else b"\0") in hostname)
 
 
 def text_or_bytes(hostname: Any) -> str | bytes:
