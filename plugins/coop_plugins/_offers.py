@@ -72,4 +72,14 @@ def coop_patches() -> list[Patch]:
                 "socketpair",
             ),
         ),
+        # They know the real threads, and the system's look-ups, by what they find when they are imported.
+        Patch("_thread", "coop_plugins.threadpool", part="thread"),
+    ]
+
+
+@hookimpl
+def coop_commands() -> list[Offer]:
+    return [
+        Offer("run", "coop_plugins.patch:main", "run a script or a module with the standard library patched"),
+        Offer("serve", "coop_plugins.serve:main", "serve a WSGI application"),
     ]

@@ -370,12 +370,15 @@ def test_real_threads_though_the_modules_start_others(crews: Callable[..., Crew]
     def refuse(*args: Any, **named: Any) -> Any:
         raise AssertionError("not a real thread")
 
+    known = threading.active_count()
     monkeypatch.setattr(_thread, "start_new_thread", refuse)
     monkeypatch.setattr(threading, "Thread", refuse)
-    crew = crews(1)
-    job = Job()
+    crew = crews(1, 0.001)
+    job = Job(then=threading.current_thread)
     crew.bring(job)
     assert job.done() != threading.get_ident()
+    until(lambda: not len(crew))
+    until(lambda: threading.active_count() == known)
 
 
 def test_a_signal_handler_or_finaliser_that_brings_a_job_in_the_middle_of_it(crews: Callable[..., Crew]) -> None:

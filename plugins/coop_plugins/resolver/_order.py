@@ -8,9 +8,11 @@ kept. The system's ``/etc/gai.conf`` is not read.
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
-from socket import SOCK_DGRAM, socket
+from socket import SOCK_DGRAM
 
 from coopcore.lowlevel import hide_frames
+
+from ._system import socket
 
 hide_frames(__file__)
 

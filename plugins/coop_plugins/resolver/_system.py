@@ -1,6 +1,6 @@
 """The system's own look-ups, as they were before any patch, and what needs nobody's help: numeric addresses, None, the names that stand for addresses.
 
-`coop_plugins.patch` imports this module before it replaces anything.
+``coop_plugins.socket``, which stands in for the module when a program is patched, imports this one first.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from socket import gethostbyaddr as gethostbyaddr
 from socket import gethostbyname as gethostbyname
 from socket import gethostbyname_ex as gethostbyname_ex
 from socket import getnameinfo as getnameinfo
+from socket import socket as socket
 from typing import Any, TypeAlias
 
 from coopcore.lowlevel import hide_frames

@@ -155,7 +155,7 @@ class _Backend(dns.asyncbackend.Backend):
     ) -> _Datagrams | _Stream:
         if ssl_context is not None:
             raise NotImplementedError("this resolver asks by UDP and TCP, and not by TLS")
-        sock = _stdlib.socket(af, socktype, proto)
+        sock = _system.socket(af, socktype, proto)
         try:
             sock.setblocking(False)
             if source is not None:
