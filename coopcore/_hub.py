@@ -85,7 +85,7 @@ from .errors import (
     ParkInFinalizerError,
     TaskExit,
 )
-from .protocols import ERROR, HANGUP, READABLE, WRITABLE, Backend, Clock, Network, Ready, Scheduler, TimerQueue
+from .protocols import ERROR, HANGUP, READABLE, WRITABLE, Backend, Clock, Network, Ready, Resolver, Scheduler, TimerQueue
 
 if TYPE_CHECKING:
     from ._interrupt import _Door
@@ -251,6 +251,7 @@ class Hub:
         "name",
         "network",
         "on_closed",
+        "resolver",
         "root",
         "timers",
     )
@@ -264,6 +265,7 @@ class Hub:
         scheduler: Scheduler | None = None,
         tracers: Sequence[Tracer] = (),
         network: Network | None = None,
+        resolver: Resolver | None = None,
         on_failure: Callable[[TaskRecord, BaseException], object] | None = None,
         name: str = "",
     ) -> None:
@@ -275,6 +277,8 @@ class Hub:
         ready: Scheduler = deque() if scheduler is None else scheduler
         self.network = network
         """What ``coop_plugins.socket`` uses in this hub; None for the kernel's."""
+        self.resolver = resolver
+        """What ``coop_plugins.socket`` looks up names with in this hub; None until the default one is needed. Closed with the hub, if that came from `make_hub`."""
         self._thread = get_ident()
         self._closed = False
         self._stopping = False

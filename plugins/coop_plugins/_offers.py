@@ -21,6 +21,15 @@ def coop_networks() -> list[Offer]:
 
 
 @hookimpl
+def coop_resolvers() -> list[Offer]:
+    return [
+        Offer("thread", "coop_plugins.resolver:ThreadResolver", "the system's look-ups, in threads (default)"),
+        Offer("dnspython", "coop_plugins.resolver.dnspython:DnsResolver", "asks name servers itself, without threads; needs the extra dns"),
+        Offer("block", "coop_plugins.resolver.block:BlockResolver", "the system's look-ups, which stop every task meanwhile"),
+    ]
+
+
+@hookimpl
 def coop_primitives() -> list[Offer]:
     return [
         Offer("Event", "coop_plugins.event:Event", "a flag to wait for", replaces="threading.Event"),
@@ -73,6 +82,8 @@ def coop_patches() -> list[Patch]:
         Patch("select", "coop_plugins.backends.epoll"),
         Patch("selectors", "coop_plugins.backends.selectors"),
         Patch("socket", "coop_plugins.backends.selectors"),
+        # They know the real threads, and the system's look-ups, by what they find when they are imported.
+        Patch("_thread", "coop_plugins.threadpool", part="thread"),
     ]
 
 

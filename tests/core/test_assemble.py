@@ -30,7 +30,14 @@ from coopcore.errors import HubError, InterfaceError, OfferConflictError, Plugin
 from coopcore.lowlevel import Offer
 
 KINDS = ["backend", "clock", "timers", "scheduler"]
-OFFERING = {"backend": "coop_backends", "network": "coop_networks", "clock": "coop_clocks", "timers": "coop_timers", "scheduler": "coop_schedulers"}
+OFFERING = {
+    "backend": "coop_backends",
+    "network": "coop_networks",
+    "resolver": "coop_resolvers",
+    "clock": "coop_clocks",
+    "timers": "coop_timers",
+    "scheduler": "coop_schedulers",
+}
 
 
 class OurBackend(SelectorsBackend):
@@ -230,7 +237,7 @@ def names_the_plugin(error: PluginError, name: str = "bad") -> None:
     assert f"COOP_DISABLE_PLUGINS={name}" in message, "how to turn it off"
 
 
-@pytest.mark.parametrize("hook", ["coop_backends", "coop_clocks", "coop_timers", "coop_schedulers", "coop_networks"])
+@pytest.mark.parametrize("hook", ["coop_backends", "coop_clocks", "coop_timers", "coop_schedulers", "coop_networks", "coop_resolvers"])
 def test_invariant_2_a_hook_of_offers_that_raises(hook: str, add: Add, found: Plugins) -> None:
     add("bad", **{hook: lambda: broken()})
     kind = next(kind for kind, name in OFFERING.items() if name == hook)
@@ -715,7 +722,7 @@ def test_a_plugin_is_loaded_when_the_first_hub_is_made_and_never_at_import(site:
 
 
 def test_load_offer_says_what_there_is(found: Plugins) -> None:
-    with pytest.raises(UnknownOfferError, match=r"plugins offer nothing of a kind 'clockwork'; the kinds are: backend, network, clock, timers, "):
+    with pytest.raises(UnknownOfferError, match=r"plugins offer nothing of a kind 'clockwork'; the kinds are: backend, network, resolver, clock, timers, "):
         coopcore.lowlevel.load_offer("clockwork", "x")
     with pytest.raises(UnknownOfferError, match=r"there is no timer queue named 'wheel'; on offer are: none\."):
         coopcore.lowlevel.load_offer("timers", "wheel")
