@@ -40,7 +40,7 @@ import sys
 import threading
 import traceback
 import weakref
-from _thread import get_ident
+from _thread import RLock, get_ident
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -465,7 +465,7 @@ class Hub:
         where nobody waits at a descriptor, polls are therefore further apart than that interval.
         """
         now = self._pressure()
-        close = self._fd_waiting and threading.active_count() == 1
+        close = self._fd_waiting and len(sys._current_frames()) == 1
         if not close and now - self._last_poll < sys.getswitchinterval() * 1.5 * NANOSECONDS:
             return False
         self._last_poll = now
@@ -474,11 +474,13 @@ class Hub:
     def _threads_that_may_wake(self) -> list[threading.Thread]:
         """Threads that may have got hold of what a task of ours waits for: all but daemons without a hub, which are watchdogs, debuggers, test runners. If
         a daemon is to wake a task, that takes a promise, which the report says."""
-        if threading.active_count() == 1:
+        alive: set[int | None] = {None, *sys._current_frames()}  # None: one that is about to begin. Where the program is patched, tasks have a Thread as well
+        if len(alive) == 2:
             return []
         with _hubs_lock:
             with_hub = {hub._thread for hub in _hubs if not hub._closed}
-        return [thread for thread in threading.enumerate() if thread.ident != self._thread and (not thread.daemon or thread.ident in with_hub)]
+        others = [thread for thread in threading.enumerate() if thread.ident in alive and thread.ident != self._thread]
+        return [thread for thread in others if not thread.daemon or thread.ident in with_hub]
 
     def _wait_for_threads(self, others: list[threading.Thread], deadline: int | None) -> int:
         """Nothing but another thread can wake a task. That may be so for good, so after a while it is said, once. Returns when to look again."""
@@ -1149,14 +1151,14 @@ class Hub:
 
 
 _hubs: weakref.WeakSet[Hub] = weakref.WeakSet()
-_hubs_lock = threading.RLock()  # re-entrant, since a collection in the middle of it may run a finaliser that makes a hub
+_hubs_lock = RLock()  # re-entrant, since a collection in the middle of it may run a finaliser that makes a hub
 _left_in_parent: list[tuple[Hub, list[Task[Any]]]] = []
 
 
 def abandon_hubs_after_fork(end_child: Callable[[], object]) -> None:
     """This is the child of a fork: abandon every hub that there is, those of threads that are not here too."""
     global _hubs_lock
-    _hubs_lock = threading.RLock()  # one of those may have held it
+    _hubs_lock = RLock()  # one of those may have held it
     for hub in list(_hubs):
         if not hub._closed:
             hub.abandon_after_fork(end_child)
