@@ -1,0 +1,32 @@
+"""The standard module ``ssl``, cooperative: a handshake, a read or a write that must wait parks its task and lets the others run.
+
+Everything that the standard module has is here under its own name, with the same arguments, results and errors; `docs/tls.md` lists what differs. The
+contexts are the standard ones whose sockets are `SSLSocket`; memory BIOs, sessions, certificates and constants are the standard module's own.
+"""
+
+from __future__ import annotations
+
+import ssl as _stdlib
+from ssl import *  # noqa: F403 - every constant, under its own name
+from types import ModuleType
+
+from coopcore.lowlevel import hide_frames
+
+from ..socket import create_connection as create_connection
+from ..socket import socket as socket
+from ._functions import SSLContext as SSLContext
+from ._functions import _create_default_https_context as _create_default_https_context
+from ._functions import _create_stdlib_context as _create_stdlib_context
+from ._functions import _create_unverified_context as _create_unverified_context
+from ._functions import _make_sockets_cooperative as _make_sockets_cooperative
+from ._functions import create_default_context as create_default_context
+from ._functions import get_server_certificate as get_server_certificate
+from ._socket import SSLSocket as SSLSocket
+
+if hasattr(_stdlib, "wrap_socket"):  # before Python 3.12
+    from ._functions import wrap_socket as wrap_socket
+
+# The standard module declares none: whatever a star import of it gives, but for the modules that it uses itself.
+__all__ = [name for name, thing in vars(_stdlib).items() if not name.startswith("_") and not isinstance(thing, ModuleType)]  # noqa: PLE0605 - all strings
+
+hide_frames(__file__)
