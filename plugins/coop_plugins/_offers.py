@@ -64,3 +64,8 @@ def coop_patches() -> list[Patch]:
             ),
         ),
     ]
+
+
+@hookimpl
+def coop_commands() -> list[Offer]:
+    return [Offer("run", "coop_plugins.patch:main", "run a script or a module with the standard library patched")]
