@@ -63,6 +63,7 @@ def coop_patches() -> list[Patch]:
                 "socketpair",
             ),
         ),
+        Patch("ssl", "coop_plugins.ssl", ("SSLSocket", "create_connection"), apply="_make_sockets_cooperative"),
     ]
 
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from coopcore.lowlevel import hide_frames
 
-from ..socket import create_connection, socket
+from ..socket._core import socket
+from ..socket._functions import create_connection
 from ._socket import SSLSocket
-
 
 _DEFAULT: Any = object()
 
@@ -47,9 +47,7 @@ _create_default_https_context = create_default_context
 _create_stdlib_context = _create_unverified_context
 
 
-def get_server_certificate(
-    addr: tuple[str, int], ssl_version: int = PROTOCOL_TLS_CLIENT, ca_certs: str | None = None, timeout: float | None = _DEFAULT
-) -> str:
+def get_server_certificate(addr: tuple[str, int], ssl_version: int = PROTOCOL_TLS_CLIENT, ca_certs: str | None = None, timeout: float | None = _DEFAULT) -> str:
     """The certificate, as PEM, of the server at ``addr``; verified if ``ca_certs`` names a file of authorities. Parks; ``timeout`` is in seconds."""
     context = _create_unverified_context(ssl_version, cert_reqs=CERT_NONE if ca_certs is None else CERT_REQUIRED, cafile=ca_certs)
     plain = create_connection(addr) if timeout is _DEFAULT else create_connection(addr, timeout)
@@ -86,9 +84,8 @@ if sys.version_info < (3, 12):
             context.load_cert_chain(certfile, keyfile)
         if ciphers:
             context.set_ciphers(ciphers)
-        return context.wrap_socket(
-            sock, server_side=server_side, do_handshake_on_connect=do_handshake_on_connect, suppress_ragged_eofs=suppress_ragged_eofs
-        )
+        made = context.wrap_socket(sock, server_side, do_handshake_on_connect, suppress_ragged_eofs)
+        return made  # type: ignore[return-value]  # of the context's sslsocket_class
 
 
 def _make_sockets_cooperative() -> Callable[[], None]:

@@ -32,7 +32,7 @@ class Connection:
     """OpenSSL's end of a connection whose bytes a network's object carries."""
 
     def __init__(self, sock: SSLSocket, raw: Any, context: SSLContext, session: Any) -> None:
-        self._sock = raw
+        self._raw = raw
         self._coming, self._going = MemoryBIO(), MemoryBIO()
         self._ssl: Any = context._wrap_bio(  # type: ignore[attr-defined]  # as SSLObject does, but for the owner, whom callbacks get to see
             self._coming, self._going, server_side=sock.server_side, server_hostname=sock.server_hostname, owner=sock, session=session
@@ -81,7 +81,7 @@ class Connection:
     def _feed(self) -> None:
         """Read what OpenSSL lacks of the present record."""
         try:
-            data = self._sock.recv(self._lacks or _HEADER - len(self._header))
+            data = self._raw.recv(self._lacks or _HEADER - len(self._header))
         except BlockingIOError:
             raise SSLWantReadError(SSL_ERROR_WANT_READ, "The operation did not complete (read)") from None
         if not data:
@@ -100,7 +100,7 @@ class Connection:
         while self._left or self._going.pending:
             self._left = self._left or self._going.read()
             try:
-                self._left = self._left[self._sock.send(self._left) :]
+                self._left = self._left[self._raw.send(self._left) :]
             except BlockingIOError:
                 raise SSLWantWriteError(SSL_ERROR_WANT_WRITE, "The operation did not complete (write)") from None
 

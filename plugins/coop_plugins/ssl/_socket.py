@@ -41,12 +41,12 @@ from collections.abc import Callable
 from socket import SHUT_RDWR
 from socket import socket as _standard_socket
 from ssl import SSL_ERROR_SSL, SSLEOFError, SSLError, SSLWantReadError, SSLWantWriteError
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from coopcore.errors import BusyResourceError
 from coopcore.lowlevel import READABLE, WRITABLE, Hub, ParkingLot, Task, current_task, hide_frames
 
-from ..socket import socket
+from ..socket._core import socket
 from ._memory import Handover, over_memory
 
 R = TypeVar("R")
@@ -65,10 +65,10 @@ class _Plain(socket):
         self._set_up(_standard_socket(family, type, proto, fileno) if isinstance(fileno, int) else fileno)
 
 
-class _Standard(_stdlib.SSLSocket, _Plain):  # type: ignore[misc]  # the two bases differ in names of arguments only, as the standard's own classes do
+class _Standard(_stdlib.SSLSocket, _Plain):  # type: ignore[misc]  # the standard class refuses what makes no sense with TLS
     """The standard class upon a cooperative socket. Its `_create` calls ``super(SSLSocket, self).__init__`` with whatever ``ssl.SSLSocket`` is by then."""
 
-    __init__ = _Plain.__init__  # type: ignore[assignment]  # past the standard one, which refuses
+    __init__ = _Plain.__init__  # past the standard one, which refuses
 
 
 class SSLSocket(_Standard):
@@ -81,6 +81,8 @@ class SSLSocket(_Standard):
     __module__ = "coop_plugins.ssl"  # the name that users import, in every repr
 
     _sslobj: Any
+    do_handshake_on_connect: bool
+    suppress_ragged_eofs: bool
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         raise TypeError(f"{type(self).__name__} does not have a public constructor. Instances are returned by SSLContext.wrap_socket().")
@@ -110,62 +112,61 @@ class SSLSocket(_Standard):
         """The task that is inside OpenSSL, in the handshake. Others run only if a callback parks."""
         self._doomed = False
         """True if the socket was closed meanwhile."""
-        self._users: dict[str, Task[Any]] = {}
-        """Who is in the middle of what."""
-        self._parked: dict[tuple[Hub, int], ParkingLot | None] = {}
-        """The directions at which a task waits, and those who wait with it."""
+        self._reader: Task[Any] | None = None
+        self._writer: Task[Any] | None = None
+        """Who is in the middle of reading, and of writing."""
+        self._at: dict[int, Task[Any]] = {}
+        """Who waits at the descriptor, for each direction."""
+        self._joined: dict[tuple[Hub, int], ParkingLot] = {}
+        """Those who wait with them."""
         self._unfinished: bytes | None = None
         """The data of a record of which only a part was sent."""
         self._until: int | None = None
         """When the connect that is under way has to be done."""
         if self._raw is not None:
-            self.__class__ = over_memory(type(self))
+            self.__class__ = over_memory(type(self))  # type: ignore[arg-type]  # a class is hashable
 
     # -- waiting --------------------------------------------------------------------------------------------------------
 
     def _deadline(self) -> int | None:
         return super()._deadline() if self._until is None else self._until
 
-    def _await(self, direction: int, deadline: int | None, operation: str) -> None:
-        """Park until the descriptor may be ready. To be called only after OpenSSL has asked for that."""
-        hub = current_task().hub
-        key = (hub, direction)
-        parked = self._parked
+    def _drive(self, operation: str, call: Callable[[], R], deadline: int | None, never: bool) -> R:
+        """Do something that OpenSSL may not be able to finish at once. ``never``: then raise what it lacks, and don't wait."""
         try:
-            if key in parked:
-                self._await_with_another(key, deadline)
-                return
-            parked[key] = None
-            try:
-                self._wait(direction, deadline)
-            finally:
-                others = parked.pop(key)
-                if others is not None:
-                    others.unpark_all()
-        except TimeoutError:
-            if deadline is None or hub.clock.now() < deadline:
-                raise  # somebody else's
-            raise TimeoutError(f"The {operation} operation timed out") from None
+            return self._enter(call) if self._early else call()
+        except SSLWantReadError:
+            if never:
+                raise
+            want = READABLE
+        except SSLWantWriteError:
+            if never:
+                raise
+            want = WRITABLE
+        return self._go_on(operation, want, deadline, call)
 
-    def _await_with_another(self, key: tuple[Hub, int], deadline: int | None) -> None:
-        others = self._parked[key]
-        if others is None:
-            what = "readable" if key[1] == READABLE else "writable"
-            others = self._parked[key] = ParkingLot(lambda: f"a TLS connection to become {what}, together with another task of it")
-        left = None if deadline is None else (deadline - key[0].clock.now()) / _NANOSECONDS
-        if (left is not None and left <= 0) or not others.park(left):
-            raise TimeoutError("timed out")
-        if self._ended:
-            self._raise_ended()
-
-    def _go_on(self, operation: str, want: int, deadline: int | None, call: Callable[..., R], *args: Any) -> R:
+    def _go_on(self, operation: str, want: int, deadline: int | None, call: Callable[..., R], args: tuple[Any, ...] = ()) -> R:
         """Go on with a call that OpenSSL could not finish, for the lack of what ``want`` says."""
+        task = current_task()
+        at = self._at
         while True:
             try:
-                self._await(want, deadline, operation)
-            except BaseException:
+                if want in at and at[want].hub is task.hub:
+                    self._join(task.hub, want, deadline)
+                else:
+                    at[want] = task
+                    try:
+                        self._wait(want, deadline)
+                    finally:
+                        if at.get(want) is task:
+                            del at[want]
+                        if self._joined:
+                            self._wake_joined(task.hub, want)
+            except BaseException as error:
                 if operation == "write" and want == WRITABLE:
                     self._keep_unfinished(args[0])
+                if type(error) is TimeoutError and error.args == ("timed out",):  # as the plain socket and `_join` say it
+                    raise TimeoutError(f"The {operation or ('read' if want == READABLE else 'write')} operation timed out") from None
                 raise
             try:
                 return self._enter(call, *args) if self._early else call(*args)
@@ -173,6 +174,23 @@ class SSLSocket(_Standard):
                 want = READABLE
             except SSLWantWriteError:
                 want = WRITABLE
+
+    def _join(self, hub: Hub, direction: int, deadline: int | None) -> None:
+        """Wait together with the task that waits for the same direction."""
+        others = self._joined.get((hub, direction))
+        if others is None:
+            what = "readable" if direction == READABLE else "writable"
+            others = self._joined[hub, direction] = ParkingLot(f"descriptor {self.fileno()} to become {what}, together with another task of the connection")
+        left = None if deadline is None else (deadline - hub.clock.now()) / _NANOSECONDS
+        if (left is not None and left <= 0) or not others.park(left):
+            raise TimeoutError("timed out")
+        if self._ended:
+            self._raise_ended()
+
+    def _wake_joined(self, hub: Hub, direction: int) -> None:
+        others = self._joined.pop((hub, direction), None)
+        if others is not None:
+            others.unpark_all()
 
     def _enter(self, call: Callable[..., R], *args: Any) -> R:
         """Call into OpenSSL while the handshake may be under way, and with it a callback that parks."""
@@ -192,17 +210,7 @@ class SSLSocket(_Standard):
                 super()._real_close()
                 self._raise_ended()
 
-    def _begin(self, operation: str) -> None:
-        """From now on this task is the one that does it, until `_end`."""
-        other = self._users.get(operation)
-        if other is not None:
-            self._refuse(operation, other)
-        self._users[operation] = current_task()
-
-    def _end(self, operation: str) -> None:
-        del self._users[operation]
-
-    def _refuse(self, operation: str, other: Task[Any]) -> None:
+    def _refuse(self, operation: str, other: Task[Any]) -> NoReturn:
         raise BusyResourceError(
             f"{current_task()!r} wants to {operation} on {self!r}, but {other!r} is in the middle of a {operation} there: each would get, or send, pieces "
             f"of the other's data. Let one task {operation}, and pass the data through a Queue, or guard the connection with a lock."
@@ -213,23 +221,8 @@ class SSLSocket(_Standard):
     def do_handshake(self, block: bool = False) -> None:
         """Perform the handshake. Parks; with ``block`` also a socket that never waits does."""
         self._check_connected()  # type: ignore[attr-defined]  # typeshed leaves it out
-        call = self._sslobj.do_handshake
-        try:
-            self._enter(call)
-            return
-        except SSLWantReadError:
-            want = READABLE
-            if self._timeout == 0.0 and not block:
-                raise
-        except SSLWantWriteError:
-            want = WRITABLE
-            if self._timeout == 0.0 and not block:
-                raise
-        self._begin("handshake")
-        try:
-            self._go_on("handshake", want, None if self._timeout == 0.0 else self._deadline(), call)
-        finally:
-            self._end("handshake")
+        never = self._timeout == 0.0
+        self._drive("handshake", self._sslobj.do_handshake, None if never else self._deadline(), never and not block)
 
     def connect(self, addr: Any) -> None:
         """Connect to ``addr``, and perform the handshake unless ``do_handshake_on_connect`` is false. The timeout is for both together."""
@@ -255,20 +248,7 @@ class SSLSocket(_Standard):
         sslobj = self._sslobj
         if sslobj is None:
             return super().unwrap()
-        try:
-            plain = self._enter(sslobj.shutdown) if self._early else sslobj.shutdown()
-        except (SSLWantReadError, SSLWantWriteError) as error:
-            if self._timeout == 0.0:
-                raise
-            want = READABLE if isinstance(error, SSLWantReadError) else WRITABLE
-        else:
-            self._sslobj = None
-            return plain
-        self._begin("unwrap")
-        try:
-            plain = self._go_on("unwrap", want, self._deadline(), sslobj.shutdown)
-        finally:
-            self._end("unwrap")
+        plain = self._drive("", sslobj.shutdown, self._deadline(), self._timeout == 0.0)
         self._sslobj = None
         return plain
 
@@ -280,22 +260,6 @@ class SSLSocket(_Standard):
         if sslobj is None:
             return super().read(len, buffer)
         return self._receive(sslobj.read, len) if buffer is None else self._receive(sslobj.read, len, buffer)
-
-    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
-        """At most ``buflen`` bytes; ``b""`` at the end. Parks until there are some."""
-        sslobj = self._sslobj
-        if sslobj is None or flags:
-            return super().recv(buflen, flags)
-        return self._receive(sslobj.read, buflen)
-
-    def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
-        """As `recv`, into ``buffer``. Returns how many bytes came."""
-        sslobj = self._sslobj
-        if sslobj is None or flags:
-            return super().recv_into(buffer, nbytes, flags)
-        if nbytes is None:
-            nbytes = memoryview(buffer).nbytes or 1024
-        return self._receive(sslobj.read, nbytes, buffer)
 
     def _receive(self, call: Callable[..., Any], *args: Any) -> Any:
         self._streak += 1
@@ -312,19 +276,62 @@ class SSLSocket(_Standard):
                 raise
             want = WRITABLE
         except SSLEOFError:
+            if not self.suppress_ragged_eofs:
+                raise
             return self._ragged(args)
-        self._begin("read")
+        return self._receive_later(want, call, args)
+
+    def _receive_later(self, want: int, call: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        if self._reader is not None:
+            self._refuse("read", self._reader)
+        self._reader = current_task()
         try:
-            return self._go_on("read", want, self._deadline(), call, *args)
+            return self._go_on("read", want, None if self._timeout is None else self._deadline(), call, args)
         except SSLEOFError:
+            if not self.suppress_ragged_eofs:
+                raise
             return self._ragged(args)
         finally:
-            self._end("read")
+            self._reader = None
+
+    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
+        """At most ``buflen`` bytes; ``b""`` at the end. Parks until there are some."""
+        sslobj = self._sslobj
+        if sslobj is None or flags or self._early:
+            return super().recv(buflen, flags)  # which calls read, unless this is no TLS
+        self._streak += 1
+        if self._streak > _STREAK:
+            self._give_way()
+        try:
+            got: bytes = sslobj.read(buflen)
+            return got
+        except SSLWantReadError:
+            if self._timeout == 0.0:
+                raise
+            want = READABLE
+        except SSLWantWriteError:
+            if self._timeout == 0.0:
+                raise
+            want = WRITABLE
+        except SSLEOFError:
+            if not self.suppress_ragged_eofs:
+                raise
+            return b""
+        got = self._receive_later(want, sslobj.read, (buflen,))
+        return got
+
+    def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
+        """As `recv`, into ``buffer``. Returns how many bytes came."""
+        sslobj = self._sslobj
+        if sslobj is None or flags or buffer is None:
+            return super().recv_into(buffer, nbytes, flags)
+        if nbytes is None:
+            nbytes = memoryview(buffer).nbytes or 1024
+        count: int = self._receive(sslobj.read, nbytes, buffer)
+        return count
 
     def _ragged(self, args: tuple[Any, ...]) -> Any:
-        """The other end is gone without a word. In an ``except`` clause."""
-        if not self.suppress_ragged_eofs:
-            raise
+        """What a read returns if the other end is gone without a word."""
         return b"" if len(args) == 1 else 0
 
     # -- writing --------------------------------------------------------------------------------------------------------
@@ -344,13 +351,13 @@ class SSLSocket(_Standard):
         return self._send_one(sslobj.write, data)
 
     def _send_one(self, call: Callable[[Any], int], data: Any) -> int:
-        sent = self._send_first(call, data)
+        sent = self._try_write(call, data)
         if sent < 0:
-            self._begin("write")
+            self._writer = current_task()
             try:
-                return self._go_on("write", -sent, self._deadline(), call, data)
+                return self._go_on("write", -sent, self._deadline(), call, (data,))
             finally:
-                self._end("write")
+                self._writer = None
         return sent
 
     def sendall(self, data: Any, flags: int = 0) -> None:
@@ -359,23 +366,31 @@ class SSLSocket(_Standard):
         if sslobj is None or flags:
             super().sendall(data, flags)
             return
-        with memoryview(data) as given, given.cast("B") as view:
-            if not view:
+        sent = 0
+        if type(data) is bytes and data:
+            sent = self._try_write(sslobj.write, data)
+            if sent == len(data):
                 return
-            sent = self._send_first(sslobj.write, view)
-            if sent < len(view):
-                self._send_rest(sslobj.write, view, sent)
+        with memoryview(data) as given, given.cast("B") as view:
+            self._send_records(sslobj.write, view, sent)
 
-    def _send_rest(self, call: Callable[[Any], int], view: memoryview, sent: int) -> None:
+    def _send_records(self, call: Callable[[Any], int], view: memoryview, sent: int) -> None:
         deadline = self._deadline()
-        self._begin("write")
+        if self._writer is not None:
+            self._refuse("write", self._writer)
+        self._writer = current_task()
         try:
             if sent < 0:
-                sent = self._go_on("write", -sent, deadline, call, view)
+                sent = self._go_on("write", -sent, deadline, call, (view,))
             while sent < len(view):
                 sent += self._send_next(call, view[sent:], deadline)
         finally:
-            self._end("write")
+            self._writer = None
+
+    def _send_next(self, call: Callable[[Any], int], view: memoryview, deadline: int | None) -> int:
+        """Send a record in the middle of a longer sending. Returns how many bytes."""
+        sent = self._try_write(call, view)
+        return sent if sent >= 0 else self._go_on("write", -sent, deadline, call, (view,))
 
     def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
         """Send a file that is open in binary mode. Returns how many bytes; moves the file's position behind them. Parks; the timeout is for all of it.
@@ -387,8 +402,9 @@ class SSLSocket(_Standard):
             return super().sendfile(file, offset, count)
         self._check_sendfile(file, offset, count)
         deadline = self._deadline()
-        self._check_order(b"")
-        self._begin("write")
+        if self._writer is not None:
+            self._refuse("write", self._writer)
+        self._writer = current_task()
         sent = 0
         try:
             if offset:
@@ -400,29 +416,18 @@ class SSLSocket(_Standard):
                     view = view[done:]
                     sent += done
         finally:
-            self._end("write")
+            self._writer = None
             if sent and hasattr(file, "seek"):
                 file.seek(offset + sent)
         return sent
 
-    def _send_first(self, call: Callable[[Any], int], data: Any) -> int:
+    def _try_write(self, call: Callable[[Any], int], data: Any) -> int:
         """How many bytes were sent, or minus the direction that OpenSSL has to wait for."""
         self._streak += 1
         if self._streak > _STREAK:
             self._give_way()
-        if self._unfinished is not None or "write" in self._users:
+        if self._writer is not None or self._unfinished is not None:
             self._check_order(data)
-        return self._try_write(call, data)
-
-    def _send_next(self, call: Callable[[Any], int], view: memoryview, deadline: int | None) -> int:
-        """Send a record in the middle of a longer sending. Returns how many bytes."""
-        self._streak += 1
-        if self._streak > _STREAK:
-            self._give_way()
-        sent = self._try_write(call, view)
-        return sent if sent >= 0 else self._go_on("write", -sent, deadline, call, view)
-
-    def _try_write(self, call: Callable[[Any], int], data: Any) -> int:
         try:
             return self._enter(call, data) if self._early else call(data)
         except SSLWantReadError:
@@ -442,17 +447,16 @@ class SSLSocket(_Standard):
 
     def _check_order(self, data: Any) -> None:
         """Refuse to mix data with another task's, or with the rest of a record that was begun."""
-        other = self._users.get("write")
-        if other is not None:
-            self._refuse("write", other)
+        if self._writer is not None and self._writer is not current_task():
+            self._refuse("write", self._writer)
         begun = self._unfinished
         if begun is not None:
             with memoryview(data) as given, given.cast("B") as view:
                 if view[: len(begun)] != begun:
                     raise SSLError(
                         SSL_ERROR_SSL,
-                        f"an earlier write on {self!r} was killed, timed out or would have blocked when a part of its record had been sent; OpenSSL can only go "
-                        f"on with the same data. Write that again, or close the connection.",
+                        f"an earlier write on {self!r} was killed, timed out or would have blocked when a part of its record had been sent; OpenSSL can "
+                        f"only go on with the same data. Write that again, or close the connection.",
                     )
             self._unfinished = None
 
