@@ -6,7 +6,8 @@
 Invariants
 ==========
 1. Nothing is read beyond the record that OpenSSL asks for: what follows the last record is there for whoever goes on with the plain connection.
-2. No call is reported done before what it had to send was handed to the network; a read, which has data to return, leaves that to the next call.
+2. No call is reported done before what it had to send was handed to the network; but a read, which has data to return, leaves that to the next call.
+3. A reader never waits for a writer's data to be sent.
 """
 
 from __future__ import annotations
@@ -68,11 +69,13 @@ class Connection:
 
     def _call(self, call: Callable[..., R], *args: Any) -> R:
         while True:
-            self._flush()
             try:
                 return call(*args)
             except SSLWantReadError:
-                self._flush()
+                if self._taken:
+                    self._try_flush()  # what is there to send is a writer's, who sees to it: a reader must not wait for that
+                else:
+                    self._flush()
                 self._feed()
             except BaseException:
                 self._try_flush()  # the alert that tells the other end
