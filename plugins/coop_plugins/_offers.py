@@ -69,4 +69,7 @@ def coop_patches() -> list[Patch]:
 
 @hookimpl
 def coop_commands() -> list[Offer]:
-    return [Offer("run", "coop_plugins.patch:main", "run a script or a module with the standard library patched")]
+    return [
+        Offer("run", "coop_plugins.patch:main", "run a script or a module with the standard library patched"),
+        Offer("serve", "coop_plugins.serve:main", "serve a WSGI application"),
+    ]
