@@ -116,6 +116,7 @@ def coop_patches() -> list[Patch]:
         Patch("queue", _THREADS, ("SimpleQueue",)),
         Patch("_queue", _THREADS, ("SimpleQueue",), part="queue"),
         Patch("time", _THREADS, ("sleep",)),
+        Patch("ssl", "coop_plugins.ssl", ("SSLSocket", "create_connection"), apply="_make_sockets_cooperative"),
     ]
 
 
