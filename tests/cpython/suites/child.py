@@ -19,14 +19,17 @@ from typing import Any
 PASSED, SKIPPED, FAILED, ERROR = "passed", "skipped", "failed", "error"
 _ORDER = (PASSED, SKIPPED, FAILED, ERROR)
 
+_GRACE = 10  # seconds: the runner ends a test that hangs, and if it is no more, the process ends itself so much later
+
 
 class Result(unittest.TestResult):
     """Tells the runner of each test, as it begins and as it ends."""
 
-    def __init__(self, pipe: int) -> None:
+    def __init__(self, pipe: int, limit: float) -> None:
         super().__init__()
         self.names: dict[int, str] = {}
         """Of each test, by its identity."""
+        self.limit = limit
         self._pipe = pipe
         self._process = posix.getpid()
         self._outcome = (PASSED, "")
@@ -40,6 +43,7 @@ class Result(unittest.TestResult):
 
     def startTest(self, test: Any) -> None:
         super().startTest(test)
+        faulthandler.dump_traceback_later(self.limit + _GRACE, exit=True)
         self.tell(begins=self.names[id(test)])
 
     def stopTest(self, test: Any) -> None:
@@ -108,9 +112,10 @@ def main(path: str) -> None:
     pipe: int = job["pipe"]
     os.set_inheritable(pipe, False)
     faulthandler.enable()
+    faulthandler.dump_traceback_later(job["limit"] + _GRACE, exit=True)
     here = os.path.dirname(os.path.abspath(__file__))
     sys.path[:] = job["path"] + [folder for folder in sys.path if folder not in ("", here)]
-    result = Result(pipe)
+    result = Result(pipe, job["limit"])
     try:
         found = named(load(job["module"], job["resources"]))
     except unittest.SkipTest as skip:

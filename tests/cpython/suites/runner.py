@@ -117,6 +117,7 @@ class _Process:
             (folder / name).mkdir()
         note = {
             "pipe": pipe,
+            "limit": job.limit,
             "module": job.module,
             "only": list(job.only),
             "done": list(job.outcomes),
