@@ -111,6 +111,7 @@ def main(path: str) -> None:
         job = json.load(file)
     pipe: int = job["pipe"]
     os.set_inheritable(pipe, False)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # it is a file: what is said before a test hangs is to be read
     faulthandler.enable()
     faulthandler.dump_traceback_later(job["limit"] + _GRACE, exit=True)
     here = os.path.dirname(os.path.abspath(__file__))

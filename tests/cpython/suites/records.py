@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +24,7 @@ HERE = Path(__file__).resolve().parents[1]
 PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
 MOST_LEFT_OUT = 15  # of a module
 ATTEMPTS = 3
+UNSTEADY = "unsteady"
 
 _HEAD = """\
 # What CPython's own tests gave under gevent, and with the standard library; of several runs that differed, each outcome.
@@ -64,8 +65,10 @@ class Record:
     def unsteady(self, module: str, way: str) -> set[str]:
         return {test for test, seen in self.of(module, way).items() if len(seen) > 1}
 
-    def counts(self, module: str, way: str) -> Counter[str]:
-        return Counter("unsteady" if len(seen) > 1 else next(iter(seen)) for seen in self.of(module, way).values())
+    def counts(self, module: str, way: str, tests: Container[str] | None = None) -> Counter[str]:
+        """How many of each outcome there are, among some tests or all."""
+        chosen = [seen for test, seen in self.of(module, way).items() if tests is None or test in tests]
+        return Counter(UNSTEADY if len(seen) > 1 else next(iter(seen)) for seen in chosen)
 
     def write(self, path: Path) -> None:
         lines = [f"{_HEAD}python {self.python}, gevent {self.gevent}\n"]
@@ -142,49 +145,53 @@ class Comparison:
     """The same, but the standard library does not pass them either, here and now."""
     stale: list[str]
     """Left out, and passes."""
-
-    @property
-    def counts(self) -> Counter[str]:
-        return Counter(outcome.what for outcome in self.outcomes.values())
+    counts: dict[str, Counter[str]]
+    """Of each way: here, and as recorded for the tests that were run here."""
 
 
 def compare(module: str, record: Record, left_out: Mapping[str, LeftOut], *, only: Iterable[str] = (), way: str = ways.OURS, run: Run = run) -> Comparison:
     """Run a module under coopcore, or those of its tests that match a pattern of ``only``, and hold it to the rule. Blocks until all have ended."""
-    name = f"test.{module}"
-    patterns = [f"{name}.{pattern}" for pattern in only]
-    outcomes = {short(module, test): outcome for test, outcome in run(name, way, only=patterns).items()}
-    chosen = set(record.of(module, ways.GEVENT)) if not patterns else set(outcomes)
-    missing = Outcome("missing", "it was not found")
-    broken = {test: outcomes.get(test, missing) for test in sorted(record.passed(module, ways.GEVENT) & chosen)}
-    broken = {test: outcome for test, outcome in broken.items() if outcome.what != PASSED and not (test in left_out and left_out[test].here)}
-    racing = record.unsteady(module, ways.STANDARD)
-    for test in [test for test in broken if test in racing]:
-        if any(PASSED in _alone(run, module, way, test) for _ in range(ATTEMPTS - 1)):
-            del broken[test]
-    elsewhere = [test for test in broken if test != END and PASSED not in _alone(run, module, ways.STANDARD, test)]
-    for test in elsewhere:
-        del broken[test]
-    stale = [test for test, entry in left_out.items() if entry.here and not entry.unsteady and test in outcomes and outcomes[test].what == PASSED]
-    return Comparison(module, outcomes, broken, elsewhere, stale)
+    patterns = [f"test.{module}.{pattern}" for pattern in only]
+    outcomes = {short(module, test): outcome for test, outcome in run(f"test.{module}", way, only=patterns).items()}
+    chosen = outcomes.keys() if patterns else outcomes.keys() | record.of(module, ways.GEVENT).keys()
+    excused = {test for test, entry in left_out.items() if entry.here}
+    broken = {}
+    for test in sorted((record.passed(module, ways.GEVENT) & chosen) - excused):
+        outcome = outcomes.get(test, Outcome("missing", "there is no such test here"))
+        if outcome.what != PASSED and not (test in record.unsteady(module, ways.STANDARD) and _passes_at_times(run, module, way, test)):
+            broken[test] = outcome
+    elsewhere = [test for test in broken if test != END and not _passes(run, module, ways.STANDARD, test)]
+    return Comparison(
+        module,
+        outcomes,
+        broken={test: outcome for test, outcome in broken.items() if test not in elsewhere},
+        not_on_this_machine=elsewhere,
+        stale=[test for test in excused if test in outcomes and outcomes[test].what == PASSED and not left_out[test].unsteady],
+        counts={
+            way: Counter(outcome.what for outcome in outcomes.values()),
+            **{other: record.counts(module, other, chosen) for other in (ways.GEVENT, ways.STANDARD)},
+        },
+    )
 
 
-def _alone(run: Run, module: str, way: str, test: str) -> set[str]:
-    name = f"test.{module}.{test}" if f"test.{module}." not in test else test
-    return {outcome.what for found, outcome in run(f"test.{module}", way, only=[name]).items() if found != END}
+def _passes(run: Run, module: str, way: str, test: str) -> bool:
+    """Alone, in a process of its own."""
+    outcomes = run(f"test.{module}", way, only=[f"test.{module}.{test}", test])
+    return any(outcome.what == PASSED for found, outcome in outcomes.items() if short(module, found) == test)
 
 
-def table(comparisons: Iterable[Comparison], record: Record) -> str:
-    """Counts of what is run here, and of what is recorded, a line for each module and way."""
-    columns = (*OUTCOMES, "unsteady")
-    lines = [f"CPython {record.python}, gevent {record.gevent}: {'':8}{''.join(f'{column:>9}' for column in columns)}"]
+def _passes_at_times(run: Run, module: str, way: str, test: str) -> bool:
+    return any(_passes(run, module, way, test) for _ in range(ATTEMPTS - 1))
+
+
+def table(rows: Iterable[tuple[str, Mapping[str, Mapping[str, int]]]]) -> str:
+    """Counts, a line for each module and way: from names of modules, and `Comparison.counts`."""
+    columns = (*OUTCOMES, UNSTEADY)
+    lines = [f"{f'CPython {PYTHON}':34}{''.join(f'{column:>9}' for column in columns)}"]
     total: dict[str, Counter[str]] = {way: Counter() for way in ways.WAYS}
-    width = len(lines[0]) - 9 * len(columns) - 12
-    rows = []
-    for comparison in comparisons:
-        counts = {ways.OURS: comparison.counts, **{way: record.counts(comparison.module, way) for way in (ways.GEVENT, ways.STANDARD)}}
+    for module, counts in [*rows, ("all", total)]:
         for way in ways.WAYS:
-            total[way] += counts[way]
-            rows.append((comparison.module, way, counts[way]))
-    rows += [("all", way, total[way]) for way in ways.WAYS]
-    lines += [f"{name if way == ways.OURS else '':{width}}{way:12}{''.join(f'{counts[column] or chr(45):>9}' for column in columns)}" for name, way, counts in rows]
+            lines.append(f"{module if way == ways.OURS else '':22}{way:12}{''.join(f'{counts[way].get(column) or chr(45):>9}' for column in columns)}")
+            if counts is not total:
+                total[way].update(counts[way])
     return "\n".join(lines)
