@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -155,17 +155,19 @@ def compare(module: str, record: Record, left_out: Mapping[str, LeftOut], *, onl
     outcomes = {short(module, test): outcome for test, outcome in run(f"test.{module}", way, only=patterns).items()}
     chosen = outcomes.keys() if patterns else outcomes.keys() | record.of(module, ways.GEVENT).keys()
     excused = {test for test, entry in left_out.items() if entry.here}
-    broken = {}
-    for test in sorted((record.passed(module, ways.GEVENT) & chosen) - excused):
-        outcome = outcomes.get(test, Outcome("missing", "there is no such test here"))
-        if outcome.what != PASSED and not (test in record.unsteady(module, ways.STANDARD) and _passes_at_times(run, module, way, test)):
-            broken[test] = outcome
-    elsewhere = [test for test in broken if test != END and not _passes(run, module, ways.STANDARD, test)]
+    missing = Outcome("missing", "there is no such test here")
+    failed = {test: outcomes.get(test, missing) for test in sorted((record.passed(module, ways.GEVENT) & chosen) - excused)}
+    failed = {test: outcome for test, outcome in failed.items() if outcome.what != PASSED}
+    racing = record.unsteady(module, ways.STANDARD) & failed.keys()
+    for _ in range(ATTEMPTS - 1):
+        for test in racing & _passing(run, module, way, racing & failed.keys()):
+            del failed[test]
+    here = {END} | _passing(run, module, ways.STANDARD, failed.keys() - {END})
     return Comparison(
         module,
         outcomes,
-        broken={test: outcome for test, outcome in broken.items() if test not in elsewhere},
-        not_on_this_machine=elsewhere,
+        broken={test: outcome for test, outcome in failed.items() if test in here},
+        not_on_this_machine=[test for test in failed if test not in here],
         stale=[test for test in excused if test in outcomes and outcomes[test].what == PASSED and not left_out[test].unsteady],
         counts={
             way: Counter(outcome.what for outcome in outcomes.values()),
@@ -174,14 +176,12 @@ def compare(module: str, record: Record, left_out: Mapping[str, LeftOut], *, onl
     )
 
 
-def _passes(run: Run, module: str, way: str, test: str) -> bool:
-    """Alone, in a process of its own."""
-    outcomes = run(f"test.{module}", way, only=[f"test.{module}.{test}", test])
-    return any(outcome.what == PASSED for found, outcome in outcomes.items() if short(module, found) == test)
-
-
-def _passes_at_times(run: Run, module: str, way: str, test: str) -> bool:
-    return any(_passes(run, module, way, test) for _ in range(ATTEMPTS - 1))
+def _passing(run: Run, module: str, way: str, tests: Set[str]) -> set[str]:
+    """Which of some tests pass, apart from all others, in a process of their own."""
+    if not tests:
+        return set()
+    outcomes = run(f"test.{module}", way, only=sorted({name for test in tests for name in (test, f"test.{module}.{test}")}))
+    return {short(module, test) for test, outcome in outcomes.items() if outcome.what == PASSED}
 
 
 def table(rows: Iterable[tuple[str, Mapping[str, Mapping[str, int]]]]) -> str:
