@@ -107,6 +107,7 @@ def test_a_fixture_of_the_module_that_fails_fails_all(toy: Toy) -> None:
     assert words(outcomes) == {"T.test": ERROR, END: PASSED}
 
 
+@pytest.mark.slow(reason="waits until a test counts as one that hangs")
 def test_one_that_hangs_is_ended_and_the_others_run(toy: Toy) -> None:
     outcomes = toy(
         """
@@ -123,10 +124,11 @@ class T(unittest.TestCase):
     assert "said before" in outcomes["T.test_2"].reason
 
 
+@pytest.mark.slow(reason="waits until a test counts as one that hangs")
 def test_one_that_hangs_before_it_begins_is_ended_as_well(toy: Toy) -> None:
     text = "class S(unittest.TestCase):\n def test(self): pass\n"
     text += "class T(unittest.TestCase):\n @classmethod\n def setUpClass(cls): time.sleep(1000)\n def test(self): pass"
-    assert words(toy(text, limit=0.5)) == {"S.test": PASSED, "T.test": HUNG}
+    assert words(toy(text, limit=1)) == {"S.test": PASSED, "T.test": HUNG}
 
 
 def test_one_that_takes_the_process_with_it_costs_itself_only(toy: Toy) -> None:
@@ -140,9 +142,10 @@ class T(unittest.TestCase):
     assert [outcomes[test].line for test in ("T.test_1", "T.test_2")] == ["the process ended with status 3", "the process ended with status -6"]
 
 
+@pytest.mark.slow(reason="waits until a test counts as one that hangs")
 def test_a_process_that_does_not_end_is_noted(toy: Toy) -> None:
     outcomes = toy(
-        "import threading\nclass T(unittest.TestCase):\n def test(self): threading.Thread(target=time.sleep, args=(1000,), daemon=False).start()", limit=0.5
+        "import threading\nclass T(unittest.TestCase):\n def test(self): threading.Thread(target=time.sleep, args=(1000,), daemon=False).start()", limit=1
     )
     assert words(outcomes) == {"T.test": PASSED, END: HUNG}
 

@@ -22,6 +22,7 @@ PASSED, SKIPPED, FAILED, ERROR, HUNG = "passed", "skipped", "failed", "error", "
 OUTCOMES = (PASSED, SKIPPED, FAILED, ERROR, HUNG)
 
 LIMIT = 40.0  # seconds: a test that takes longer hangs. The longest takes 4 with the standard library
+_STARTING = 60.0  # seconds: an interpreter that has not imported its tests by then hangs
 _PATIENCE = 0.2  # seconds between two looks whether the process still lives
 _CHILD = Path(__file__).with_name("child.py")
 
@@ -106,6 +107,7 @@ class _Process:
     def __init__(self, job: _Job, folder: Path) -> None:
         self.current = ""
         self.hung = False
+        self._started = False
         self.farewell = ""
         self.since = self._began = time.monotonic()
         self._job = job
@@ -155,6 +157,7 @@ class _Process:
         job = self._job
         match message:
             case {"tests": tests}:
+                self._started = True
                 job.tests = job.tests or tests
             case {"begins": test}:
                 self.current, self._began = test, self.since
@@ -181,7 +184,7 @@ class _Process:
                 self._received += data
             elif self._has_ended():
                 return None
-            elif time.monotonic() - self.since > self._job.limit:
+            elif time.monotonic() - self.since > (self._job.limit if self._started else max(self._job.limit, _STARTING)):
                 self.hung = True
                 return None
         line, _, self._received = self._received.partition(b"\n")
