@@ -19,7 +19,7 @@ import dns.rrset
 class DnsServer:
     """Answers from ``records``: ``{"www.test.": {"A": ["192.0.2.1"], "CNAME": [...]}}``. A name with a string in place of a dict has a habit:
 
-    ``"silent"``: no answer; ``"servfail"``, ``"refused"``: that code; ``"forged"``: a wrong answer first, with another number; ``"garbage"``: no DNS message at all.
+    ``"silent"``: no answer; ``"servfail"``, ``"refused"``: that code; ``"forged"``: a wrong answer first, with another number; ``"garbage"``: no DNS message.
     A dict with ``"truncated"`` is told over TCP only, with ``"once silent"`` only when asked again. Unknown names are NXDOMAIN.
     """
 

@@ -340,7 +340,9 @@ def test_the_search_list(on: Run, make: Make, asked: list[Any]) -> None:
         asked.clear()
         assert number_of(lambda: ours.gethostbyname("short.")) == stdlib.EAI_NONAME
         assert [name for name, _, _ in asked] == ["short."], "a dot at the end: that name and no other"
-        assert number_of(lambda: ours.gethostbyname("x" * 63 + "." + "y" * 63 + "." + "z" * 63 + "." + "w" * 60)) == stdlib.EAI_NONAME, "too long to be searched for"
+        assert number_of(lambda: ours.gethostbyname("x" * 63 + "." + "y" * 63 + "." + "z" * 63 + "." + "w" * 60)) == stdlib.EAI_NONAME, (
+            "too long to be searched for"
+        )
 
 
 def test_the_files_of_the_system(on: Run, server: DnsServer, tmp_path: Path) -> None:
@@ -467,9 +469,7 @@ def test_invariant_2_tls_is_refused() -> None:
 
 def test_invariant_2_a_source_can_be_given(server: DnsServer) -> None:
     def body() -> None:
-        made = dnspython._run_to_its_end(
-            dnspython._BACKEND.make_socket(stdlib.AF_INET, stdlib.SOCK_DGRAM, 0, ("127.0.0.1", 0), ("127.0.0.1", server.port))
-        )
+        made = dnspython._run_to_its_end(dnspython._BACKEND.make_socket(stdlib.AF_INET, stdlib.SOCK_DGRAM, 0, ("127.0.0.1", 0), ("127.0.0.1", server.port)))
         dnspython._run_to_its_end(made.close())
         with pytest.raises(OSError, match="assign"):
             dnspython._run_to_its_end(dnspython._BACKEND.make_socket(stdlib.AF_INET, TCP, 0, ("192.0.2.1", 0), ("127.0.0.1", 1)))

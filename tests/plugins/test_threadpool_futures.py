@@ -388,7 +388,7 @@ def test_an_asyncio_loop_takes_them(threads: ThreadPoolExecutor) -> None:
 
 def test_a_missing_name() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
-        threadpool.Nothing  # noqa: B018 - the look-up is what fails
+        threadpool.Nothing
 
 
 # -- processes ------------------------------------------------------------------------------------------------------------
