@@ -189,6 +189,21 @@ def test_the_families_that_this_machine_has(on: Run, make: Make, asked: list[Any
         assert len(ours.getaddrinfo("both.test", 80, 0, TCP, 0, flag)) == 2
 
 
+def test_which_families_this_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    for family, address in ((stdlib.AF_INET, "127.0.0.1"), (stdlib.AF_INET6, "::1")):
+        try:
+            expected = bool(stdlib.getaddrinfo(address, 80, family, 0, 0, stdlib.AI_ADDRCONFIG))
+        except stdlib.gaierror:
+            expected = False
+        assert dnspython._is_configured(family) is expected
+
+    def none(*args: Any) -> Any:
+        raise stdlib.gaierror(stdlib.EAI_NONAME, "no address of that family")
+
+    monkeypatch.setattr("coop_plugins.resolver._system.getaddrinfo", none)
+    assert not dnspython._is_configured(stdlib.AF_INET)
+
+
 def test_names_of_addresses(on: Run, make: Make) -> None:
     @on
     def body() -> None:
