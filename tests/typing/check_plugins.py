@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 from typing import Any, assert_type
 
+from coop_plugins import file, os, select, selectors
 from coop_plugins.event import AsyncResult, Event
 from coop_plugins.local import local
 from coop_plugins.lock import Barrier, BoundedSemaphore, Condition, DummySemaphore, Lock, RLock, Semaphore
 from coop_plugins.pool import Group, Pool
 from coop_plugins.queue import Channel, Empty, Full, LifoQueue, PriorityQueue, Queue, SimpleQueue
+from coop_plugins.resolver import ThreadResolver, current_resolver, use_resolver
 from coop_plugins.scope import CancelScope, TaskGroup, current_time, fail_after, move_on_after
+from coop_plugins.threadpool import Future, ProcessPoolExecutor, ThreadPool, ThreadPoolExecutor, ThreadResult, await_future, offload, shared_pool
 from coopcore import Task, iwait, spawn
-from coopcore.protocols import Waitable
+from coopcore.protocols import Resolver, Waitable
 
 
 def length(text: str) -> int:
@@ -108,9 +112,62 @@ def scopes() -> None:
     assert_type(scope.cancelled_caught, bool)
 
 
+def threads() -> None:
+    assert_type(offload(length, "abc"), int)
+    pool = ThreadPool(2, idle_task_timeout=1)
+    assert_type(pool.spawn(length, "abc"), ThreadResult[int])
+    assert_type(pool.spawn(length, "abc").get(timeout=1), int)
+    assert_type(pool.apply(length, ("abc",)), int)
+    assert_type(pool.map(length, ["a", "b"]), list[int])
+    assert_type(list(pool.imap(length, ["a"], maxsize=1)), list[int])
+    assert_type(pool.apply_async(length, ("abc",)), Task[int])
+    assert_type(pool.join(timeout=1), bool)
+    shared_pool().maxsize = 20
+    with ThreadPoolExecutor(2) as executor, ProcessPoolExecutor(2) as processes:
+        for maker in (executor, processes):
+            assert_type(maker.submit(length, "abc"), Future[int])
+            assert_type(maker.submit(length, "abc").result(timeout=1), int)
+            assert_type(list(maker.map(length, ["a"])), list[int])
+    standard: concurrent.futures.Future[int] = executor.submit(length, "abc")
+    assert_type(await_future(standard, timeout=1), int)
+
+
+def resolvers() -> None:
+    assert_type(current_resolver(), Resolver)
+    assert_type(use_resolver("block"), Resolver)
+    assert_type(use_resolver(ThreadResolver()), Resolver)
+    assert_type(current_resolver().gethostbyname("localhost"), str)
+
+
 def locals_() -> None:
     mine = local()
     mine.name = "anything"
+
+
+def descriptors() -> None:
+    assert_type(select.select([0], [], [], 1.0), tuple[list[Any], list[Any], list[Any]])
+    poll = select.poll()
+    poll.register(0, select.POLLIN | select.POLLPRI)
+    assert_type(poll.poll(100), list[tuple[int, int]])
+    with select.epoll() as epoll:
+        assert_type(epoll, select.epoll)
+        epoll.register(0, select.EPOLLIN | select.EPOLLET)
+        assert_type(epoll.poll(1.0, maxevents=2), list[tuple[int, int]])
+    with selectors.DefaultSelector() as selector:
+        assert_type(selector.register(0, selectors.EVENT_READ), selectors.SelectorKey)
+        assert_type(selector.select(1), list[tuple[selectors.SelectorKey, int]])
+    with selectors.EpollSelector() as other:
+        assert_type(other.select(1), list[tuple[selectors.SelectorKey, int]])
+
+
+def files() -> None:
+    with file.open("name", "w", encoding="utf-8") as made:
+        made.write("text")
+    assert_type(os.read(0, 100), bytes)
+    assert_type(os.nb_read(0, 100), bytes)
+    assert_type(os.write(1, b"data"), int)
+    assert_type(os.waitpid(-1, os.WNOHANG), tuple[int, int])
+    assert_type(os.system("true"), int)
 
 
 def all_of_them_can_be_waited_for() -> None:

@@ -20,6 +20,7 @@ import socket as _stdlib
 import sys
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -29,8 +30,10 @@ from coopcore import Task, Timeout, killall, sleep
 from coopcore.lowlevel import ParkingLot, current_task, hide_frames, on_hub
 
 from ..server import StreamServer
+from ._proxies import Proxies
 from ._request import ClientError, Input, Limits, Request, RequestReader
 from ._response import Response
+from ._upgrade import Headers, Upgraded, switching_head
 
 Environ = dict[str, Any]
 Application = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
@@ -40,6 +43,7 @@ _SEND_PIECE = 262_144  # sent under one timeout
 _DRAIN_MOST = 65536  # of a body that the application did not read; more is not worth a kept connection
 _LINGER = 1.0  # seconds in which a client may still read an answer that came before it had sent all
 _NANOSECONDS = 1_000_000_000
+_AT_ONCE = int(getattr(_stdlib, "MSG_DONTWAIT", 0))
 
 
 class _Connection:
@@ -51,6 +55,8 @@ class _Connection:
         self.reader = RequestReader(server.limits)
         self.task: Task[Any] = current_task()
         self.clock = self.task.hub.clock
+        self._timeout = 0.0
+        """What the socket's timeout is set to; 0: not set yet."""
         self.idle = True
         """True while it waits for a request."""
         self.answered = 0
@@ -60,6 +66,8 @@ class _Connection:
         """True if the client may be sending what nobody will read."""
         self.lost: OSError | None = None
         """What sending to the client failed with."""
+        self.upgraded: Upgraded | None = None
+        """What the application holds, once the connection has gone over to another protocol."""
         self.environ = self._base_environ(address)
         self.remote: str = self.environ["REMOTE_ADDR"]
 
@@ -98,6 +106,10 @@ class _Connection:
 
     def retire(self) -> None:
         """The server closes: end now if idle, else after this response."""
+        if self.upgraded is not None:
+            if self.upgraded.on_closing is not None:
+                self.upgraded.on_closing()
+            return
         if self.idle and not self.reader.in_head:
             try:
                 self.client.shutdown(_stdlib.SHUT_RD)
@@ -106,35 +118,49 @@ class _Connection:
 
     def _next_request(self) -> Request | None:
         """The next request whose head is complete; None at the end. Raises ClientError."""
+        requests = self.reader.requests
+        if not requests:
+            self._read_head()
+        return requests.popleft() if requests else None
+
+    def _read_head(self) -> None:
         reader = self.reader
         limits = self.server.limits
         begun = reader.in_head
-        deadline = self._after(limits.idle_timeout if self.answered and not begun else limits.header_timeout)
+        span = limits.idle_timeout if self.answered and not begun else limits.header_timeout
+        deadline = self._after(span)
         while not reader.requests:
             if reader.failure is not None:
                 raise reader.failure
             if reader.ended:
-                return None
+                return
+            try:
+                reader.feed(self._receive(span))
+            except TimeoutError:
+                if not reader.in_head:
+                    return
+                raise ClientError(408, "the head of the request took too long") from None
             if reader.in_head and not begun:
                 begun = True
                 deadline = self._after(limits.header_timeout)
-            try:
-                reader.feed(self._receive(deadline))
-            except TimeoutError:
-                if not reader.in_head:
-                    return None
-                raise ClientError(408, "the head of the request took too long") from None
-        return reader.requests.popleft()
+            span = self._left(deadline)
 
     def _after(self, seconds: float) -> int:
         return self.clock.now() + int(seconds * _NANOSECONDS)
 
-    def _receive(self, deadline: int) -> bytes:
-        left = (deadline - self.clock.now()) / _NANOSECONDS
-        if left <= 0:
+    def _left(self, deadline: int) -> float:
+        return (deadline - self.clock.now()) / _NANOSECONDS
+
+    def _receive(self, seconds: float) -> bytes:
+        if seconds <= 0:
             raise TimeoutError("timed out")
-        self.client.settimeout(left)
+        self._set_timeout(seconds)
         return self.client.recv(_PIECE)
+
+    def _set_timeout(self, seconds: float) -> None:
+        if seconds != self._timeout:
+            self.client.settimeout(seconds)
+            self._timeout = seconds
 
     def _receive_body(self, request: Request, response: Response) -> None:
         """Read more of a body that is not complete. Raises ClientError."""
@@ -143,7 +169,7 @@ class _Connection:
         request.expects_continue = False
         try:
             if self.reader.failure is None:  # else the mistake came together with what was read before
-                self.reader.feed(self._receive(self._after(self.server.limits.body_timeout)))
+                self.reader.feed(self._receive(self.server.limits.body_timeout))
             if self.reader.failure is not None and not request.complete:
                 raise self.reader.failure
         except TimeoutError:
@@ -159,17 +185,41 @@ class _Connection:
     def _send(self, data: bytes) -> None:
         if self.lost is not None:
             raise self.lost
-        self.client.settimeout(self.server.limits.send_timeout)
         try:
-            if len(data) <= _SEND_PIECE:
-                self.client.sendall(data)
+            sent = self.client.send(data, _AT_ONCE) if _AT_ONCE else 0
+            if sent == len(data):
                 return
-            view = memoryview(data)
-            for start in range(0, len(data), _SEND_PIECE):
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            self.lost = error
+            raise
+        self._send_rest(memoryview(data)[sent:])
+
+    def _send_rest(self, view: memoryview) -> None:
+        """Send what the client's end has no room for yet."""
+        self._set_timeout(self.server.limits.send_timeout)
+        try:
+            for start in range(0, len(view), _SEND_PIECE):
                 self.client.sendall(view[start : start + _SEND_PIECE])
         except OSError as error:
             self.lost = error
             raise
+
+    def _send_file(self, file: Any, offset: int, count: int) -> int:
+        """Send ``count`` bytes of a file from ``offset`` on. Returns how many there were."""
+        self._set_timeout(self.server.limits.send_timeout)
+        sent = 0
+        try:
+            while sent < count:
+                moved = self.client.sendfile(file, offset + sent, min(_SEND_PIECE, count - sent))
+                if not moved:
+                    break
+                sent += moved
+        except OSError as error:
+            self.lost = error
+            raise
+        return sent
 
     # -- one request ----------------------------------------------------------------------------------------------------
 
@@ -177,9 +227,10 @@ class _Connection:
         """Call the application and send what it answers. Returns True if another request may follow."""
         server = self.server
         began = time.perf_counter()
-        response = Response(request, self._send, self._may_stay, server.date(), server.software)
+        response = Response(request, self._send, self._may_stay, server.date(), server.software, self._send_file)
+        environ = self._make_environ(request, response)
         try:
-            self._call_application(request, response)
+            self._call_application(request, response, environ)
         except ClientError as error:
             server.log_client(self.remote, request.line, error)
             self.unread = True
@@ -196,7 +247,8 @@ class _Connection:
             raise
         finally:
             response.over = True
-            server.log_access(self.remote, request.line, response.status[:3], response.sent, time.perf_counter() - began)
+            if server.logs_access:
+                server.log_answer(request, response, environ, time.perf_counter() - began)
         if self.lost is not None:
             return False
         if not request.complete and not (response.keep_alive and self._drain(request, response)):
@@ -207,8 +259,7 @@ class _Connection:
     def _may_stay(self) -> bool:
         return self.server.started and not self.reader.ended and not self.spoilt
 
-    def _call_application(self, request: Request, response: Response) -> None:
-        environ = self._make_environ(request, response)
+    def _call_application(self, request: Request, response: Response, environ: Environ) -> None:
         body = self.server.application(environ, response.start_response)
         try:
             response.send_body(body)
@@ -272,34 +323,71 @@ class _Connection:
         try:
             self.client.shutdown(_stdlib.SHUT_WR)
             deadline = self._after(_LINGER)
-            while self._receive(deadline):
+            while self._receive(self._left(deadline)):
                 pass
         except OSError:
             pass  # the time is over, or the client gone
+
+    def _hand_over(self, request: Request, response: Response, protocol: str, headers: Headers | tuple[()] = ()) -> Upgraded:
+        """Go over to a protocol that the client offers: ``environ["coop.upgrade"]``. Parks while the answer is sent.
+
+        Raises ValueError if the client doesn't offer it, AssertionError if the response has begun.
+        """
+        offered = [each.strip().lower() for each in (request.upgrade or b"").decode("latin-1").split(",")]
+        if protocol.lower() not in offered:
+            raise ValueError(f"the client offers to go over to {', '.join(offered)}, not to {protocol}")
+        head = switching_head(protocol, list(headers))
+        response.hand_over()
+        self._send(head)
+        self.client.settimeout(None)
+        self._timeout = 0.0
+        self.unread = True
+        self.upgraded = Upgraded(self.client, self.reader.beyond)
+        return self.upgraded
 
     # -- the environment ------------------------------------------------------------------------------------------------
 
     def _make_environ(self, request: Request, response: Response) -> Environ:
         environ = self.environ.copy()
         environ["REQUEST_METHOD"] = request.method
-        environ["PATH_INFO"] = unquote_to_bytes(request.path).decode("latin-1")
+        path = request.path
+        environ["PATH_INFO"] = (unquote_to_bytes(path) if b"%" in path else path).decode("latin-1")
         environ["QUERY_STRING"] = request.query.decode("latin-1")
         environ["REQUEST_URI"] = environ["RAW_URI"] = request.target.decode("latin-1")
         environ["SERVER_PROTOCOL"] = f"HTTP/{request.version}"
         environ["wsgi.input"] = Input(request, lambda: self._receive_body(request, response))
         environ["wsgi.errors"] = self.server.errors
         for name, value in request.headers:
-            if b"_" in name or name == b"proxy":
-                continue  # X_Forwarded_For would pass for X-Forwarded-For, and Proxy for the variable HTTP_PROXY
-            key = name.decode("latin-1").upper().replace("-", "_")
-            if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
-                key = f"HTTP_{key}"
-            text = value.decode("latin-1")
-            known = environ.get(key) if key.startswith("HTTP_") else None
-            environ[key] = text if known is None else f"{known}{'; ' if key == 'HTTP_COOKIE' else ','}{text}"
+            key = _keys.get(name) or _key_of(name)
+            if key in environ and key.startswith("HTTP_"):
+                environ[key] += f"{'; ' if key == 'HTTP_COOKIE' else ','}{value.decode('latin-1')}"
+            elif key != _DROPPED:
+                environ[key] = value.decode("latin-1")
         if request.host is not None:
             environ["HTTP_HOST"] = request.host.decode("latin-1")
+        if request.upgrade is not None and not request.chunked and not request.content_length:
+            environ["coop.upgrade"] = partial(self._hand_over, request, response)
+        if self.server.trusts is not None:
+            self.server.trusts.apply(environ)
         return environ
+
+
+_DROPPED = "-"
+_KEYS_MOST = 1000
+_keys: dict[bytes, str] = {}  # what was found out about the names of headers; clients send a few again and again
+
+
+def _key_of(name: bytes) -> str:
+    """The key of a header in the environment; _DROPPED for one that is not passed on."""
+    if b"_" in name or name == b"proxy":
+        key = _DROPPED  # X_Forwarded_For would pass for X-Forwarded-For, and Proxy for the variable HTTP_PROXY
+    else:
+        key = name.decode("latin-1").upper().replace("-", "_")
+        if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+            key = f"HTTP_{key}"
+    if len(_keys) < _KEYS_MOST and len(name) < 100:
+        _keys[name] = key
+    return key
 
 
 class _ErrorStream:
@@ -328,9 +416,10 @@ class _ErrorStream:
 class WSGIServer(StreamServer):
     """Serves a WSGI application over HTTP/1.1. Start it with `serve_forever` or `start`.
 
-    ``listener``, ``backlog`` and ``spawn`` are those of `StreamServer`; one handler is one connection. ``log`` and ``error_log``: a logger (anything with
-    ``info`` and ``error``), None for none, or "default" for the loggers ``coop_plugins.wsgi.access`` and ``.error``. ``environ``: added to every
-    request's. ``limits``: what a client may cost, see `Limits`.
+    ``listener``, ``backlog``, ``spawn`` and ``reuse_port`` are those of `StreamServer`; one handler is one connection. ``log`` and ``error_log``: a logger
+    (anything with ``info`` and ``error``), None for none, or "default" for the loggers ``coop_plugins.wsgi.access`` and ``.error``. ``environ``: added to every
+    request's. ``limits``: what a client may cost, see `Limits`. ``trusted_proxies``: addresses and networks ("10.0.0.0/8", or "unix" for a Unix socket) whose
+    X-Forwarded-For and X-Forwarded-Proto are believed; nobody's are by default.
     """
 
     software = "coopcore"
@@ -346,8 +435,11 @@ class WSGIServer(StreamServer):
         error_log: Any = "default",
         environ: Environ | None = None,
         limits: Limits | None = None,
+        *,
+        reuse_port: bool = False,
+        trusted_proxies: Iterable[str] = (),
     ) -> None:
-        super().__init__(listener, None, backlog, spawn)
+        super().__init__(listener, None, backlog, spawn, reuse_port=reuse_port)
         if application is not None:
             if not callable(application):
                 raise TypeError(f"a WSGI application is called for each request; {application!r} cannot be")
@@ -356,9 +448,14 @@ class WSGIServer(StreamServer):
             raise TypeError(f"{type(self).__name__} has no application: pass one, or override application() in a subclass")
         if limits is not None and not isinstance(limits, Limits):
             raise TypeError(f"limits are an object of coop_plugins.wsgi.Limits, not {limits!r}")
+        self.trusts = Proxies(trusted_proxies) if trusted_proxies else None
+        """Whose forwarding headers are believed; None for nobody's."""
         self.limits = Limits() if limits is None else limits
         self._log = _logger(log, "access")
         self._error_log = _logger(error_log, "error")
+        cls = type(self)
+        self.logs_access = self._log is not None or cls.log_access is not WSGIServer.log_access or cls.log_answer is not WSGIServer.log_answer
+        """Whether anybody wants lines for the access log."""
         self.errors = _ErrorStream(self.log_error)
         """What applications get as ``wsgi.errors``."""
         self.base_environ: Environ = {
@@ -404,6 +501,7 @@ class WSGIServer(StreamServer):
 
     def stop(self, timeout: float | None = None) -> None:
         """`close`, give the connections ``timeout`` seconds (`stop_timeout`) to finish, then kill those that have not, whatever ``spawn`` is."""
+        self.accept_the_waiting()
         self.close()
         if on_hub():
             return
@@ -426,6 +524,10 @@ class WSGIServer(StreamServer):
             day = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")[at.tm_wday]
             self._date = f"{day}, {at.tm_mday:02} {_MONTHS[at.tm_mon - 1]} {at.tm_year} {at.tm_hour:02}:{at.tm_min:02}:{at.tm_sec:02} GMT"
         return self._date
+
+    def log_answer(self, request: Request, response: Response, environ: Environ, seconds: float) -> None:
+        """Called after each answer. Override it for a log that needs to know more than `log_access` is told."""
+        self.log_access(environ["REMOTE_ADDR"], request.line, response.status[:3], response.sent, seconds)
 
     def log_access(self, remote: str, line: str, status: str, sent: int, seconds: float) -> None:
         """A line for each answer: client, date, request, status, bytes of the body, seconds. Override it for another form."""
