@@ -17,10 +17,11 @@ from typing import Any
 import pytest
 from seams.hubs import in_a_hub, in_another_thread, settle
 from seams.points import at_each_point, without_a_monitor
+from seams.processes import python
 
 from coop_plugins.threading import Lock, RLock
 from coop_plugins.threading import _where as where
-from coopcore import Deadlock, Task, Timeout, get_hub, idle, joinall, run, sleep, spawn, spawn_later
+from coopcore import Task, Timeout, get_hub, joinall, run, sleep, spawn, spawn_later
 from coopcore.errors import ParkInFinalizerError, ParkInHubError
 
 FILES = ("coop_plugins.threading._lock", "coop_plugins.threading._where", "coopcore._state")
@@ -805,19 +806,28 @@ def test_a_plain_thread_gets_no_hub_for_a_lock() -> None:
 
 
 def test_a_deadlock_names_the_lock_and_who_holds_an_rlock() -> None:
-    def main() -> None:
-        lock = RLock()
-        other = Lock()
+    out, err = python("""
+        from coop_plugins.threading import Lock, RLock
+        from coopcore import Deadlock, run, sleep, spawn
 
-        def work() -> None:
-            with lock, other:
-                pass
+        def main():
+            lock, other = RLock(), Lock()
 
-        other.acquire()
-        task = spawn(work)
-        task.name = "ann"
-        idle()
-        lock.acquire()
+            def work():
+                with lock, other:
+                    pass
 
-    with pytest.raises(Deadlock, match=r"(?s)RLock object owner.*ann"):
-        run(main)
+            other.acquire()
+            task = spawn(work)
+            task.name = "ann"
+            sleep(0)
+            lock.acquire()
+
+        try:
+            run(main)
+        except Deadlock as error:
+            print(error)
+    """)
+    assert re.search(r"main waits for <locked coop_plugins.threading.RLock object owner=\d+ count=1 at 0x\w+>, held by ann", out)
+    assert "ann waits for <locked coop_plugins.threading.Lock object at 0x" in out
+    assert err == ""

@@ -347,6 +347,11 @@ def test_invariant_5_kills_are_silent_and_errors_are_told() -> None:
         assert fails in (args.object, None) or repr(fails) in args.err_msg
         assert len(hooked) == 1
 
+        # A Ctrl-C that hits a task: a standard thread never gets one
+        for start in (lambda: threading.Thread(target=_thread.interrupt_main).start(), lambda: _thread.start_new_thread(_thread.interrupt_main, ())):
+            raises(KeyboardInterrupt, lambda: (start(), coopcore.sleep(1)))
+        assert len(hooked) == len(unraisable) == 1
+
         import io
         sys.unraisablehook = sys.__unraisablehook__
         sys.stderr = told = io.StringIO()

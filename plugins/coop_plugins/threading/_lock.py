@@ -35,6 +35,7 @@ Invariants
 
 from __future__ import annotations
 
+import sys
 from _thread import allocate_lock
 from types import TracebackType
 from typing import Any
@@ -45,7 +46,7 @@ from coopcore import Task
 from coopcore.errors import HubClosedError, ParkInFinalizerError
 from coopcore.lowlevel import hide_frames, running_task, yield_now
 
-from ._where import Waiter, whoever
+from ._where import _END, Waiter, whoever
 
 hide_frames(__file__)
 
@@ -229,10 +230,10 @@ class RLock(_Held):
         if timeout == -1:
             try:
                 me = getcurrent().task
-            except AttributeError:
+            except (AttributeError, RuntimeError):
                 me = None
             if me is None:
-                me = getcurrent()
+                me = whoever()
             mine = [me, 1]
             hold = self._put(0, mine)
             if hold is mine:
@@ -267,7 +268,7 @@ class RLock(_Held):
         hold = self._state.get(0)
         try:
             me = getcurrent().task
-        except AttributeError:
+        except (AttributeError, RuntimeError):
             me = None
         if hold is None or ((me is None or hold[0] is not me) and not self._is_mine(hold)):
             raise RuntimeError("cannot release un-acquired lock")
@@ -298,11 +299,11 @@ class RLock(_Held):
         del self._state[0]
 
     def _is_mine(self, hold: list[Any]) -> bool:
-        holder = hold[0]
-        if holder is getcurrent() or (isinstance(holder, Task) and holder.state == "running"):
+        holder, me = hold[0], whoever()
+        if holder is not me and me is not _END and (holder is getcurrent() or (isinstance(holder, Task) and holder.state == "running")):
             # It was acquired before this thread had a hub, or by what forked and goes on in the child.
-            hold[0] = holder = whoever()
-        return holder is whoever()
+            hold[0] = holder = me
+        return holder is me
 
     def wait_owners(self) -> tuple[Task[Any], ...]:
         """The task that holds it, for deadlock reports; empty if none does."""
@@ -347,7 +348,7 @@ def _locked_gate() -> Any:
 
 def _give_way() -> bool:
     """An attempt has failed: let the other tasks run, whose turn it never was if the caller only tries again and again. Returns False."""
-    if running_task() is not None:
+    if not sys.is_finalizing() and running_task() is not None:
         try:
             yield_now()
         except (HubClosedError, ParkInFinalizerError):

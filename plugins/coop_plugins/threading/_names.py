@@ -23,6 +23,7 @@ from ._threads import _make_thread_handle as _make_thread_handle
 from ._threads import _set_sentinel as _set_sentinel
 from ._threads import _ThreadHandle as _ThreadHandle
 from ._threads import get_ident as get_ident
+from ._threads import interrupts_main
 from ._threads import start_joinable_thread as start_joinable_thread
 from ._threads import start_new_thread as start_new_thread
 
@@ -69,11 +70,12 @@ _make_standard_hook: Any = _stdlib._make_invoke_excepthook
 
 
 def _make_invoke_excepthook() -> Any:
-    """What a Thread calls with itself when its ``run`` has raised. A kill is no error."""
+    """What a Thread calls with itself when its ``run`` has raised. A kill is no error, and a Ctrl-C not the thread's."""
     report = _make_standard_hook()
 
     def invoke_excepthook(thread: Any) -> None:
-        if not isinstance(sys.exception(), TaskExit):
+        error = sys.exception()
+        if error is not None and not isinstance(error, TaskExit) and not interrupts_main(error):
             report(thread)
 
     return invoke_excepthook

@@ -23,7 +23,8 @@ Invariants
 2. Each running task and thread has an ident of its own, but for the main task of a hub and its root, which have their thread's; it does not change while it runs.
 3. Whoever joins a thread goes on when its function has ended, however it ended: by an error, a kill, before it began, with its hub.
 4. ``threading`` forgets a task that was not started by it, and asked who it is, when the task ends.
-5. A killed thread prints nothing; any other error of a Thread goes to ``threading.excepthook``, and that of a bare function to ``sys.unraisablehook``.
+5. A killed thread prints nothing, and a Ctrl-C that hits a thread goes to the main task; any other error of a Thread goes to ``threading.excepthook``, and that of a bare
+   function to ``sys.unraisablehook``.
 6. In the child of a fork the task that forked is the main thread, with the thread's ident, and the others have ended.
 7. The patch can be undone while threads run: they end as they would have, and ``threading`` knows the same threads as before.
 """
@@ -79,7 +80,7 @@ def get_ident() -> int:
     try:
         task = getcurrent().task
         ident: int = task.ident
-    except AttributeError:
+    except (AttributeError, RuntimeError):  # the second at the interpreter's end
         return native_ident()
     hub = task.hub
     if task is hub.root or ident in _mains:
@@ -149,7 +150,8 @@ class _Started:
         except (SystemExit, TaskExit):
             pass
         except BaseException as error:
-            _report(error, function)
+            if not interrupts_main(error):
+                _report(error, function)
         finally:
             del function, args, kwargs
             if self.thread is not None:
@@ -230,6 +232,15 @@ def _count() -> int:
 
 _native_count: Any = _thread._count
 _LEAST_NATIVE = 1 << 32  # idents of threads are addresses; those of tasks count up
+
+
+def interrupts_main(error: BaseException) -> bool:
+    """Pass a Ctrl-C on, which has hit a thread that is a task, to the main task: standard threads never get one. False if the error is none."""
+    task = running_task()
+    if task is None or not isinstance(error, KeyboardInterrupt):
+        return False
+    task.hub.interrupt_main(error)
+    return True
 
 
 def _report(error: BaseException, function: Any) -> None:

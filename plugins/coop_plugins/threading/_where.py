@@ -33,9 +33,15 @@ forks = 0
 """How many forks lie between the process that was started and this one. Who waited before the last of them is not here."""
 
 
+_END = object()
+
+
 def whoever() -> Any:
     """Who runs: the task, or where there is none the greenlet, as on the hub and in a plain thread."""
-    stack = getcurrent()
+    try:
+        stack = getcurrent()
+    except RuntimeError:  # the interpreter ends, and greenlets with it: only one thread is left
+        return _END
     task = getattr(stack, "task", None)
     return stack if task is None else task
 
@@ -108,7 +114,7 @@ class Waiter:
         self.given: Any = None
         """What whoever serves it leaves here, before the claim."""
         self._gate = gate
-        self._task = task_to_park()
+        self._task = None if sys.is_finalizing() else task_to_park()
         self._claim = allocate_lock().acquire
         self._fork = forks
         self._woken = False
@@ -131,7 +137,8 @@ class Waiter:
         """Wait for `wake`, for at most ``timeout`` seconds if it is not negative. Raises what is thrown into the task."""
         task = self._task
         if task is None:
-            return self._wait_for_thread(timeout, None) if on_hub() else self._gate.acquire(True, timeout)
+            nobody_parks = sys.is_finalizing() or on_hub()
+            return self._wait_for_thread(timeout, None) if nobody_parks else self._gate.acquire(True, timeout)
         if _real_threads:
             _promise_for_threads(task.hub)
         try:
@@ -172,8 +179,8 @@ class Waiter:
         elif timeout == 0:
             return False
         raise refusal or ParkInHubError(
-            f"{self.thing!r} was to be waited for in a callback on the hub itself (a rawlink, a timer or call_soon), where nothing may wait: the hub is what wakes "
-            f"the others. Spawn a task that does the waiting, or pass a timeout of 0."
+            f"{self.thing!r} was to be waited for in a callback on the hub itself (a rawlink, a timer or call_soon), where nothing may wait, since the hub is what wakes "
+            f"the others; or while the interpreter ends, when nobody else is left. Spawn a task that does the waiting, or pass a timeout of 0."
         )
 
     def describe_wait(self) -> str:
