@@ -155,7 +155,8 @@ def test_invariant_2_each_has_an_ident_of_its_own_and_the_main_task_that_of_its_
 
 
 def test_invariant_2_it_holds_in_run_and_while_its_hub_closes() -> None:
-    check("""
+    check(
+        """
         def main():
             assert threading.current_thread() is threading.main_thread()
             assert threading.get_ident() == native_ident()
@@ -183,11 +184,14 @@ def test_invariant_2_it_holds_in_run_and_while_its_hub_closes() -> None:
         from coop_plugins.threading import _threads
         coopcore.sleep(0)
         assert not _threads._mains
-    """, out="main ended\n")
+    """,
+        out="main ended\n",
+    )
 
 
 def test_invariant_3_whoever_joins_goes_on_however_a_thread_ends() -> None:
-    check("""
+    check(
+        """
         def fails():
             raise KeyError("on purpose")
 
@@ -221,7 +225,9 @@ def test_invariant_3_whoever_joins_goes_on_however_a_thread_ends() -> None:
         assert never not in threading.enumerate()
         starter.kill()
         assert threading.enumerate() == [threading.main_thread()]
-    """, out="ready\n")
+    """,
+        out="ready\n",
+    )
 
 
 def test_invariant_3_threads_that_end_with_their_hub_have_ended() -> None:
@@ -794,7 +800,8 @@ def test_sleep_is_the_standard_one_but_parks() -> None:
 
 
 def test_what_cannot_be_called_as_a_thread_is_refused() -> None:
-    check("""
+    check(
+        """
         for arguments in ((), (print,), (1, ()), (print, []), (print, (), []), (print, (), {}, 1)):
             outcomes = []
             for start in (native_start, _thread.start_new_thread):
@@ -819,7 +826,9 @@ def test_what_cannot_be_called_as_a_thread_is_refused() -> None:
             raises(RuntimeError, _thread._ThreadHandle().join)
             raises(RuntimeError, _thread._ThreadHandle()._set_done)
             raises(OverflowError, handle.join, 1e300)
-    """, out="once\n")
+    """,
+        out="once\n",
+    )
 
 
 def test_a_thread_begins_with_an_empty_context_and_says_where_it_was_started() -> None:

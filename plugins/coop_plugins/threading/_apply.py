@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from _thread import get_ident as native_ident
 from collections.abc import Callable
 from contextlib import ExitStack
 from time import monotonic
@@ -12,7 +13,7 @@ import coopcore
 from coopcore.lowlevel import hide_frames
 
 from ._lock import Lock, RLock
-from ._threads import get_ident, is_foreign, native_ident
+from ._threads import get_ident, is_foreign
 from ._where import homes, task_to_park
 
 hide_frames(__file__)

@@ -1,7 +1,8 @@
 """Who waits: a task, a plain thread, or code that stands where nobody can park.
 
-A *plain thread* has no hub, such as a worker of a thread pool or a thread that a library in C has started: it blocks by the means of the system, and never gets a hub just because
-it has to wait. A *home* is a thread in which the program was patched, and the main thread: where it has no hub yet, it gets one when it waits.
+A *plain thread* has no hub, such as a worker of a thread pool or a thread that a library in C has started: it blocks by the means of the system, and never
+gets a hub just because it has to wait. A *home* is a thread in which the program was patched, and the main thread: where it has no hub yet, it gets one when
+it waits.
 """
 
 from __future__ import annotations
@@ -103,7 +104,8 @@ def _unknown_threads() -> bool:
 class Waiter:
     """Somebody in the line of a thing, and what their park waits for.
 
-    Whoever `claim`s it decides how the wait ends: one who serves it, and then calls `wake`, or the waiter itself, that gives up. Only the first `claim` returns True.
+    Whoever `claim`s it decides how the wait ends: one who serves it, and then calls `wake`, or the waiter itself, that gives up. Only the first `claim`
+    returns True.
     """
 
     __slots__ = ("_claim", "_fork", "_gate", "_task", "_woken", "given", "thing", "wait_is_shielded")
@@ -179,8 +181,8 @@ class Waiter:
         elif timeout == 0:
             return False
         raise refusal or ParkInHubError(
-            f"{self.thing!r} was to be waited for in a callback on the hub itself (a rawlink, a timer or call_soon), where nothing may wait, since the hub is what wakes "
-            f"the others; or while the interpreter ends, when nobody else is left. Spawn a task that does the waiting, or pass a timeout of 0."
+            f"{self.thing!r} was to be waited for where nothing may wait: in a callback on the hub itself (a rawlink, a timer or call_soon), since the hub is what "
+            f"wakes the others; or while the interpreter ends, when nobody else is left. Spawn a task that does the waiting, or pass a timeout of 0."
         )
 
     def describe_wait(self) -> str:

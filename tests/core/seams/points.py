@@ -34,9 +34,12 @@ def without_a_monitor(test: Callable[..., None]) -> Callable[..., None]:
     return pytest.mark.skipif(monitored, reason="coverage measures by sys.monitoring, which tracing opcodes crashes")(test)
 
 
-def at_each_point(modules: Iterable[str], prepare: Callable[[], Any], call: Callable[[Any], Any], act: Callable[[Any], object], *, here: bool = False) -> list[Any]:
-    """Make ``call`` again and again, in a task of its own, each time of something that ``prepare`` made, and ``act`` at the first point in the code of ``modules``, at the
-    second, and so on, until there are no more: in another thread, whose end is waited for, or ``here``, as a signal handler or finaliser would. Returns what the calls returned.
+def at_each_point(
+    modules: Iterable[str], prepare: Callable[[], Any], call: Callable[[Any], Any], act: Callable[[Any], object], *, here: bool = False
+) -> list[Any]:
+    """Make ``call`` again and again, in a task of its own, each time of something that ``prepare`` made, and ``act`` at the first point in the code of
+    ``modules``, at the second, and so on, until there are no more: in another thread, whose end is waited for, or ``here``, as a signal handler or finaliser
+    would. Returns what the calls returned.
     """
     files = {sys.modules[name].__file__ for name in modules}
     results: list[Any] = []
