@@ -121,7 +121,9 @@ def _look_up(self: local, name: str) -> Any:
     """An attribute that is not in the dict of whoever runs, or whose dict must be made first."""
     if name == "__class__":  # asked by isinstance() of anything, which should not make a hub
         return type(self)
-    values = _values(self)
+    values = _values_of_thread(self)
+    if values is None:
+        values = _values(self)
     if name == "__dict__":
         return values
     return values[name] if name in values else object.__getattribute__(self, name)
@@ -130,16 +132,25 @@ def _look_up(self: local, name: str) -> Any:
 def _values(self: local) -> Values:
     """The dict of whoever runs. A newcomer's is made, and filled by ``__init__`` of a subclass."""
     dicts: dict[int, Values] = _dicts_of(self)
-    stack = getcurrent()
     try:
-        # A main greenlet without a task is a thread without a hub.
-        return dicts[stack.task.ident if stack.parent is not None or hasattr(stack, "task") else _here.thread.key]
+        return dicts[getcurrent().task.ident]
     except (KeyError, AttributeError):
         values = dicts.get(_who()[0])
         if values is None:
             return _initialise(self)
         _share_with_root(self, values)
         return values
+
+
+def _values_of_thread(self: local) -> Values | None:
+    """The dict of this thread, if it has one, and no hub. What `_values` finds, but sooner."""
+    stack = getcurrent()
+    if stack.parent is None and not hasattr(stack, "task"):
+        try:
+            return _dicts_of(self).get(_here.thread.key)  # type: ignore[no-any-return]  # as in __getattribute__
+        except AttributeError:
+            pass
+    return None
 
 
 class _Thread:
