@@ -9,6 +9,7 @@ _RARE_SELECTORS = ("DevpollSelector", "EpollSelector", "KqueueSelector", "PollSe
 
 _CLOCK = ("monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "time", "time_ns")
 _THREADS = "coop_plugins.threading._names"
+_KNOW_REAL_THREADS = ("_readiness", "_threads", "backends.epoll", "backends.selectors", "event", "lock", "os", "pool", "queue", "socket", "threadpool")
 
 
 @hookimpl
@@ -91,9 +92,6 @@ def coop_patches() -> list[Patch]:
         Patch("select", "coop_plugins.backends.epoll"),
         Patch("selectors", "coop_plugins.backends.selectors"),
         Patch("socket", "coop_plugins.backends.selectors"),
-        Patch("_thread", "coop_plugins.os", part="thread"),  # it and what it imports know the real threads by what they find then
-        # They know the real threads, and the system's look-ups, by what they find when they are imported.
-        Patch("_thread", "coop_plugins.threadpool", part="thread"),
         Patch(
             "_thread",
             _THREADS,
@@ -118,10 +116,10 @@ def coop_patches() -> list[Patch]:
             apply="apply",
             part="thread",
         ),
-        # These know threads by their own idents, and would be imported too late.
-        *(Patch("_thread", f"coop_plugins.{name}", part="thread") for name in ("backends.epoll", "backends.selectors", "event", "lock", "pool", "queue")),
         Patch("time", "coop_plugins.clock", _CLOCK, part="clock", on_request=True),
         Patch("datetime", "coop_plugins.clock", ("date", "datetime"), part="clock", on_request=True),
+        # They know the real threads by what they find when they are imported.
+        *(Patch("_thread", f"coop_plugins.{name}", part="thread") for name in _KNOW_REAL_THREADS),
         Patch("queue", _THREADS, ("SimpleQueue",)),
         Patch("_queue", _THREADS, ("SimpleQueue",), part="queue"),
         Patch("time", _THREADS, ("sleep",)),
