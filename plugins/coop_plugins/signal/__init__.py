@@ -1,13 +1,13 @@
 """The interface of the standard ``signal`` module, for a program of tasks; handlers that run as tasks; a graceful end.
 
-Everything of the standard module is here. In its place are: `signal` and `getsignal` (a handler may raise and wait), `set_wakeup_fd` (beside the hub's own), and the waits,
-which park the task: `pause`, `sigwait`, `sigwaitinfo`, `sigtimedwait`. Beyond it: `signal_handler`, gevent's, and `graceful_exit`.
+Everything of the standard module is here. In its place are: `signal` and `getsignal` (a handler may raise and wait), `set_wakeup_fd` (beside the hub's
+own), and the waits, which park the task: `pause`, `sigwait`, `sigwaitinfo`, `sigtimedwait`. Beyond it: `signal_handler`, gevent's, and `graceful_exit`.
 """
 
 from __future__ import annotations
 
 import signal as _stdlib
-from signal import *
+from signal import *  # noqa: F403 - its names are those of the platform
 
 from coopcore.lowlevel import hide_frames
 
@@ -18,11 +18,10 @@ from ._handlers import signal as signal
 from ._handlers import signal_handler as signal_handler
 from ._waits import pause as pause
 from ._waits import sigtimedwait as sigtimedwait
-from ._waits import sigwait as sigwait
+from ._waits import sigwait as sigwait  # type: ignore[assignment]  # typeshed has a Callable, without a name for its argument
 from ._waits import sigwaitinfo as sigwaitinfo
 
-_OWN = ("getsignal", "graceful_exit", "pause", "set_wakeup_fd", "signal", "signal_handler", "sigtimedwait", "sigwait", "sigwaitinfo")
-
-__all__ = sorted({*_OWN, *(name for name, thing in vars(_stdlib).items() if not name.startswith("_") and getattr(thing, "__module__", "signal") != "functools")})
+__all__ = ["getsignal", "graceful_exit", "pause", "set_wakeup_fd", "signal", "signal_handler", "sigtimedwait", "sigwait", "sigwaitinfo"]
+__all__ += [name for name in vars(_stdlib) if not name.startswith("_") and name not in __all__]
 
 hide_frames(__file__)

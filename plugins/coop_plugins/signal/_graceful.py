@@ -2,9 +2,9 @@
 
 Theory
 ======
-The signal is an exception in the main task, KeyboardInterrupt or SystemExit, raised where a user's code of that task was interrupted, else at its wait. The others go on, so
-that the main task, as it unwinds, may let them finish. When it has left the block, or half of the time is over, they are killed, so that each ``finally`` runs, and may
-wait. A second signal, or the end of the time, ends the process.
+The signal is an exception in the main task, KeyboardInterrupt or SystemExit, raised where a user's code of that task was interrupted, else at its wait. The
+others go on, so that the main task, as it unwinds, may let them finish. When it has left the block, or half of the time is over, they are killed, so that
+each ``finally`` runs, and may wait. A second signal, or the end of the time, ends the process.
 
 The time is kept by a thread, for a task that computes, or a call that blocks, keeps the hub from everything, and is the one to be named.
 
@@ -48,14 +48,15 @@ _LOOK_AGAIN = 0.1  # seconds between looks for tasks that others start as they e
 class graceful_exit:  # noqa: N801 - a verb to its users: with graceful_exit():
     """``with graceful_exit(timeout):`` at the first of ``signals`` unwind the main task, then kill the others, and wait for each ``finally``.
 
-    The main task gets KeyboardInterrupt for SIGINT, else ``SystemExit(128 + signum)``. After ``timeout`` seconds, or at a second signal, tasks that have not ended are named on
-    stderr, and the process ends at once with ``128 + signum``. Use it in the main task, or around `run`. Raises ValueError outside of the main thread.
+    The main task gets KeyboardInterrupt for SIGINT, else ``SystemExit(128 + signum)``. After ``timeout`` seconds, or at a second signal, tasks that have not
+    ended are named on stderr, and the process ends at once with ``128 + signum``. Use it in the main task, or around `run`. Raises ValueError outside of
+    the main thread.
     """
 
     def __init__(self, timeout: float = 5.0, signals: Iterable[int] = (_stdlib.SIGINT, _stdlib.SIGTERM)) -> None:
         span = check_seconds(timeout, "the time for a graceful exit")
         if span is None or span < 0:
-            raise ValueError(f"the time for a graceful exit is a number of seconds, not {timeout!r}: without an end to it a task could hold up the process for ever.")
+            raise ValueError(f"the time for a graceful exit is a number of seconds, 0 or more, not {timeout!r}: no task may hold up the process for ever.")
         self.timeout = span
         self.signum: int | None = None
         """The signal that has come; None before that."""
@@ -67,10 +68,6 @@ class graceful_exit:  # noqa: N801 - a verb to its users: with graceful_exit():
         self._left = allocate_lock()
 
     def __enter__(self) -> graceful_exit:
-        if threading.current_thread() is not threading.main_thread():
-            raise ValueError(
-                f"graceful_exit() was entered in thread {threading.current_thread().name!r}, but Python hears of signals in the main thread only. Enter it there."
-            )
         self._left.acquire()
         try:
             for signum in self._signals:

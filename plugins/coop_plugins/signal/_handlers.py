@@ -21,7 +21,6 @@ Invariants
 from __future__ import annotations
 
 import signal as _stdlib
-import threading
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
@@ -138,9 +137,8 @@ class _Tasks:
             handler._spawn()
 
     def add(self, handler: signal_handler) -> None:
-        before = _stdlib.getsignal(self.signum)
+        before: Any = _stdlib.signal(self.signum, self)  # always: it refuses threads that hear of no signal
         if before is not self:  # nothing was there, or something else was set meanwhile
-            _stdlib.signal(self.signum, self)
             self.before = _stdlib.SIG_DFL if before is None else before
             _tasks[self.signum] = self
         self.handlers.append(handler)
@@ -149,7 +147,8 @@ class _Tasks:
         self.handlers.remove(handler)
         if not self.handlers:
             del _tasks[self.signum]
-            if _stdlib.getsignal(self.signum) is self:
+            current: object = _stdlib.getsignal(self.signum)
+            if current is self:
                 _stdlib.signal(self.signum, self.before)
 
 
@@ -159,8 +158,8 @@ _tasks: dict[int, _Tasks] = {}
 class signal_handler:  # noqa: N801 - gevent's name, and a verb to its users
     """Call ``handler(*args, **kwargs)`` in a task, at each signal ``signalnum``, until `cancel`. Any number may be made for one signal.
 
-    It holds off `Deadlock` until then, unless its attribute ``ref`` is set to False. What it raises is the task's, and is reported. Never blocks. Raises TypeError for
-    a handler that cannot be called; ValueError outside of the main thread, and OSError or ValueError for a signal that cannot be caught.
+    It holds off `Deadlock` until then, unless its attribute ``ref`` is set to False. What it raises is the task's, and is reported. Never blocks. Raises
+    TypeError for a handler that cannot be called; ValueError outside of the main thread, and OSError or ValueError for a signal that cannot be caught.
     """
 
     __slots__ = ("_call", "_promise", "signalnum")
@@ -168,11 +167,6 @@ class signal_handler:  # noqa: N801 - gevent's name, and a verb to its users
     def __init__(self, signalnum: int, handler: Callable[..., object], /, *args: Any, **kwargs: Any) -> None:
         if not callable(handler):
             raise TypeError(f"a signal handler must be callable, not {handler!r}. Pass the function and its arguments apart: signal_handler(SIGHUP, fn, arg).")
-        if threading.current_thread() is not threading.main_thread():
-            raise ValueError(
-                f"signal_handler() was called in thread {threading.current_thread().name!r}, but Python hears of signals in the main thread only. "
-                f"Make it there; its task may hand the news on by another hub's call_soon_threadsafe()."
-            )
         current_hub()  # the task will need one
         self.signalnum = signalnum
         self._call: tuple[Callable[..., object], tuple[Any, ...], dict[str, Any]] | None = None

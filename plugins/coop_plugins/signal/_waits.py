@@ -2,9 +2,9 @@
 
 Theory
 ======
-The standard ``sigwait`` stops the thread. Here a signalfd becomes readable when one of the signals is pending, the task parks at that, and a call of ``sigtimedwait``
-that does not wait then takes the signal, with all that the kernel knows of it. So nothing is taken by whoever gave up. Python has no signalfd; it
-comes from the C library, by ctypes. Where that has none, the task looks a hundred times a second.
+The standard ``sigwait`` stops the thread. Here a signalfd becomes readable when one of the signals is pending, the task parks at that, and a call of
+``sigtimedwait`` that does not wait then takes the signal, with all that the kernel knows of it. So nothing is taken by whoever gave up. Python has no
+signalfd; it comes from the C library, by ctypes. Where that has none, the task looks a hundred times a second.
 
 Signals that are waited for are blocked for as long, as Linux does it for the standard functions; else they would be handled, or end the process.
 
