@@ -67,6 +67,12 @@ def coop_primitives() -> list[Offer]:
 @hookimpl
 def coop_patches() -> list[Patch]:
     return [
+        Patch("signal", "coop_plugins.signal", ("signal", "getsignal", "set_wakeup_fd"), rare=("pause", "sigtimedwait", "sigwait", "sigwaitinfo")),
+        Patch(
+            "subprocess",
+            "coop_plugins.subprocess",
+            ("Popen", "call", "check_call", "check_output", "getoutput", "getstatusoutput", "run"),
+        ),
         Patch(
             "socket",
             "coop_plugins.socket",
