@@ -18,14 +18,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import pytest
 
 PROGRAMS = Path(__file__).resolve().parent.parent / "programs"
-PATIENCE = 25.0  # seconds, for what takes far less than one; a client that blocks its hub takes for ever
+PATIENCE = 5.0  # seconds, for what takes far less than one; a client that blocks its hub takes for ever
 REQUIRED = os.environ.get("COOP_TEST_SERVERS") == "required"  # .ci/run sets it: there a missing server is a fault of the script
 TICK = os.sysconf("SC_CLK_TCK")
 
@@ -170,9 +170,9 @@ class Program(Process):
 
     def report(self) -> Report:
         """Wait for its end. Fails with all that it printed if it failed or hangs."""
-        try:
+        with suppress(subprocess.TimeoutExpired):
             self.child.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
+        if self.child.returncode is None:
             self._give_up("it does not end")
         self._reader.join()
         shown = f"{self.name}:\n" + "\n".join(self.lines)

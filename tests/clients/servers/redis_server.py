@@ -21,7 +21,7 @@ class RedisServer:
         self._file = self._sock.makefile("rb")
 
     def ask(self, *words: str) -> str:
-        """Send a command; the answer as it came, without its marks."""
+        """Send a command; the answer, if that is a line, a number or a string."""
         self._sock.sendall(f"*{len(words)}\r\n".encode() + b"".join(b"$%d\r\n%s\r\n" % (len(word.encode()), word.encode()) for word in words))
         line = self._file.readline().decode().rstrip()
         if line.startswith("-"):
@@ -38,6 +38,9 @@ class RedisServer:
         """How many clients wait in a command for something to come, right now."""
         line = next(line for line in self.ask("INFO", "clients").splitlines() if line.startswith("blocked_clients:"))
         return int(line.partition(":")[2])
+
+    def subscribers(self, channel: str) -> int:
+        return int(self.ask("EVAL", "return redis.call('PUBSUB', 'NUMSUB', KEYS[1])[2]", "1", channel))
 
     def close(self) -> None:
         self._file.close()

@@ -1,0 +1,77 @@
+"""redis-py, unmodified and patched, against a real redis-server: with its own parser and with that of hiredis, which is C but does no I/O of its own."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from .servers.processes import Program
+from .servers.redis_server import RedisServer
+
+pytest.importorskip("redis", reason="redis-py is not installed: pip install redis")
+
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def key() -> str:
+    """A key that no other test uses."""
+    return f"key{next(_numbers)}"
+
+
+@pytest.fixture(params=["hiredis", "python"])
+def hiredis(request: pytest.FixtureRequest) -> bool:
+    if request.param == "hiredis":
+        pytest.importorskip("hiredis", reason="hiredis is not installed: pip install hiredis")
+    return bool(request.param == "hiredis")
+
+
+@pytest.mark.parametrize("case", ["hundred", "hundred_on_unix"])
+def test_100_commands_are_in_progress_at_once(redis: RedisServer, how: str, hiredis: bool, key: str, case: str) -> None:
+    with Program("redis_py", case, how=how, hiredis=hiredis, port=redis.port, path=redis.path, key=key) as program:
+        program.until(lambda: redis.blocked() == 100, "100 clients are blocked in the server")
+        assert redis.clients("blpop") == 100
+        program.assert_idle()
+        for number in range(100):
+            redis.ask("RPUSH", f"{key}:{number}", str(number))
+        assert program.report().result == [[f"{key}:{number}", str(number)] for number in range(100)]
+
+
+def test_100_subscribers(redis: RedisServer, how: str, hiredis: bool, key: str) -> None:
+    with Program("redis_py", "subscribers", how=how, hiredis=hiredis, port=redis.port, key=key) as program:
+        program.until(lambda: redis.subscribers(key) == 100, "100 clients have subscribed")
+        program.assert_idle()
+        assert redis.ask("PUBLISH", key, "one") == "100"
+        assert redis.ask("PUBLISH", key, "two") == "100"
+        assert program.report().result == [["one", "two"]] * 100
+
+
+def test_a_subscriber_polls_and_listens_in_a_thread(redis: RedisServer, hiredis: bool, key: str) -> None:
+    with Program("redis_py", "subscriber_without_haste", hiredis=hiredis, port=redis.port, key=key) as program:
+        assert program.report().result == ["a word", False]
+
+
+def test_pipelines_and_transactions(redis: RedisServer, how: str, hiredis: bool, key: str) -> None:
+    with Program("redis_py", "pipelines", how=how, hiredis=hiredis, port=redis.port, key=key) as program:
+        assert program.report().result == [[20], "20"]
+
+
+def test_locks_in_the_server(redis: RedisServer, how: str, hiredis: bool, key: str) -> None:
+    with Program("redis_py", "locks", how=how, hiredis=hiredis, port=redis.port, key=key) as program:
+        assert program.report().result == [1, False]
+
+
+def test_a_pool_that_is_exhausted(redis: RedisServer, how: str, hiredis: bool) -> None:
+    with Program("redis_py", "pool", how=how, hiredis=hiredis, port=redis.port) as program:
+        assert program.report().result == [100, 10, "No connection available.", True, "Too many connections"]
+
+
+def test_timeouts(redis: RedisServer, deaf: int, how: str, hiredis: bool, key: str) -> None:
+    with Program("redis_py", "timeouts", how=how, hiredis=hiredis, port=redis.port, deaf=deaf, key=key) as program:
+        assert program.report().result == [["no answer", str(number), "no connection"] for number in range(20)]
+
+
+def test_tasks_that_are_killed_in_the_middle_of_a_command(redis: RedisServer, hiredis: bool, key: str) -> None:
+    with Program("redis_py", "killed", hiredis=hiredis, port=redis.port, key=key) as program:
+        assert program.report().result == [["TaskExit", "timed out"], True, 40]
