@@ -63,6 +63,7 @@ def coop_patches() -> list[Patch]:
                 "socketpair",
             ),
         ),
+        Patch("select", "coop_plugins.patch._psycopg", apply="wait_in_python"),
     ]
 
 
