@@ -5,10 +5,11 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
-from .servers.web import HttpServer, http_server
+from .servers.web import HttpServer, http_server, make_certificate
 from .servers.postgres_server import Postgres, postgres_server
 from .servers.redis_server import RedisServer, redis_server
 
@@ -37,14 +38,32 @@ def http6() -> Iterator[HttpServer]:
 
 
 @pytest.fixture(scope="session")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with redis_server(tmp_path_factory.mktemp("redis")) as server:
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_certificate(tmp_path_factory.mktemp("certificate"))
+
+
+@pytest.fixture(scope="session")
+def https(certificate: Path) -> Iterator[HttpServer]:
+    with http_server(certificate=certificate) as server:
+        yield server
+
+
+@pytest.fixture(params=["http", "https"])
+def server(request: pytest.FixtureRequest) -> HttpServer:
+    """With TLS and without."""
+    found: HttpServer = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture(scope="session")
+def redis(tmp_path_factory: pytest.TempPathFactory, certificate: Path) -> Iterator[RedisServer]:
+    with redis_server(tmp_path_factory.mktemp("redis"), certificate) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    with postgres_server() as server:
+def postgres(certificate: Path) -> Iterator[Postgres]:
+    with postgres_server(certificate) as server:
         yield server
 
 

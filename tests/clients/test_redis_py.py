@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import pytest
 
@@ -27,15 +28,28 @@ def hiredis(request: pytest.FixtureRequest) -> bool:
     return bool(request.param == "hiredis")
 
 
+def hold(redis: RedisServer, program: Program, key: str) -> None:
+    """Wait until 100 commands are in progress, see that the client idles meanwhile, and give each its item."""
+    program.until(lambda: redis.blocked() == 100, "100 clients are blocked in the server")
+    assert redis.clients("blpop") == 100
+    program.assert_idle()
+    for number in range(100):
+        redis.ask("RPUSH", f"{key}:{number}", str(number))
+    assert program.report().result == [[f"{key}:{number}", str(number)] for number in range(100)]
+
+
 @pytest.mark.parametrize("case", ["hundred", "hundred_on_unix"])
 def test_100_commands_are_in_progress_at_once(redis: RedisServer, how: str, hiredis: bool, key: str, case: str) -> None:
     with Program("redis_py", case, how=how, hiredis=hiredis, port=redis.port, path=redis.path, key=key) as program:
-        program.until(lambda: redis.blocked() == 100, "100 clients are blocked in the server")
-        assert redis.clients("blpop") == 100
-        program.assert_idle()
-        for number in range(100):
-            redis.ask("RPUSH", f"{key}:{number}", str(number))
-        assert program.report().result == [[f"{key}:{number}", str(number)] for number in range(100)]
+        hold(redis, program, key)
+
+
+def test_100_commands_over_tls(redis: RedisServer, certificate: Path, hiredis: bool, key: str) -> None:
+    # Each connection of redis-py loads the system's authorities, which are many.
+    cheaper = {"SSL_CERT_FILE": str(certificate), "SSL_CERT_DIR": str(certificate.parent)}
+    config = {"port": redis.port, "tls_port": redis.tls_port, "ca": str(certificate), "key": key}
+    with Program("redis_py", "hundred_over_tls", environment=cheaper, hiredis=hiredis, **config) as program:
+        hold(redis, program, key)
 
 
 def test_100_subscribers(redis: RedisServer, how: str, hiredis: bool, key: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from .servers.processes import Program
@@ -42,14 +44,14 @@ def test_timeouts(http: HttpServer, deaf: int, how: str) -> None:
         assert program.report().result == [["ConnectTimeout", "ReadTimeout", "ConnectionError", "200"]] * 20
 
 
-def test_bodies_of_all_kinds(http: HttpServer) -> None:
-    with Program(PROGRAM, "bodies", url=http.url) as program:
+def test_bodies_of_all_kinds(server: HttpServer, certificate: Path) -> None:
+    with Program(PROGRAM, "bodies", url=server.url, **server.authority(certificate)) as program:
         upload = {"size": 1_000_000, "checksum": 1_000_000 % 65521, "chunked": False}
         assert program.report().result == {
             "ports": 1,
             "chunked": 1000,
             "gzip": 300_000,
-            "redirected": [4, http.url + "/port"],
+            "redirected": [4, server.url + "/port"],
             "streamed": 3_000_000,
             "upload": upload,
             "upload in chunks": {**upload, "chunked": True},
@@ -60,3 +62,10 @@ def test_tasks_that_are_killed_or_time_out_in_the_middle_of_a_response(http: Htt
     never = http.gate(1000)
     with Program(PROGRAM, "killed", url=http.url, half=f"/half/{never.name}") as program:
         assert program.report().result == ["TaskExit", 60]
+
+
+def test_100_requests_over_tls(https: HttpServer, certificate: Path, how: str) -> None:
+    gate = https.gate(100)
+    with Program(PROGRAM, "hundred_in_a_session", how=how, url=gate.url, ca=str(certificate)) as program:
+        gate.hold(program)
+        assert program.report().result == [gate.path] * 100

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -26,8 +27,8 @@ def test_100_requests_over_ipv6(http6: HttpServer, how: str) -> None:
         assert program.report().result == [gate.path] * 100
 
 
-def test_bodies_of_all_kinds_over_one_connection(http: HttpServer) -> None:
-    with Program("stdlib_http", "bodies", host=http.host, port=http.port) as program:
+def test_bodies_of_all_kinds_over_one_connection(server: HttpServer, certificate: Path) -> None:
+    with Program("stdlib_http", "bodies", host=server.host, port=server.port, **server.authority(certificate)) as program:
         found = program.report().result
     upload = json.loads(found.pop("upload"))
     assert upload == {"size": 1_000_000, "checksum": 1_000_000 % 65521, "chunked": False}
@@ -49,4 +50,18 @@ def test_timeouts(http: HttpServer, deaf: int, how: str) -> None:
 def test_tasks_that_are_killed_in_the_middle_of_a_response(http: HttpServer) -> None:
     never = http.gate(1000)
     with Program("stdlib_http", "killed", host=http.host, port=http.port, path=f"/half/{never.name}") as program:
+        assert program.report().result == ["TaskExit"] * 20
+
+
+@pytest.mark.parametrize("case", ["hundred", "hundred_urllib"])
+def test_100_requests_over_tls(https: HttpServer, certificate: Path, how: str, case: str) -> None:
+    gate = https.gate(100)
+    with Program("stdlib_http", case, how=how, host=https.host, port=https.port, path=gate.path, url=gate.url, ca=str(certificate)) as program:
+        gate.hold(program)
+        assert program.report().result == [gate.path] * 100
+
+
+def test_tasks_that_are_killed_in_the_middle_of_a_response_over_tls(https: HttpServer, certificate: Path) -> None:
+    never = https.gate(1000)
+    with Program("stdlib_http", "killed", host=https.host, port=https.port, path=f"/half/{never.name}", ca=str(certificate)) as program:
         assert program.report().result == ["TaskExit"] * 20

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from .servers.processes import Program
@@ -41,8 +43,8 @@ def test_timeouts(http: HttpServer, deaf: int, how: str) -> None:
         assert program.report().result == [["ConnectTimeoutError", "ReadTimeoutError", "ReadTimeoutError", "200"]] * 20
 
 
-def test_bodies_of_all_kinds_over_one_connection(http: HttpServer) -> None:
-    with Program(PROGRAM, "bodies", url=http.url) as program:
+def test_bodies_of_all_kinds_over_one_connection(server: HttpServer, certificate: Path) -> None:
+    with Program(PROGRAM, "bodies", url=server.url, **server.authority(certificate)) as program:
         upload = {"size": 1_000_000, "checksum": 1_000_000 % 65521, "chunked": False}
         assert program.report().result == {
             "ports": 1,
@@ -59,3 +61,10 @@ def test_tasks_that_are_killed_in_the_middle_of_a_response_or_in_the_queue_for_a
     never = http.gate(1000)
     with Program(PROGRAM, "killed", url=http.url, half=f"/half/{never.name}") as program:
         assert program.report().result == ["TaskExit"] * 20 + [30]
+
+
+def test_100_requests_over_tls(https: HttpServer, certificate: Path, how: str) -> None:
+    gate = https.gate(100)
+    with Program(PROGRAM, "hundred", how=how, url=gate.url, ca=str(certificate)) as program:
+        gate.hold(program)
+        assert program.report().result == [gate.path] * 100

@@ -81,10 +81,12 @@ def descriptors() -> dict[str, str]:
     return found
 
 
-def tasks() -> list[str]:
+def tasks() -> dict[object, str]:
+    """All tasks and threads that live, each under what identifies it. Without the workers that look up names, who stay a while for the next."""
     from coopcore import get_hub
 
-    return [f"{task.ident} {task!r}" for task in get_hub().tasks()] + [repr(thread) for thread in threading.enumerate()]
+    threads = {id(thread): repr(thread) for thread in threading.enumerate() if not thread.name.startswith("ThreadPool-")}
+    return {task.ident: repr(task) for task in get_hub().tasks()} | threads
 
 
 def main(program: dict[str, Any]) -> None:
@@ -97,5 +99,5 @@ def main(program: dict[str, Any]) -> None:
     look()
     gc.collect()
     left = [f"{number}: {what}" for number, what in descriptors().items() if before.get(number) != what]
-    new = [task for task in tasks() if task not in tasks_before]
+    new = [what for which, what in tasks().items() if which not in tasks_before]
     print(json.dumps({"result": result, "descriptors": left, "tasks": new, "most_threads": _most_threads}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -107,8 +108,6 @@ def notifications() -> list[Any]:
 
 def cancelled() -> list[Any]:
     """A statement times out in the server; another is cancelled by a second task or thread. The connections are good for more."""
-    cancellers: list[threading.Thread] = []
-
     def work(number: int) -> Any:
         found = []
         with connect() as connection:
@@ -118,10 +117,8 @@ def cancelled() -> list[Any]:
             except psycopg.errors.QueryCanceled as error:
                 found.append(str(error.diag.message_primary))
             connection.execute("set statement_timeout = 0")
-            cancel = connection.cancel_safe
-            later = threading.Timer(0.1, cancel)
+            later = threading.Timer(0.1, connection.cancel_safe)
             later.start()
-            cancellers.append(later)
             try:
                 connection.execute("select pg_sleep(30)")
             except psycopg.errors.QueryCanceled as error:
@@ -133,17 +130,26 @@ def cancelled() -> list[Any]:
     return crowd(work, 10)
 
 
-def connect_errors() -> list[Any]:
-    """A server that does not answer, one that is not there, and a name that has no address."""
+def refused() -> list[Any]:
+    """A server that is not there: at each address of a name."""
 
     def work(number: int) -> Any:
-        found = []
-        for target in (f"host=127.0.0.1 port={config.deaf} connect_timeout=2", f"host=127.0.0.1 port={config.refused}", "host=nowhere.invalid"):
-            try:
-                psycopg.connect(target)
-            except psycopg.OperationalError as error:
-                found.append(type(error).__name__)
-        return found
+        try:
+            psycopg.connect(f"host=localhost port={config.refused}")
+        except psycopg.OperationalError as error:
+            return type(error).__name__
+
+    return crowd(work, 20)
+
+
+def deaf() -> list[Any]:
+    """A server that does not answer."""
+
+    def work(number: int) -> Any:
+        try:
+            psycopg.connect(f"host=127.0.0.1 port={config.deaf} connect_timeout=2")
+        except psycopg.OperationalError as error:
+            return type(error).__name__
 
     return crowd(work, 20)
 
@@ -151,6 +157,8 @@ def connect_errors() -> list[Any]:
 def killed() -> list[Any]:
     """Tasks are killed, or time out, in the middle of a query: their ``with`` block closes the connection, which has an answer outstanding."""
     import coopcore
+
+    logging.getLogger("psycopg").setLevel(logging.ERROR)  # it warns that such a connection cannot be rolled back
 
     connections = []
 
@@ -219,6 +227,8 @@ def killed_in_a_pool() -> list[Any]:
     import coopcore
     from coop_plugins.queue import Queue
 
+    for name in ("psycopg", "psycopg.pool"):  # they warn of connections that come back in the middle of a query
+        logging.getLogger(name).setLevel(logging.ERROR)
     reached: Queue[int] = Queue()
     with ConnectionPool(config.dsn, min_size=5, max_size=5, kwargs={"application_name": config.name}, open=True) as pool:
         pool.wait(20)

@@ -42,6 +42,11 @@ def hundred_on_unix() -> list[Any]:
     return crowd(work)
 
 
+def hundred_over_tls() -> list[Any]:
+    with client_of(port=config.tls_port, ssl=True, ssl_ca_certs=config.ca) as client:
+        return crowd(lambda number: client.blpop(f"{config.key}:{number}"))
+
+
 def subscribers() -> list[Any]:
     """Each listens to a channel, for two messages."""
     with client_of() as client:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import ssl
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
@@ -10,11 +11,22 @@ import harness
 from harness import config, crowd
 
 
+def tls() -> ssl.SSLContext | None:
+    return ssl.create_default_context(cafile=config.ca) if hasattr(config, "ca") else None
+
+
+def connect(timeout: float = 20) -> http.client.HTTPConnection:
+    context = tls()
+    if context is None:
+        return http.client.HTTPConnection(config.host, config.port, timeout=timeout)
+    return http.client.HTTPSConnection(config.host, config.port, timeout=timeout, context=context)
+
+
 def hundred() -> list[str]:
     """Each on a connection of its own."""
 
     def client(number: int) -> str:
-        connection = http.client.HTTPConnection(config.host, config.port)
+        connection = connect()
         connection.request("GET", config.path)
         with connection.getresponse() as response:
             body = response.read().decode()
@@ -26,7 +38,7 @@ def hundred() -> list[str]:
 
 def hundred_urllib() -> list[str]:
     def client(number: int) -> str:
-        with urlopen(config.url) as response:
+        with urlopen(config.url, context=tls()) as response:
             return str(response.read().decode())
 
     return crowd(client)
@@ -34,7 +46,7 @@ def hundred_urllib() -> list[str]:
 
 def bodies() -> dict[str, object]:
     """One connection that is kept: its responses and uploads, of known length and in chunks."""
-    connection = http.client.HTTPConnection(config.host, config.port, timeout=20)
+    connection = connect()
 
     def fetch(method: str, path: str, **more: object) -> str:
         connection.request(method, path, **more)  # type: ignore[arg-type]  # what a request takes
@@ -95,7 +107,7 @@ def killed() -> list[str]:
     reached: Queue[int] = Queue()
 
     def client(number: int) -> None:
-        connection = http.client.HTTPConnection(config.host, config.port)
+        connection = connect()
         try:
             connection.request("GET", config.path)
             response = connection.getresponse()

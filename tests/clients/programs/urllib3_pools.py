@@ -72,7 +72,7 @@ def timeouts() -> list[Any]:
 
 
 def bodies() -> dict[str, Any]:
-    with urllib3.PoolManager(maxsize=1, block=True) as http:
+    with urllib3.PoolManager(maxsize=1, block=True, **tls()) as http:
 
         def fetch(method: str, path: str, **more: Any) -> Any:
             return http.request(method, config.url + path, **more)

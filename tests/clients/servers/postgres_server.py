@@ -26,6 +26,7 @@ class Postgres:
     def __init__(self, port: int, folder: str, user: str) -> None:
         self.port = port
         self.tcp = f"host=127.0.0.1 port={port} user={user} dbname=postgres sslmode=disable"
+        self.tls = f"host=127.0.0.1 port={port} user={user} dbname=postgres sslmode=require"
         self.unix = f"host={folder} port={port} user={user} dbname=postgres"
 
 
@@ -46,7 +47,7 @@ def _as_somebody() -> tuple[str, dict[str, Any]]:
 
 
 @contextmanager
-def postgres_server() -> Iterator[Postgres]:
+def postgres_server(certificate: Path) -> Iterator[Postgres]:
     binaries = _binaries()
     if binaries is None:
         missing("postgresql")
@@ -56,14 +57,19 @@ def postgres_server() -> Iterator[Postgres]:
         if popen:
             os.chown(folder, popen["user"], popen["group"])
         data = str(Path(folder) / "data")
+        own_certificate = shutil.copyfile(certificate, Path(folder) / "certificate.pem")
+        own_certificate.chmod(0o600)
+        if popen:
+            os.chown(own_certificate, popen["user"], popen["group"])
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
         initdb = [str(binaries / "initdb"), "-D", data, "-U", user, "--auth=trust", "--no-sync", "--encoding=UTF8", "--no-locale"]
         subprocess.run(initdb, check=True, capture_output=True, timeout=60, cwd=folder, env=environment, **popen)
 
         def start(port: int) -> Process:
             settings = {**SETTINGS, "port": str(port), "unix_socket_directories": folder, "listen_addresses": "127.0.0.1"}
+            settings |= {"ssl": "on", "ssl_cert_file": str(own_certificate), "ssl_key_file": str(own_certificate)}
             command = [str(binaries / "postgres"), "-D", data, *(part for name, value in settings.items() for part in ("-c", f"{name}={value}"))]
-            return Process("postgres", command, stop_by=signal.SIGINT, cwd=folder, env=environment, **popen)  # SIGINT: clients are sent away
+            return Process("postgres", command, stop_by=signal.SIGQUIT, cwd=folder, env=environment, **popen)  # SIGQUIT: at once, nothing is kept
 
         with started(start, "database system is ready to accept connections") as (_, port):
             yield Postgres(port, folder, user)

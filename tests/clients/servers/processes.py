@@ -25,8 +25,9 @@ from typing import IO, Any, NamedTuple
 import pytest
 
 PROGRAMS = Path(__file__).resolve().parent.parent / "programs"
-PATIENCE = 5.0  # seconds, for what takes far less than one; a client that blocks its hub takes for ever
+PATIENCE = 25.0  # seconds, for what takes far less than one; a client that blocks its hub takes for ever
 REQUIRED = os.environ.get("COOP_TEST_SERVERS") == "required"  # .ci/run sets it: there a missing server is a fault of the script
+FEW = 12  # threads of the operating system, those among them that look up names
 TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -88,8 +89,13 @@ class Process:
         if line is None:
             self._reader.join(1)
             line = found()
-        assert line is not None, f"{self.name} did not say {pattern!r} but:\n" + "\n".join(self.lines)
+        assert line is not None, f"{self.name} did not say {pattern!r} but:\n{self.output()}"
         return line
+
+    def output(self) -> str:
+        """What it printed, of much the first and the last: each of a crowd may tell of the same."""
+        lines = list(self.lines)
+        return "\n".join([*lines[:60], f"... {len(lines) - 100} lines ...", *lines[-40:]] if len(lines) > 100 else lines)
 
     def stop(self, timeout: float = 5) -> None:
         """End it if it has not ended, and reap it."""
@@ -144,11 +150,14 @@ class Report(NamedTuple):
 class Program(Process):
     """A case of a program in ``programs/``, patched, in an interpreter of its own: ``with Program("redis_py", "blocked", how="tasks", port=port) as program``."""
 
-    def __init__(self, program: str, case: str, *, how: str = "tasks", run: Sequence[str] = (), environment: dict[str, str] | None = None, **config: Any) -> None:
+    def __init__(self, program: str, case: str, *, how: str = "tasks", **options: Any) -> None:
+        """``options``: ``run``, for `coopcore run`; ``environment``; ``patience``, in seconds. The others are the program's `config`."""
+        run, environment = options.pop("run", ()), options.pop("environment", {})
+        self.patience = options.pop("patience", PATIENCE)
         command = [sys.executable, "-X", "faulthandler", "-m", "coopcore", "run", *run, str(PROGRAMS / f"{program}.py")]
-        arguments = [case, how, json.dumps(config)]
+        arguments = [case, how, json.dumps(options)]
         name = f"{program}.py {case} ({how})"
-        super().__init__(name, [*command, *arguments], stop_by=signal.SIGKILL, guard=False, env=os.environ | {"PYTHONWARNINGS": "error", **(environment or {})})
+        super().__init__(name, [*command, *arguments], stop_by=signal.SIGKILL, guard=False, env=os.environ | {"PYTHONWARNINGS": "error", **environment})
 
     def __enter__(self) -> Program:
         return self
@@ -158,11 +167,11 @@ class Program(Process):
 
     def until(self, is_so: Callable[[], object], what: str) -> None:
         """Look again and again until something is so outside; fail if that takes for ever, or if the program ends first."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + self.patience
         while not is_so():
             if self.child.poll() is not None:
                 self._reader.join()
-                pytest.fail(f"{self.name} ended before {what}:\n" + "\n".join(self.lines), pytrace=False)
+                pytest.fail(f"{self.name} ended before {what}:\n{self.output()}", pytrace=False)
             if time.monotonic() > deadline:
                 self._give_up(f"still not so: {what}")
             with self._changed:
@@ -171,24 +180,24 @@ class Program(Process):
     def report(self) -> Report:
         """Wait for its end. Fails with all that it printed if it failed or hangs."""
         with suppress(subprocess.TimeoutExpired):
-            self.child.wait(PATIENCE)
+            self.child.wait(self.patience)
         if self.child.returncode is None:
             self._give_up("it does not end")
         self._reader.join()
-        shown = f"{self.name}:\n" + "\n".join(self.lines)
         if self.child.returncode != 0 or not self.lines:
-            pytest.fail(shown, pytrace=False)
-        report = Report(**json.loads(self.lines[-1]))
-        assert list(self.lines)[:-1] == [], shown
-        assert report.descriptors == [], shown
-        assert report.tasks == [], shown
+            pytest.fail(f"{self.name}:\n{self.output()}", pytrace=False)
+        last = self.lines.pop()
+        assert self.output() == "", f"{self.name} was to print nothing"
+        report = Report(**json.loads(last))
+        assert (report.descriptors, report.tasks) == ([], []), f"{self.name} left something behind"
+        assert report.most_threads <= FEW, f"{self.name} had {report.most_threads} threads: its own are to be tasks"
         return report
 
     def _give_up(self, what: str) -> None:
         self.child.send_signal(signal.SIGABRT)  # faulthandler shows where it stands
         self.child.wait()
         self._reader.join()
-        pytest.fail(f"{self.name} hangs, {what}. A client that blocks its hub does. It stood here:\n" + "\n".join(self.lines), pytrace=False)
+        pytest.fail(f"{self.name} hangs, {what}. A client that blocks its hub does. It stood here:\n{self.output()}", pytrace=False)
 
     def assert_idle(self, seconds: float = 0.25, most: float = 0.05) -> None:
         """It uses next to no CPU time while it waits. (The kernel's clock counts hundredths of a second.)"""

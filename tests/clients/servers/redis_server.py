@@ -8,14 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .processes import Process, missing, started
+from .processes import Process, free_port, missing, started
 
 
 class RedisServer:
     """Where it is, and questions to it over a connection of the test's own, by no library."""
 
-    def __init__(self, port: int, path: str) -> None:
+    def __init__(self, port: int, tls_port: int, path: str) -> None:
         self.port = port
+        self.tls_port = tls_port
         self.path = path
         self._sock = socket.create_connection(("127.0.0.1", port), timeout=10)
         self._file = self._sock.makefile("rb")
@@ -48,18 +49,33 @@ class RedisServer:
 
 
 @contextmanager
-def redis_server(folder: Path) -> Iterator[RedisServer]:
+def redis_server(folder: Path, certificate: Path) -> Iterator[RedisServer]:
     binary = shutil.which("redis-server")
     if binary is None:
         missing("redis-server")
     unix = str(folder / "redis.sock")
+    tls_port = 0
 
     def start(port: int) -> Process:
-        settings = {"port": port, "bind": "127.0.0.1", "unixsocket": unix, "dir": folder, "save": "", "appendonly": "no", "maxclients": 1000}
+        nonlocal tls_port
+        tls_port = free_port()
+        settings = {
+            "port": port,
+            "tls-port": tls_port,
+            "tls-cert-file": certificate,
+            "tls-key-file": certificate,
+            "tls-ca-cert-file": certificate,
+            "tls-auth-clients": "no",
+            "bind": "127.0.0.1",
+            "unixsocket": unix,
+            "dir": folder,
+            "save": "",
+            "appendonly": "no",
+        }
         return Process("redis-server", [str(binary), *(part for name, value in settings.items() for part in (f"--{name}", str(value)))], cwd=folder)
 
     with started(start, "Ready to accept connections") as (_, port):
-        server = RedisServer(port, unix)
+        server = RedisServer(port, tls_port, unix)
         try:
             yield server
         finally:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .processes import Process, Program
+from .processes import Process, Program, missing
 
 _numbers = itertools.count()
 
@@ -44,6 +46,10 @@ class HttpServer:
         self.port = port
         self.url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
+    def authority(self, certificate: Path) -> dict[str, str]:
+        """What a program is told to trust: the certificate, if there is one here."""
+        return {"ca": str(certificate)} if self.url.startswith("https") else {}
+
     def gate(self, count: int) -> Gate:
         return Gate(self, count)
 
@@ -57,3 +63,17 @@ def http_server(host: str = "127.0.0.1", certificate: Path | None = None) -> Ite
         yield HttpServer(process, host, port, "https" if certificate else "http")
     finally:
         process.stop()
+
+
+def make_certificate(folder: Path) -> Path:
+    """A file with a key and a certificate of its own authority for the loopback's names, for these tests alone: valid for two days."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        missing("openssl")
+    key, path = folder / "key.pem", folder / "certificate.pem"
+    names = ["subjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1", "keyUsage=critical,digitalSignature,keyCertSign"]
+    command = [str(openssl), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    extensions = [part for name in names for part in ("-addext", name)]
+    subprocess.run([*command, *extensions, "-keyout", str(key), "-out", str(path)], check=True, capture_output=True, timeout=20)
+    path.write_text(key.read_text() + path.read_text())
+    return path
