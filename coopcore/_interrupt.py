@@ -49,6 +49,7 @@ def deferring(handler: Handler) -> Handler:
             if hub is None or not _is_ours(frame) or not hub._inbox.put(hub.interrupt_main, (error,)):
                 raise
 
+    handle.__wrapped__ = handler  # type: ignore[attr-defined]  # so that others can tell whose it is, as with functools.wraps
     return handle
 
 

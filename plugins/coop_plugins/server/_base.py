@@ -21,7 +21,9 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import socket as _stdlib
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -31,6 +33,7 @@ from coopcore.lowlevel import ParkingLot, check_seconds, current_task, hide_fram
 
 from ..socket import socket
 from ._crew import Handle, crew_of
+from ._ending import ending_on
 from ._listener import UnixPath, parse_address
 
 S = TypeVar("S", bound="BaseServer")
@@ -230,17 +233,19 @@ class BaseServer:
                 self.pool.join(timeout=span)
                 self.pool.kill(timeout=1)
 
-    def serve_forever(self, stop_timeout: float | None = None) -> None:
-        """`start`, park until somebody calls `stop` or `close`, or an exception comes (Ctrl-C), then `stop`.
+    def serve_forever(self, stop_timeout: float | None = None, signals: Iterable[int] = (signal.SIGINT, signal.SIGTERM)) -> None:
+        """`start`, park until somebody calls `stop` or `close`, or one of ``signals`` arrives, then `stop`, and return.
 
-        Raises the error of a listener that broke.
+        During `stop` a further signal does what it did before: Ctrl-C interrupts, SIGTERM ends the process. Signals that the program handles itself are left
+        to it, and in another thread than the main one all are. Raises the error of a listener that broke.
         """
-        self.start()
-        try:
-            if self._socket is not None:
-                self._stopped.park()
-        finally:
-            self.stop(stop_timeout)
+        with ending_on(signals, self._stopped.unpark_all):
+            self.start()
+            try:
+                if self._socket is not None:
+                    self._stopped.park()
+            finally:
+                self.stop(stop_timeout)
         broken, self._broken = self._broken, None
         if broken is not None:
             broken.get()
