@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from .servers.web import HttpServer, http_server, make_certificate
 from .servers.postgres_server import Postgres, postgres_server
 from .servers.redis_server import RedisServer, redis_server
+from .servers.web import HttpServer, http_server, make_certificate
 
 
 @pytest.fixture(params=["tasks"])

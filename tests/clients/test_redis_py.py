@@ -89,3 +89,14 @@ def test_timeouts(redis: RedisServer, deaf: int, how: str, hiredis: bool, key: s
 def test_tasks_that_are_killed_in_the_middle_of_a_command(redis: RedisServer, hiredis: bool, key: str) -> None:
     with Program("redis_py", "killed", hiredis=hiredis, port=redis.port, key=key) as program:
         assert program.report().result == [["TaskExit", "timed out"], True, 40]
+
+
+def test_a_block_that_is_patched_after_the_imports(redis: RedisServer, hiredis: bool, key: str) -> None:
+    with Program("redis_py", "late", run=None, hiredis=hiredis, port=redis.port, key=key) as program:
+        hold(redis, program, key)
+
+
+def test_a_client_that_blocks_its_hub_is_found(redis: RedisServer, key: str) -> None:
+    with Program("redis_py", "hundred", run=["--skip", "socket"], patience=1, hiredis=False, port=redis.port, key=key) as program:
+        with pytest.raises(pytest.fail.Exception, match=r"hangs, still not so: 100 clients are blocked[^$]*redis/_parsers/socket.py"):
+            hold(redis, program, key)

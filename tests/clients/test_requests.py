@@ -69,3 +69,10 @@ def test_100_requests_over_tls(https: HttpServer, certificate: Path, how: str) -
     with Program(PROGRAM, "hundred_in_a_session", how=how, url=gate.url, ca=str(certificate)) as program:
         gate.hold(program)
         assert program.report().result == [gate.path] * 100
+
+
+def test_a_block_that_is_patched_after_the_imports(http: HttpServer) -> None:
+    gate = http.gate(100)
+    with Program(PROGRAM, "late", run=None, url=gate.url) as program:
+        gate.hold(program)
+        assert program.report().result == [gate.path] * 100

@@ -65,3 +65,10 @@ def test_tasks_that_are_killed_in_the_middle_of_a_response_over_tls(https: HttpS
     never = https.gate(1000)
     with Program("stdlib_http", "killed", host=https.host, port=https.port, path=f"/half/{never.name}", ca=str(certificate)) as program:
         assert program.report().result == ["TaskExit"] * 20
+
+
+def test_a_block_that_is_patched_after_the_imports(http: HttpServer) -> None:
+    gate = http.gate(100)
+    with Program("stdlib_http", "late", run=None, host=http.host, port=http.port, path=gate.path) as program:
+        gate.hold(program)
+        assert program.report().result == [gate.path] * 100

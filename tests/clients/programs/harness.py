@@ -65,6 +65,14 @@ def _executor(work: Callable[[int], Any], count: int) -> list[Any]:
         return [future.result() for future in futures]
 
 
+def late(case: Callable[[], Any]) -> Any:
+    """Run a case in a block that is patched after the libraries were imported."""
+    from coop_plugins.patch import patched
+
+    with patched(rebind=True):
+        return case()
+
+
 def look() -> None:
     """Count the threads of the operating system."""
     global _most_threads

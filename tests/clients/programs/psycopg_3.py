@@ -9,15 +9,18 @@ import time
 from typing import Any
 
 import harness
-from harness import config, crowd
-
 import psycopg
+from harness import config, crowd
 
 assert psycopg.pq.__impl__ == os.environ["PSYCOPG_IMPL"]
 
 
 def connect(**more: Any) -> psycopg.Connection[Any]:
     return psycopg.connect(config.dsn, autocommit=True, **more)
+
+
+def nothing() -> None:
+    """Has psycopg imported, and ends."""
 
 
 def hundred() -> list[Any]:
@@ -108,6 +111,7 @@ def notifications() -> list[Any]:
 
 def cancelled() -> list[Any]:
     """A statement times out in the server; another is cancelled by a second task or thread. The connections are good for more."""
+
     def work(number: int) -> Any:
         found = []
         with connect() as connection:
@@ -252,6 +256,10 @@ def killed_in_a_pool() -> list[Any]:
                 return connection.execute("select %s::int", (number,)).fetchone()[0]  # type: ignore[index]  # there is one
 
         return [sorted({type(task.value).__name__ for task in tasks}), crowd(after, 20) == list(range(20)), pool.get_stats()["pool_size"]]
+
+
+def late() -> list[Any]:
+    return list(harness.late(hundred))
 
 
 if __name__ == "__main__":

@@ -111,5 +111,9 @@ def killed() -> list[Any]:
         return [*ends, len(crowd(lambda number: session.get(config.url + "/port").text, 60))]
 
 
+def late() -> list[Any]:
+    return list(harness.late(hundred))
+
+
 if __name__ == "__main__":
     harness.main(globals())

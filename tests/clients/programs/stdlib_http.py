@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import ssl
+from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
@@ -121,6 +122,10 @@ def killed() -> list[str]:
         assert reached.get() == 10
     killall(tasks)
     return [type(task.value).__name__ for task in tasks]
+
+
+def late() -> list[Any]:
+    return list(harness.late(hundred))
 
 
 if __name__ == "__main__":

@@ -115,5 +115,9 @@ def killed() -> list[Any]:
         return [*ends, len(crowd(lambda number: http.request("GET", config.url + "/port").data, 30))]
 
 
+def late() -> list[Any]:
+    return list(harness.late(hundred))
+
+
 if __name__ == "__main__":
     harness.main(globals())

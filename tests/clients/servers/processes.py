@@ -151,10 +151,12 @@ class Program(Process):
     """A case of a program in ``programs/``, patched, in an interpreter of its own: ``with Program("redis_py", "blocked", how="tasks", port=port) as program``."""
 
     def __init__(self, program: str, case: str, *, how: str = "tasks", **options: Any) -> None:
-        """``options``: ``run``, for `coopcore run`; ``environment``; ``patience``, in seconds. The others are the program's `config`."""
+        """``options``: ``run``, the arguments of `coopcore run`, or None to start it by Python alone; ``environment``; ``patience``, in seconds. The
+        others are the program's `config`."""
         run, environment = options.pop("run", ()), options.pop("environment", {})
         self.patience = options.pop("patience", PATIENCE)
-        command = [sys.executable, "-X", "faulthandler", "-m", "coopcore", "run", *run, str(PROGRAMS / f"{program}.py")]
+        patched = [] if run is None else ["-m", "coopcore", "run", *run]
+        command = [sys.executable, "-X", "faulthandler", *patched, str(PROGRAMS / f"{program}.py")]
         arguments = [case, how, json.dumps(options)]
         name = f"{program}.py {case} ({how})"
         super().__init__(name, [*command, *arguments], stop_by=signal.SIGKILL, guard=False, env=os.environ | {"PYTHONWARNINGS": "error", **environment})
