@@ -1,5 +1,5 @@
-"""psycopg 3 and psycopg_pool, unmodified and patched, against a real PostgreSQL: in pure Python upon libpq, and with the compiled implementation, whose wait function
-in C the patch has it leave alone."""
+"""psycopg 3 and psycopg_pool, unmodified and patched, against a real PostgreSQL: in pure Python upon libpq, and with the compiled implementation,
+whose wait function in C the patch has it leave alone."""
 
 from __future__ import annotations
 
@@ -144,6 +144,11 @@ def test_tasks_that_are_killed_in_the_middle_of_a_query(start: Programs, observe
         assert program.report().result == [["TaskExit", "str"], True]
 
 
+def test_a_connection_after_a_timeout_in_the_middle_of_a_query(start: Programs) -> None:
+    with start("timed_out") as program:
+        assert program.report().result == ["ACTIVE", "sending query failed: another command is already in progress", "IDLE"]
+
+
 def test_a_pool_that_is_exhausted(start: Programs, how: str) -> None:
     with start("pool", how) as program:
         assert program.report().result == [100, True, "PoolTimeout", [1]]
@@ -162,6 +167,14 @@ def test_tasks_that_are_killed_with_a_connection_of_a_pool(start: Programs, obse
 
 def test_a_block_that_is_patched_after_the_imports(start: Programs, observer: Observer) -> None:
     with start("late", run=None, lock=observer.lock) as program:
+        observer.hold(program)
+        assert program.report().result == [[number] for number in range(100)]
+
+
+@pytest.mark.parametrize("function", ["wait_select", "wait_selector", "wait_epoll"])
+def test_the_other_wait_functions_cooperate_too(postgres: Postgres, observer: Observer, function: str) -> None:
+    chosen = {"PSYCOPG_IMPL": psycopg.pq.__impl__, "PSYCOPG_WAIT_FUNC": function}
+    with Program("psycopg_3", "hundred", environment=chosen, dsn=postgres.tcp, lock=observer.lock) as program:
         observer.hold(program)
         assert program.report().result == [[number] for number in range(100)]
 

@@ -1,9 +1,10 @@
 """Makes psycopg 3 wait in Python, where the patch of ``select`` reaches it.
 
-All of psycopg's waits are in its module ``psycopg.waiting``. Its compiled implementations (``psycopg[binary]``, ``psycopg[c]``) bring a wait function of their
-own, ``wait_c``, that polls in C and stops the thread. psycopg chooses when it is imported: the function that the environment variable ``PSYCOPG_WAIT_FUNC``
-names, else the compiled one if there is one. It leaves that out for gevent, and knows nothing of us: so the variable is set as long as select is patched, to the
-function that psycopg itself takes in its place. Each connection looks the function up at each wait: in a psycopg that has been imported already it is replaced.
+All of psycopg's waits are in its module ``psycopg.waiting``. Its compiled implementations (``psycopg[binary]``, ``psycopg[c]``) bring a wait
+function of their own, ``wait_c``, that polls in C and stops the thread. psycopg chooses when it is imported: the function that the environment
+variable ``PSYCOPG_WAIT_FUNC`` names, else the compiled one if there is one. It leaves that out for gevent, and knows nothing of us: so the variable is
+set as long as select is patched, to the function that psycopg itself takes in its place. Each connection looks the function up at each wait: in a
+psycopg that has been imported already it is replaced.
 
 psycopg is not imported for that, and what the user has chosen stands; `audit` names it if it blocks.
 """

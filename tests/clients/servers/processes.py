@@ -1,7 +1,7 @@
 """Processes that the tests start: servers, which say when they are ready, and patched programs, which say what came out of them.
 
-Each is ended by its own process id, by `stop`, which the fixtures and ``with`` blocks call however a test ends. If the tests themselves are killed, the kernel tells
-the servers (``setpriv --pdeathsig``).
+Each is ended by its own process id, by `stop`, which the fixtures and ``with`` blocks call however a test ends. If the tests themselves are killed,
+the kernel ends the servers (``setpriv --pdeathsig``).
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ class Report(NamedTuple):
 
 
 class Program(Process):
-    """A case of a program in ``programs/``, patched, in an interpreter of its own: ``with Program("redis_py", "blocked", how="tasks", port=port) as program``."""
+    """A case of a program in ``programs/``, patched, in an interpreter of its own: ``with Program("redis_py", "hundred", port=port) as program``."""
 
     def __init__(self, program: str, case: str, *, how: str = "tasks", **options: Any) -> None:
         """``options``: ``run``, the arguments of `coopcore run`, or None to start it by Python alone; ``environment``; ``patience``, in seconds. The

@@ -2,8 +2,8 @@
 
     python web_server.py HOST [CERTIFICATE]
 
-It prints ``ready PORT``. ``/gate/NAME/COUNT`` holds each request until COUNT of them have arrived and ``open NAME`` came in; when they have it prints ``full NAME``.
-So whoever reads that line knows that COUNT requests were in progress at once.
+It prints ``ready PORT``. ``/gate/NAME/COUNT`` holds each request until ``open NAME`` comes in; when COUNT of them have arrived it prints
+``full NAME``. So whoever reads that line knows that COUNT requests are in progress at once.
 """
 
 from __future__ import annotations
