@@ -14,7 +14,7 @@ from .servers.redis_server import RedisServer, redis_server
 from .servers.web import HttpServer, http_server, make_certificate
 
 
-@pytest.fixture(params=["tasks"])
+@pytest.fixture(params=["tasks", "threads", "executor"])
 def how(request: pytest.FixtureRequest) -> str:
     """How a program starts its crowd: as tasks of coopcore, or as threads and in an executor, knowing nothing of coopcore."""
     return str(request.param)

@@ -92,9 +92,9 @@ def bodies() -> dict[str, Any]:
 
 
 def killed() -> list[Any]:
-    """Tasks are killed in the middle of a response, others while they wait for a place in the pool. Afterwards all places are free."""
+    """Tasks are killed in the middle of a response. Afterwards all places of the pool are free."""
     from coop_plugins.queue import Queue
-    from coopcore import killall, sleep, spawn
+    from coopcore import killall, spawn
 
     reached: Queue[int] = Queue()
     with urllib3.PoolManager(maxsize=10, block=True, retries=ONCE) as http:
@@ -107,10 +107,7 @@ def killed() -> list[Any]:
         tasks = [spawn(client, number) for number in range(10)]
         for _ in tasks:
             assert reached.get() == 10
-        tasks += [spawn(client, number) for number in range(10)]
-        sleep(0)
         killall(tasks)
-        assert reached.empty()
         ends = [type(task.value).__name__ for task in tasks]
         return [*ends, len(crowd(lambda number: http.request("GET", config.url + "/port").data, 30))]
 

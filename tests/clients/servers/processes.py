@@ -189,7 +189,7 @@ class Program(Process):
         if self.child.returncode != 0 or not self.lines:
             pytest.fail(f"{self.name}:\n{self.output()}", pytrace=False)
         last = self.lines.pop()
-        assert self.output() == "", f"{self.name} was to print nothing"
+        assert not self.lines, f"{self.name} was to print nothing, and printed:\n{self.output()}"
         report = Report(**json.loads(last))
         assert (report.descriptors, report.tasks) == ([], []), f"{self.name} left something behind"
         assert report.most_threads <= FEW, f"{self.name} had {report.most_threads} threads: its own are to be tasks"
