@@ -6,7 +6,7 @@ Invariants
 ==========
 1. A call that was put before the hub last looked is run by that look; one put later finds ``asleep`` True and wakes the backend,
    or is found by the look that the hub takes between setting ``asleep`` and polling. So none waits for an unrelated event.
-2. Calls run in the order in which they were put, on the hub, each once; one that raises does not stop the next.
+2. Calls run in the order in which they were put, on the hub, each once; one that raises does not stop the next, nor does a signal handler.
 3. A call for which `put` returned True is taken, also one that came while the hub was closing; after `close`, `put` returns False.
 """
 
@@ -24,11 +24,12 @@ Call = tuple[Callable[..., object], tuple[Any, ...]]
 class Inbox:
     """Calls from outside, waiting for the hub's next pass."""
 
-    __slots__ = ("_backend", "_calls", "_closed", "asleep")
+    __slots__ = ("_backend", "_closed", "asleep", "calls")
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self._calls: deque[Call] = deque()
+        self.calls: deque[Call] = deque()
+        """What was put and not begun yet, the oldest first. Only the hub takes from it."""
         self._closed = False
         self.asleep = False
         """True while the hub is about to wait, or waits, in its backend."""
@@ -38,10 +39,10 @@ class Inbox:
         if self._closed:
             return False
         call = (fn, args)
-        self._calls.append(call)  # atomic; the flags are read after it, and set before the hub looks
+        self.calls.append(call)  # atomic; the flags are read after it, and set before the hub looks
         if self._closed:
             try:
-                self._calls.remove(call)
+                self.calls.remove(call)
             except ValueError:
                 return True  # the hub, closing, has taken it
             return False
@@ -49,12 +50,9 @@ class Inbox:
             self._backend.wake()
         return True
 
-    def __len__(self) -> int:
-        return len(self._calls)
-
     def take(self) -> list[Call]:
         """Everything that is there now."""
-        calls = self._calls
+        calls = self.calls
         return [calls.popleft() for _ in range(len(calls))]
 
     def close(self) -> None:

@@ -71,7 +71,7 @@ class Programs:
         self._environment = {"PSYCOPG_IMPL": implementation}
         self._dsn = dsn
 
-    def __call__(self, case: str, how: str = "tasks", **config: Any) -> Program:
+    def __call__(self, case: str, how: str = "threads", **config: Any) -> Program:
         return Program("psycopg_3", case, how=how, environment=self._environment, **{"dsn": self._dsn, **config})
 
 
@@ -93,43 +93,43 @@ def test_100_statements_over_the_unix_socket_and_tls(start: Programs, postgres: 
         assert program.report().result == [[number] for number in range(100)]
 
 
-def test_100_sleep_in_the_server(start: Programs, how: str) -> None:
-    with start("sleepers", how) as program:
+def test_100_sleep_in_the_server(start: Programs) -> None:
+    with start("sleepers") as program:
         assert program.report().result == [True]
 
 
-def test_cursors_and_transactions(start: Programs, how: str) -> None:
-    with start("cursors", how, table=f"table{next(_numbers)}") as program:
+def test_cursors_and_transactions(start: Programs) -> None:
+    with start("cursors", table=f"table{next(_numbers)}") as program:
         assert program.report().result == [True, 2000]
 
 
-def test_copy_in_and_out(start: Programs, how: str) -> None:
-    with start("copies", how) as program:
+def test_copy_in_and_out(start: Programs) -> None:
+    with start("copies") as program:
         assert program.report().result == [998_000] * 10
 
 
-def test_pipelines(start: Programs, how: str) -> None:
-    with start("pipelines", how) as program:
+def test_pipelines(start: Programs) -> None:
+    with start("pipelines") as program:
         assert program.report().result == [number * 20 + 190 for number in range(20)]
 
 
-def test_notifications(start: Programs, observer: Observer, how: str) -> None:
+def test_notifications(start: Programs, observer: Observer) -> None:
     channel = f"channel{next(_numbers)}"
-    with start("notifications", how, channel=channel, lock=observer.lock) as program:
+    with start("notifications", channel=channel, lock=observer.lock) as program:
         observer.hold(program)
         observer.connection.execute(f"notify {channel}, 'one'")
         observer.connection.execute(f"notify {channel}, 'two'")
         assert program.report().result == [["one", "two"]] * 100
 
 
-def test_statements_that_are_cancelled(start: Programs, how: str) -> None:
-    with start("cancelled", how) as program:
+def test_statements_that_are_cancelled(start: Programs) -> None:
+    with start("cancelled") as program:
         words = ["canceling statement due to statement timeout", "canceling statement due to user request", "(1,)"]
         assert program.report().result == [words] * 10
 
 
-def test_connections_that_are_refused(start: Programs, how: str) -> None:
-    with start("refused", how, refused=free_port()) as program:
+def test_connections_that_are_refused(start: Programs) -> None:
+    with start("refused", refused=free_port()) as program:
         assert program.report().result == ["OperationalError"] * 20
 
 

@@ -38,9 +38,13 @@ def hold(redis: RedisServer, program: Program, key: str) -> None:
     assert program.report().result == [[f"{key}:{number}", str(number)] for number in range(100)]
 
 
-@pytest.mark.parametrize("case", ["hundred", "hundred_on_unix"])
-def test_100_commands_are_in_progress_at_once(redis: RedisServer, how: str, hiredis: bool, key: str, case: str) -> None:
-    with Program("redis_py", case, how=how, hiredis=hiredis, port=redis.port, path=redis.path, key=key) as program:
+def test_100_commands_are_in_progress_at_once(redis: RedisServer, how: str, hiredis: bool, key: str) -> None:
+    with Program("redis_py", "hundred", how=how, hiredis=hiredis, port=redis.port, key=key) as program:
+        hold(redis, program, key)
+
+
+def test_100_commands_over_the_unix_socket(redis: RedisServer, hiredis: bool, key: str) -> None:
+    with Program("redis_py", "hundred_on_unix", hiredis=hiredis, port=redis.port, path=redis.path, key=key) as program:
         hold(redis, program, key)
 
 
@@ -52,8 +56,8 @@ def test_100_commands_over_tls(redis: RedisServer, certificate: Path, hiredis: b
         hold(redis, program, key)
 
 
-def test_100_subscribers(redis: RedisServer, how: str, hiredis: bool, key: str) -> None:
-    with Program("redis_py", "subscribers", how=how, hiredis=hiredis, port=redis.port, key=key) as program:
+def test_100_subscribers(redis: RedisServer, hiredis: bool, key: str) -> None:
+    with Program("redis_py", "subscribers", hiredis=hiredis, port=redis.port, key=key) as program:
         program.until(lambda: redis.subscribers(key) == 100, "100 clients have subscribed")
         program.assert_idle()
         assert redis.ask("PUBLISH", key, "one") == "100"
@@ -66,23 +70,23 @@ def test_a_subscriber_polls_and_listens_in_a_thread(redis: RedisServer, hiredis:
         assert program.report().result == ["a word", False]
 
 
-def test_pipelines_and_transactions(redis: RedisServer, how: str, hiredis: bool, key: str) -> None:
-    with Program("redis_py", "pipelines", how=how, hiredis=hiredis, port=redis.port, key=key) as program:
+def test_pipelines_and_transactions(redis: RedisServer, hiredis: bool, key: str) -> None:
+    with Program("redis_py", "pipelines", hiredis=hiredis, port=redis.port, key=key) as program:
         assert program.report().result == [[20], "20"]
 
 
-def test_locks_in_the_server(redis: RedisServer, how: str, hiredis: bool, key: str) -> None:
-    with Program("redis_py", "locks", how=how, hiredis=hiredis, port=redis.port, key=key) as program:
+def test_locks_in_the_server(redis: RedisServer, key: str) -> None:
+    with Program("redis_py", "locks", hiredis=False, port=redis.port, key=key) as program:
         assert program.report().result == [1, False]
 
 
-def test_a_pool_that_is_exhausted(redis: RedisServer, how: str, hiredis: bool) -> None:
-    with Program("redis_py", "pool", how=how, hiredis=hiredis, port=redis.port) as program:
+def test_a_pool_that_is_exhausted(redis: RedisServer, how: str) -> None:
+    with Program("redis_py", "pool", how=how, hiredis=False, port=redis.port) as program:
         assert program.report().result == [100, 10, "No connection available.", True, "Too many connections"]
 
 
-def test_timeouts(redis: RedisServer, deaf: int, how: str, hiredis: bool, key: str) -> None:
-    with Program("redis_py", "timeouts", how=how, hiredis=hiredis, port=redis.port, deaf=deaf, key=key) as program:
+def test_timeouts(redis: RedisServer, deaf: int, hiredis: bool, key: str) -> None:
+    with Program("redis_py", "timeouts", hiredis=hiredis, port=redis.port, deaf=deaf, key=key) as program:
         assert program.report().result == [["no answer", str(number), "no connection"] for number in range(20)]
 
 

@@ -13,10 +13,9 @@ pytest.importorskip("requests", reason="requests is not installed: pip install r
 PROGRAM = "requests_sessions"
 
 
-@pytest.mark.parametrize("case", ["hundred", "hundred_in_a_session"])
-def test_100_requests_are_in_progress_at_once(http: HttpServer, how: str, case: str) -> None:
+def test_100_requests_are_in_progress_at_once(http: HttpServer, how: str) -> None:
     gate = http.gate(100)
-    with Program(PROGRAM, case, how=how, url=gate.url) as program:
+    with Program(PROGRAM, "hundred_in_a_session", how=how, url=gate.url) as program:
         gate.hold(program)
         assert program.report().result == [gate.path] * 100
 
@@ -28,19 +27,19 @@ def test_100_requests_over_ipv6(http6: HttpServer) -> None:
         assert program.report().result == [gate.path] * 100
 
 
-def test_a_session_reuses_its_connections(http: HttpServer, how: str) -> None:
-    with Program(PROGRAM, "reuse", how=how, url=http.url) as program:
+def test_a_session_reuses_its_connections(http: HttpServer) -> None:
+    with Program(PROGRAM, "reuse", url=http.url) as program:
         assert program.report().result == [100, True]
 
 
-def test_retries(http: HttpServer, how: str) -> None:
-    with Program(PROGRAM, "retries", how=how, url=http.url, name=f"requests{how}") as program:
+def test_retries(http: HttpServer) -> None:
+    with Program(PROGRAM, "retries", url=http.url, name="requests") as program:
         assert program.report().result == [["3", "3"]] * 20 + ["RetryError"]
 
 
-def test_timeouts(http: HttpServer, deaf: int, how: str) -> None:
+def test_timeouts(http: HttpServer, deaf: int) -> None:
     never = http.gate(1000)
-    with Program(PROGRAM, "timeouts", how=how, url=http.url, deaf=deaf, path=never.path, half=f"/half/{never.name}") as program:
+    with Program(PROGRAM, "timeouts", url=http.url, deaf=deaf, path=never.path, half=f"/half/{never.name}") as program:
         assert program.report().result == [["ConnectTimeout", "ReadTimeout", "ConnectionError", "200"]] * 20
 
 
@@ -64,9 +63,9 @@ def test_tasks_that_are_killed_or_time_out_in_the_middle_of_a_response(http: Htt
         assert program.report().result == ["TaskExit", 60]
 
 
-def test_100_requests_over_tls(https: HttpServer, certificate: Path, how: str) -> None:
+def test_100_requests_over_tls(https: HttpServer, certificate: Path) -> None:
     gate = https.gate(100)
-    with Program(PROGRAM, "hundred_in_a_session", how=how, url=gate.url, ca=str(certificate)) as program:
+    with Program(PROGRAM, "hundred_in_a_session", url=gate.url, ca=str(certificate)) as program:
         gate.hold(program)
         assert program.report().result == [gate.path] * 100
 

@@ -11,18 +11,23 @@ from .servers.processes import Program, free_port
 from .servers.web import HttpServer
 
 
-@pytest.mark.parametrize("case", ["hundred", "hundred_urllib"])
-def test_100_requests_are_in_progress_at_once(http: HttpServer, how: str, case: str) -> None:
+def test_100_requests_are_in_progress_at_once(http: HttpServer, how: str) -> None:
     gate = http.gate(100)
-    with Program("stdlib_http", case, how=how, host=http.host, port=http.port, path=gate.path, url=gate.url) as program:
+    with Program("stdlib_http", "hundred", how=how, host=http.host, port=http.port, path=gate.path) as program:
         gate.hold(program)
-        report = program.report()
-    assert report.result == [gate.path] * 100
+        assert program.report().result == [gate.path] * 100
 
 
-def test_100_requests_over_ipv6(http6: HttpServer, how: str) -> None:
+def test_100_requests_by_urllib(http: HttpServer) -> None:
+    gate = http.gate(100)
+    with Program("stdlib_http", "hundred_urllib", url=gate.url) as program:
+        gate.hold(program)
+        assert program.report().result == [gate.path] * 100
+
+
+def test_100_requests_over_ipv6(http6: HttpServer) -> None:
     gate = http6.gate(100)
-    with Program("stdlib_http", "hundred", how=how, host=http6.host, port=http6.port, path=gate.path) as program:
+    with Program("stdlib_http", "hundred", host=http6.host, port=http6.port, path=gate.path) as program:
         gate.hold(program)
         assert program.report().result == [gate.path] * 100
 
@@ -41,9 +46,9 @@ def test_urllib_follows_redirections_and_tells_of_errors(http: HttpServer) -> No
         assert program.report().result == ["port", "503 try again", "ConnectionRefusedError"]
 
 
-def test_timeouts(http: HttpServer, deaf: int, how: str) -> None:
+def test_timeouts(http: HttpServer, deaf: int) -> None:
     never = http.gate(1000)
-    with Program("stdlib_http", "timeouts", how=how, deaf=deaf, port=http.port, path=never.path, half=f"/half/{never.name}") as program:
+    with Program("stdlib_http", "timeouts", deaf=deaf, port=http.port, path=never.path, half=f"/half/{never.name}") as program:
         assert program.report().result == [["TimeoutError"] * 3] * 20
 
 
@@ -54,9 +59,9 @@ def test_tasks_that_are_killed_in_the_middle_of_a_response(http: HttpServer) -> 
 
 
 @pytest.mark.parametrize("case", ["hundred", "hundred_urllib"])
-def test_100_requests_over_tls(https: HttpServer, certificate: Path, how: str, case: str) -> None:
+def test_100_requests_over_tls(https: HttpServer, certificate: Path, case: str) -> None:
     gate = https.gate(100)
-    with Program("stdlib_http", case, how=how, host=https.host, port=https.port, path=gate.path, url=gate.url, ca=str(certificate)) as program:
+    with Program("stdlib_http", case, host=https.host, port=https.port, path=gate.path, url=gate.url, ca=str(certificate)) as program:
         gate.hold(program)
         assert program.report().result == [gate.path] * 100
 

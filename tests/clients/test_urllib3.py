@@ -20,9 +20,9 @@ def test_100_requests_are_in_progress_at_once(http: HttpServer, how: str) -> Non
         assert program.report().result == [gate.path] * 100
 
 
-def test_100_requests_over_ipv6(http6: HttpServer, how: str) -> None:
+def test_100_requests_over_ipv6(http6: HttpServer) -> None:
     gate = http6.gate(100)
-    with Program(PROGRAM, "hundred", how=how, url=gate.url) as program:
+    with Program(PROGRAM, "hundred", url=gate.url) as program:
         gate.hold(program)
         assert program.report().result == [gate.path] * 100
 
@@ -32,14 +32,14 @@ def test_a_pool_that_is_exhausted(http: HttpServer, how: str) -> None:
         assert program.report().result == [100, True, True, "EmptyPoolError", 200]
 
 
-def test_retries(http: HttpServer, how: str) -> None:
-    with Program(PROGRAM, "retries", how=how, url=http.url, name=f"urllib3{how}") as program:
+def test_retries(http: HttpServer) -> None:
+    with Program(PROGRAM, "retries", url=http.url, name="urllib3") as program:
         assert program.report().result == [["3", "3"]] * 20 + ["ResponseError"]
 
 
-def test_timeouts(http: HttpServer, deaf: int, how: str) -> None:
+def test_timeouts(http: HttpServer, deaf: int) -> None:
     never = http.gate(1000)
-    with Program(PROGRAM, "timeouts", how=how, url=http.url, deaf=deaf, path=never.path, half=f"/half/{never.name}") as program:
+    with Program(PROGRAM, "timeouts", url=http.url, deaf=deaf, path=never.path, half=f"/half/{never.name}") as program:
         assert program.report().result == [["ConnectTimeoutError", "ReadTimeoutError", "ReadTimeoutError", "200"]] * 20
 
 
@@ -63,9 +63,9 @@ def test_tasks_that_are_killed_in_the_middle_of_a_response(http: HttpServer) -> 
         assert program.report().result == ["TaskExit"] * 10 + [30]
 
 
-def test_100_requests_over_tls(https: HttpServer, certificate: Path, how: str) -> None:
+def test_100_requests_over_tls(https: HttpServer, certificate: Path) -> None:
     gate = https.gate(100)
-    with Program(PROGRAM, "hundred", how=how, url=gate.url, ca=str(certificate)) as program:
+    with Program(PROGRAM, "hundred", url=gate.url, ca=str(certificate)) as program:
         gate.hold(program)
         assert program.report().result == [gate.path] * 100
 

@@ -26,7 +26,7 @@ def test_invariant_1_a_sleeping_hub_is_woken_and_a_busy_one_is_not() -> None:
     backend = CountingBackend()
     inbox = Inbox(backend)  # type: ignore[arg-type]  # only wake is used
     inbox.put(print, ())
-    assert backend.wakes == 0 and len(inbox) == 1
+    assert backend.wakes == 0 and len(inbox.calls) == 1
     inbox.asleep = True
     inbox.put(print, ())
     assert backend.wakes == 1
@@ -79,7 +79,7 @@ def test_invariant_3_a_call_that_comes_as_the_door_closes_is_taken_back_or_was_t
             inbox.close()
 
     inbox = Inbox(CountingBackend())  # type: ignore[arg-type]  # only wake is used
-    inbox._calls = ClosesMeanwhile()
+    inbox.calls = ClosesMeanwhile()
     assert inbox.put(print, ()) is taken
     assert inbox.take() == []
 

@@ -686,6 +686,26 @@ def test_closing_the_listener_of_a_server_that_is_full_ends_it_quietly(on: Run, 
     assert capfd.readouterr().err == ""
 
 
+def test_base_invariant_5_stop_accepts_who_waits_in_the_kernel_first(on: Run) -> None:
+    @on
+    def body() -> None:
+        server = StreamServer(LOCAL, echo, spawn=10)
+        server.start()
+        early = [stdlib.create_connection(server.address) for _ in range(12)]  # nobody had a turn to accept them
+        for client in early:
+            client.sendall(b"x")
+            client.shutdown(stdlib.SHUT_WR)
+        server.stop(5)
+        answers = []
+        for client in early:
+            with client:
+                try:
+                    answers.append(client.recv(10))
+                except ConnectionResetError:
+                    answers.append(b"reset")
+        assert answers == [b"x"] * 10 + [b"reset"] * 2, "as many as the crew has room for"
+
+
 # -- Unix sockets ------------------------------------------------------------------------------------------------------------
 
 

@@ -203,6 +203,10 @@ class BaseServer:
             task.unlink(self._accepting_ended)
             throw_in(task, TaskExit("the server stopped accepting"))  # not kill(): a handler that runs in this very task may stop the server
 
+    def accept_the_waiting(self) -> None:
+        """Stop accepting, but for the clients that the kernel holds already, as far as the crew has room. Never blocks."""
+        self.stop_accepting()
+
     def close(self) -> None:
         """Accept no more and close the listener. Handlers run on. Never blocks. Quiet if it is closed."""
         self.stop_accepting()
@@ -220,11 +224,13 @@ class BaseServer:
     def stop(self, timeout: float | None = None) -> None:
         """`close`, then wait ``timeout`` seconds (`stop_timeout`) for the handlers to end, then kill those that have not.
 
-        That is for a pool or a number of handlers; tasks that were started by ``"default"`` or a callable run on. Called by one of its own handlers, or
-        on the hub, it waits for nothing and kills nobody.
+        Clients that wait in the kernel's queue are accepted first, as far as the crew has room: closing would reset their connections. The wait is for a pool
+        or a number of handlers; tasks that were started by ``"default"`` or a callable run on. Called by one of its own handlers, or on the hub, it waits
+        for nothing and kills nobody.
         """
         if timeout is not None:
             check_seconds(timeout, "the time to stop in")
+        self.accept_the_waiting()
         self.close()
         if self.pool is not None and not on_hub():
             me = current_task()

@@ -150,7 +150,7 @@ class Report(NamedTuple):
 class Program(Process):
     """A case of a program in ``programs/``, patched, in an interpreter of its own: ``with Program("redis_py", "hundred", port=port) as program``."""
 
-    def __init__(self, program: str, case: str, *, how: str = "tasks", **options: Any) -> None:
+    def __init__(self, program: str, case: str, *, how: str = "threads", **options: Any) -> None:
         """``options``: ``run``, the arguments of `coopcore run`, or None to start it by Python alone; ``environment``; ``patience``, in seconds. The
         others are the program's `config`."""
         run, environment = options.pop("run", ()), options.pop("environment", {})
