@@ -160,7 +160,7 @@ def test_100_statements_in_a_pool(start: Programs, observer: Observer, how: str)
         assert program.report().result == [[number] for number in range(100)]
 
 
-def test_tasks_that_are_killed_with_a_connection_of_a_pool(start: Programs, observer: Observer) -> None:
+def test_tasks_that_are_killed_in_the_middle_of_a_query_of_a_pool(start: Programs, observer: Observer) -> None:
     with start("killed_in_a_pool", lock=observer.lock, name=f"name{observer.lock}") as program:
         assert program.report().result == [["TaskExit"], True, 5]
 
@@ -182,7 +182,9 @@ def test_the_other_wait_functions_cooperate_too(postgres: Postgres, observer: Ob
 def test_the_compiled_wait_function_is_found_to_block(postgres: Postgres, observer: Observer) -> None:
     pytest.importorskip("psycopg_binary", reason="psycopg's compiled implementation is not installed: pip install 'psycopg[binary]'")
     chosen = {"PSYCOPG_IMPL": "binary", "PSYCOPG_WAIT_FUNC": "wait_c"}
-    with Program("psycopg_3", "hundred", environment=chosen, patience=1, dsn=postgres.tcp, lock=observer.lock) as program:
+    with Program("psycopg_3", "hundred", how="tasks", environment=chosen, dsn=postgres.tcp, lock=observer.lock) as program:
+        program.until(lambda: observer.waiting() == 1, "the first is active, and the others wait with it")
+        program.patience = 0.1
         with pytest.raises(pytest.fail.Exception, match="hangs, still not so: 100 statements are active in the server"):
             observer.hold(program)
     with Program("psycopg_3", "nothing", environment=chosen, run=["--audit"]) as program:

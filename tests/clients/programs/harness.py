@@ -11,6 +11,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -99,9 +100,10 @@ def tasks() -> dict[object, str]:
 
 def main(program: dict[str, Any]) -> None:
     """Run the case, and print the report as the last line."""
-    from coopcore import sleep
+    from coopcore import get_hub
 
-    sleep(0)  # there is a hub from here on
+    hub = get_hub()
+    signal.signal(signal.SIGUSR1, lambda *_: print(hub.describe(), "\nthat is all", flush=True))  # asked for by the test, of a program that hangs
     before, tasks_before = descriptors(), tasks()
     result = program[CASE]()
     look()

@@ -151,10 +151,10 @@ class Program(Process):
     """A case of a program in ``programs/``, patched, in an interpreter of its own: ``with Program("redis_py", "hundred", port=port) as program``."""
 
     def __init__(self, program: str, case: str, *, how: str = "threads", **options: Any) -> None:
-        """``options``: ``run``, the arguments of `coopcore run`, or None to start it by Python alone; ``environment``; ``patience``, in seconds. The
+        """``options``: ``run``, the arguments of `coopcore run`, or None to start it by Python alone; and ``environment``. The
         others are the program's `config`."""
         run, environment = options.pop("run", ()), options.pop("environment", {})
-        self.patience = options.pop("patience", PATIENCE)
+        self.patience = PATIENCE
         patched = [] if run is None else ["-m", "coopcore", "run", *run]
         command = [sys.executable, "-X", "faulthandler", *patched, str(PROGRAMS / f"{program}.py")]
         arguments = [case, how, json.dumps(options)]
@@ -196,6 +196,9 @@ class Program(Process):
         return report
 
     def _give_up(self, what: str) -> None:
+        self.child.send_signal(signal.SIGUSR1)  # the program tells of its tasks, if it comes to that
+        with self._changed:
+            self._changed.wait_for(lambda: "that is all" in self.lines or self.child.poll() is not None, 2)
         self.child.send_signal(signal.SIGABRT)  # faulthandler shows where it stands
         self.child.wait()
         self._reader.join()
