@@ -77,7 +77,14 @@ class Programs:
 
 @pytest.fixture
 def start(implementation: str, postgres: Postgres) -> Programs:
+    """With each implementation."""
     return Programs(implementation, postgres.tcp)
+
+
+@pytest.fixture
+def start_one(postgres: Postgres) -> Programs:
+    """With the implementation that psycopg takes if it is not told: the compiled one, where that is installed."""
+    return Programs(psycopg.pq.__impl__, postgres.tcp)
 
 
 def test_100_statements_are_in_progress_at_once(start: Programs, observer: Observer, how: str) -> None:
@@ -87,14 +94,14 @@ def test_100_statements_are_in_progress_at_once(start: Programs, observer: Obser
 
 
 @pytest.mark.parametrize("way", ["unix", "tls"])
-def test_100_statements_over_the_unix_socket_and_tls(start: Programs, postgres: Postgres, observer: Observer, way: str) -> None:
-    with start("hundred", dsn=getattr(postgres, way), lock=observer.lock) as program:
+def test_100_statements_over_the_unix_socket_and_tls(start_one: Programs, postgres: Postgres, observer: Observer, way: str) -> None:
+    with start_one("hundred", dsn=getattr(postgres, way), lock=observer.lock) as program:
         observer.hold(program)
         assert program.report().result == [[number] for number in range(100)]
 
 
-def test_100_sleep_in_the_server(start: Programs) -> None:
-    with start("sleepers") as program:
+def test_100_sleep_in_the_server(start_one: Programs) -> None:
+    with start_one("sleepers") as program:
         assert program.report().result == [True]
 
 
@@ -128,14 +135,14 @@ def test_statements_that_are_cancelled(start: Programs) -> None:
         assert program.report().result == [words] * 10
 
 
-def test_connections_that_are_refused(start: Programs) -> None:
-    with start("refused", refused=free_port()) as program:
+def test_connections_that_are_refused(start_one: Programs) -> None:
+    with start_one("refused", refused=free_port()) as program:
         assert program.report().result == ["OperationalError"] * 20
 
 
 @pytest.mark.slow(reason="two seconds are the shortest connect_timeout that libpq has")
-def test_connections_that_time_out(deaf: int) -> None:
-    with Program("psycopg_3", "deaf", environment={"PSYCOPG_IMPL": psycopg.pq.__impl__}, deaf=deaf) as program:
+def test_connections_that_time_out(start_one: Programs, deaf: int) -> None:
+    with start_one("deaf", deaf=deaf) as program:
         assert program.report().result == ["ConnectionTimeout"] * 20
 
 
@@ -149,13 +156,13 @@ def test_a_connection_after_a_timeout_in_the_middle_of_a_query(start: Programs) 
         assert program.report().result == ["ACTIVE", "sending query failed: another command is already in progress", "IDLE"]
 
 
-def test_a_pool_that_is_exhausted(start: Programs, how: str) -> None:
-    with start("pool", how) as program:
+def test_a_pool_that_is_exhausted(start_one: Programs, how: str) -> None:
+    with start_one("pool", how) as program:
         assert program.report().result == [100, True, "PoolTimeout", [1]]
 
 
-def test_100_statements_in_a_pool(start: Programs, observer: Observer, how: str) -> None:
-    with start("hundred_in_a_pool", how, lock=observer.lock) as program:
+def test_100_statements_in_a_pool(start_one: Programs, observer: Observer, how: str) -> None:
+    with start_one("hundred_in_a_pool", how, lock=observer.lock) as program:
         observer.hold(program)
         assert program.report().result == [[number] for number in range(100)]
 
@@ -165,8 +172,8 @@ def test_tasks_that_are_killed_in_the_middle_of_a_query_of_a_pool(start: Program
         assert program.report().result == [["TaskExit"], True, 5]
 
 
-def test_a_block_that_is_patched_after_the_imports(start: Programs, observer: Observer) -> None:
-    with start("late", run=None, lock=observer.lock) as program:
+def test_a_block_that_is_patched_after_the_imports(start_one: Programs, observer: Observer) -> None:
+    with start_one("late", run=None, lock=observer.lock) as program:
         observer.hold(program)
         assert program.report().result == [[number] for number in range(100)]
 
@@ -174,9 +181,9 @@ def test_a_block_that_is_patched_after_the_imports(start: Programs, observer: Ob
 @pytest.mark.parametrize("function", ["wait_select", "wait_selector", "wait_epoll"])
 def test_the_other_wait_functions_cooperate_too(postgres: Postgres, observer: Observer, function: str) -> None:
     chosen = {"PSYCOPG_IMPL": psycopg.pq.__impl__, "PSYCOPG_WAIT_FUNC": function}
-    with Program("psycopg_3", "hundred", environment=chosen, dsn=postgres.tcp, lock=observer.lock) as program:
-        observer.hold(program)
-        assert program.report().result == [[number] for number in range(100)]
+    with Program("psycopg_3", "twenty", environment=chosen, dsn=postgres.tcp, lock=observer.lock) as program:
+        observer.hold(program, 20)
+        assert program.report().result == [[number] for number in range(20)]
 
 
 def test_the_compiled_wait_function_is_found_to_block(postgres: Postgres, observer: Observer) -> None:

@@ -43,8 +43,8 @@ def test_100_commands_are_in_progress_at_once(redis: RedisServer, how: str, hire
         hold(redis, program, key)
 
 
-def test_100_commands_over_the_unix_socket(redis: RedisServer, hiredis: bool, key: str) -> None:
-    with Program("redis_py", "hundred_on_unix", hiredis=hiredis, port=redis.port, path=redis.path, key=key) as program:
+def test_100_commands_over_the_unix_socket(redis: RedisServer, key: str) -> None:
+    with Program("redis_py", "hundred_on_unix", hiredis=False, port=redis.port, path=redis.path, key=key) as program:
         hold(redis, program, key)
 
 
@@ -70,8 +70,8 @@ def test_a_subscriber_polls_and_listens_in_a_thread(redis: RedisServer, hiredis:
         assert program.report().result == ["a word", False]
 
 
-def test_pipelines_and_transactions(redis: RedisServer, hiredis: bool, key: str) -> None:
-    with Program("redis_py", "pipelines", hiredis=hiredis, port=redis.port, key=key) as program:
+def test_pipelines_and_transactions(redis: RedisServer, key: str) -> None:
+    with Program("redis_py", "pipelines", hiredis=False, port=redis.port, key=key) as program:
         assert program.report().result == [[20], "20"]
 
 
@@ -95,8 +95,8 @@ def test_tasks_that_are_killed_in_the_middle_of_a_command(redis: RedisServer, hi
         assert program.report().result == [["TaskExit", "timed out"], True, 40]
 
 
-def test_a_block_that_is_patched_after_the_imports(redis: RedisServer, hiredis: bool, key: str) -> None:
-    with Program("redis_py", "late", run=None, hiredis=hiredis, port=redis.port, key=key) as program:
+def test_a_block_that_is_patched_after_the_imports(redis: RedisServer, key: str) -> None:
+    with Program("redis_py", "late", run=None, hiredis=False, port=redis.port, key=key) as program:
         hold(redis, program, key)
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
-
 from .servers.processes import Program, free_port
 from .servers.web import HttpServer
 
@@ -58,10 +56,9 @@ def test_tasks_that_are_killed_in_the_middle_of_a_response(http: HttpServer) -> 
         assert program.report().result == ["TaskExit"] * 20
 
 
-@pytest.mark.parametrize("case", ["hundred", "hundred_urllib"])
-def test_100_requests_over_tls(https: HttpServer, certificate: Path, case: str) -> None:
+def test_100_requests_over_tls(https: HttpServer, certificate: Path) -> None:
     gate = https.gate(100)
-    with Program("stdlib_http", case, host=https.host, port=https.port, path=gate.path, url=gate.url, ca=str(certificate)) as program:
+    with Program("stdlib_http", "hundred", host=https.host, port=https.port, path=gate.path, ca=str(certificate)) as program:
         gate.hold(program)
         assert program.report().result == [gate.path] * 100
 

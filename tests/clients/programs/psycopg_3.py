@@ -29,14 +29,18 @@ def nothing() -> None:
     """Has psycopg imported, and ends."""
 
 
-def hundred() -> list[Any]:
+def hundred(count: int = 100) -> list[Any]:
     """Each waits for a lock in the server."""
 
     def work(number: int) -> Any:
         with connect() as connection:
             return connection.execute("select %s::int from (select pg_advisory_lock_shared(%s)) as waited", (number, config.lock)).fetchone()
 
-    return crowd(work)
+    return crowd(work, count)
+
+
+def twenty() -> list[Any]:
+    return hundred(20)
 
 
 def sleepers() -> list[Any]:
