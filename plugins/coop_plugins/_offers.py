@@ -85,6 +85,7 @@ def coop_patches() -> list[Patch]:
         Patch("select", "coop_plugins.backends.epoll"),
         Patch("selectors", "coop_plugins.backends.selectors"),
         Patch("socket", "coop_plugins.backends.selectors"),
+        Patch("_thread", "coop_plugins.os", part="thread"),  # it and what it imports know the real threads by what they find then
         # They know the real threads, and the system's look-ups, by what they find when they are imported.
         Patch("_thread", "coop_plugins.threadpool", part="thread"),
         Patch(
