@@ -1005,6 +1005,16 @@ class Hub:
                 if isinstance(error, KeyboardInterrupt | SystemExit):
                     self.interrupt_main(error)
 
+    @property
+    def has_calls(self) -> bool:
+        """True if the inbox holds calls that were not made yet."""
+        return bool(self._inbox.calls)
+
+    @property
+    def waiting_at_descriptors(self) -> int:
+        """How many tasks are parked until a descriptor is ready."""
+        return self._fd_waiting
+
     def idle(self) -> None:
         """Park the current task until a pass finds that nothing is ready or due."""
         task = current_task()

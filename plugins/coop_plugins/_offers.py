@@ -7,6 +7,7 @@ from coopcore.lowlevel import Offer, Patch, hookimpl
 _RARE_SELECTORS = ("DevpollSelector", "EpollSelector", "KqueueSelector", "PollSelector")
 
 
+_CLOCK = ("monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "time", "time_ns")
 _THREADS = "coop_plugins.threading._names"
 
 
@@ -30,6 +31,11 @@ def coop_resolvers() -> list[Offer]:
         Offer("dnspython", "coop_plugins.resolver.dnspython:DnsResolver", "asks name servers itself, without threads; needs the extra dns"),
         Offer("block", "coop_plugins.resolver.block:BlockResolver", "the system's look-ups, which stop every task meanwhile"),
     ]
+
+
+@hookimpl
+def coop_clocks() -> list[Offer]:
+    return [Offer("virtual", "coop_plugins.clock:VirtualClock", "stands still while anything can run, and jumps when nothing can")]
 
 
 @hookimpl
@@ -114,6 +120,8 @@ def coop_patches() -> list[Patch]:
         ),
         # These know threads by their own idents, and would be imported too late.
         *(Patch("_thread", f"coop_plugins.{name}", part="thread") for name in ("backends.epoll", "backends.selectors", "event", "lock", "pool", "queue")),
+        Patch("time", "coop_plugins.clock", _CLOCK, part="clock", on_request=True),
+        Patch("datetime", "coop_plugins.clock", ("date", "datetime"), part="clock", on_request=True),
         Patch("queue", _THREADS, ("SimpleQueue",)),
         Patch("_queue", _THREADS, ("SimpleQueue",), part="queue"),
         Patch("time", _THREADS, ("sleep",)),
