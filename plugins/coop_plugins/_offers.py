@@ -130,6 +130,7 @@ def coop_patches() -> list[Patch]:
         Patch("_queue", _THREADS, ("SimpleQueue",), part="queue"),
         Patch("time", _THREADS, ("sleep",)),
         Patch("ssl", "coop_plugins.ssl", ("SSLSocket", "create_connection"), apply="_make_sockets_cooperative"),
+        Patch("select", "coop_plugins.patch._psycopg", apply="wait_in_python"),
     ]
 
 
