@@ -41,7 +41,7 @@ from .errors import (
     PluginLoadError,
     UnknownOfferError,
 )
-from .protocols import INTERFACE_VERSION, Backend, Clock, Network, Offer, Scheduler, TimerQueue, Tracer
+from .protocols import INTERFACE_VERSION, Backend, Clock, Network, Offer, Patch, Scheduler, TimerQueue, Tracer
 
 T = TypeVar("T")
 
@@ -208,18 +208,7 @@ class Plugins:
         hook = _HOOKS[kind]
         for impl in getattr(self.manager.hook, hook).get_hookimpls():
             origin = impl.plugin_name
-            offers = self._ask(hook, impl)
-            if isinstance(offers, Offer) or not isinstance(offers, Iterable):
-                raise InterfaceError(
-                    f"{self.known(origin)} returned {offers!r} from {hook}(), where a list of coopcore.lowlevel.Offer objects is wanted. "
-                    f"Its hook is to return a list: [Offer(...)]. Turn it off with {DISABLE}={origin}."
-                )
-            for offer in offers:
-                if not isinstance(offer, Offer):
-                    raise InterfaceError(
-                        f"{self.known(origin)} returned {offer!r} from {hook}(), where coopcore.lowlevel.Offer objects are wanted. "
-                        f"Turn it off with {DISABLE}={origin}."
-                    )
+            for offer in self._list(hook, impl, Offer):
                 if offer.name in found:
                     other = found[offer.name][1]
                     raise OfferConflictError(
@@ -229,6 +218,34 @@ class Plugins:
                 found[offer.name] = (offer, origin)
         self._offers[kind] = found
         return found
+
+    def _list(self, hook: str, impl: pluggy.HookImpl, cls: type[T]) -> list[T]:
+        """What a plugin answered to a hook that wants a list of ``cls``."""
+        origin = impl.plugin_name
+        answer = self._ask(hook, impl)
+        if isinstance(answer, cls) or not isinstance(answer, Iterable):
+            raise InterfaceError(
+                f"{self.known(origin)} returned {answer!r} from {hook}(), where a list of coopcore.lowlevel.{cls.__name__} objects is wanted. "
+                f"Its hook is to return a list: [{cls.__name__}(...)]. Turn it off with {DISABLE}={origin}."
+            )
+        rows = list(answer)
+        for row in rows:
+            if not isinstance(row, cls):
+                raise InterfaceError(
+                    f"{self.known(origin)} returned {row!r} from {hook}(), where coopcore.lowlevel.{cls.__name__} objects are wanted. "
+                    f"Turn it off with {DISABLE}={origin}."
+                )
+        return rows
+
+    def patches(self) -> list[tuple[Patch, str]]:
+        """Every row of every plugin's `coop_patches` that is for this Python, the built-in plugins' first, and the plugin as messages name it."""
+        rows = []
+        for impl in self.manager.hook.coop_patches.get_hookimpls():
+            for row in self._list("coop_patches", impl, Patch):
+                _check_interface(row.interface, f"the patch of {row.module!r} by {self.known(impl.plugin_name)}", impl.plugin_name)
+                if row.since <= sys.version_info and not (row.before and sys.version_info >= row.before):
+                    rows.append((row, self.known(impl.plugin_name)))
+        return rows
 
     def load(self, kind: str, name: str) -> Any:
         """Import the target of an offer."""

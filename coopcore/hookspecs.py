@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import pluggy
 
-from .protocols import Offer, TaskView, Tracer
+from .protocols import Offer, Patch, TaskView, Tracer
 
 if TYPE_CHECKING:
     from ._hub import Hub
@@ -86,6 +86,16 @@ def coop_primitives() -> Sequence[Offer]:  # type: ignore[empty-body]  # a speci
     @hookimpl
     def coop_primitives():
         return [Offer("Latch", "my_prims:Latch", "opens after n arrivals")]
+    """
+
+
+@hookspec
+def coop_patches() -> Sequence[Patch]:  # type: ignore[empty-body]  # a specification
+    """Say what stands in for parts of the standard library when a program is patched: see ``coop_plugins.patch``. Called once. Example::
+
+    @hookimpl
+    def coop_patches():
+        return [Patch("getpass", "my_terminal.getpass", ("getpass",))]
     """
 
 

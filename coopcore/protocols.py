@@ -49,6 +49,26 @@ class Offer(NamedTuple):
     replaces: str = ""
 
 
+class Patch(NamedTuple):
+    """What a plugin puts in the place of names of one module of the standard library, in strings, so that saying it imports nothing.
+
+    When the program is patched, each of ``names`` of ``module`` becomes the attribute of that name of ``source`` (a module too).
+    ``rare`` are names that are replaced where the platform has them. ``since`` and ``before`` bound the Python versions that the row is
+    for: ``(3, 13)``. ``apply`` names a function of ``source`` that is called without arguments once the names are in place, for what no
+    name can express; it returns a function that undoes it. ``part`` is what is left out or undone as one, if it is not ``module``.
+    """
+
+    module: str
+    source: str
+    names: tuple[str, ...] = ()
+    rare: tuple[str, ...] = ()
+    since: tuple[int, ...] = ()
+    before: tuple[int, ...] = ()
+    apply: str = ""
+    part: str = ""
+    interface: int = 1
+
+
 @runtime_checkable
 class Backend(Protocol):
     """What becomes ready, and when: the only thing in a hub that may block the thread.

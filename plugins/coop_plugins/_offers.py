@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from coopcore.lowlevel import Offer, hookimpl
+from coopcore.lowlevel import Offer, Patch, hookimpl
 
 
 @hookimpl
@@ -41,3 +41,31 @@ def coop_primitives() -> list[Offer]:
         Offer("CancelScope", "coop_plugins.scope:CancelScope", "a block of code that can be cancelled"),
         Offer("local", "coop_plugins.local:local", "attributes of a task's own", replaces="threading.local"),
     ]
+
+
+@hookimpl
+def coop_patches() -> list[Patch]:
+    return [
+        Patch(
+            "socket",
+            "coop_plugins.socket",
+            (
+                "socket",
+                "create_connection",
+                "create_server",
+                "fromfd",
+                "getaddrinfo",
+                "getfqdn",
+                "gethostbyaddr",
+                "gethostbyname",
+                "gethostbyname_ex",
+                "getnameinfo",
+                "socketpair",
+            ),
+        ),
+    ]
+
+
+@hookimpl
+def coop_commands() -> list[Offer]:
+    return [Offer("run", "coop_plugins.patch:main", "run a script or a module with the standard library patched")]

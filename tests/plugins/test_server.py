@@ -9,13 +9,14 @@ import socket as stdlib
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import coopcore
 from coop_plugins import socket
-from coop_plugins.server import BaseServer, StreamServer, parse_address
+from coop_plugins.server import BaseServer, DatagramServer, StreamServer, parse_address
 from coopcore import sleep, spawn
 from coopcore.errors import ParkInHubError
 
@@ -92,6 +93,12 @@ ANY = stdlib.AF_INET6 if stdlib.has_dualstack_ipv6() else stdlib.AF_INET
         ("[::1]:80", (stdlib.AF_INET6, ("::1", 80))),
         ("80", (ANY, ("", 80))),
         (80, (ANY, ("", 80))),
+        ("/run/app.sock", (stdlib.AF_UNIX, "/run/app.sock")),
+        ("./app.sock", (stdlib.AF_UNIX, "./app.sock")),
+        ("unix:app.sock", (stdlib.AF_UNIX, "app.sock")),
+        ("unix:///run/app.sock", (stdlib.AF_UNIX, "/run/app.sock")),
+        (Path("/run/app.sock"), (stdlib.AF_UNIX, "/run/app.sock")),
+        ("\0name", (stdlib.AF_UNIX, "\0name")),
     ],
 )
 def test_forms_of_a_listener(listener: Any, expected: Any) -> None:
@@ -237,7 +244,7 @@ class SmallPool:
 
 
 @pytest.mark.parametrize("limit", ["pool", "number", "somebody's"])
-def test_invariant_1_no_more_handlers_than_the_crew_allows(on: Run, limit: str) -> None:
+def test_base_invariant_1_no_more_handlers_than_the_crew_allows(on: Run, limit: str) -> None:
     """Program 11: fifty clients, ten handlers."""
     if limit == "pool":
         crew: Any = pytest.importorskip("coop_plugins.pool").Pool(10)
@@ -271,7 +278,7 @@ def test_one_at_a_time_and_a_callable(on: Run) -> None:
                 assert counter.most <= most
 
 
-def test_invariant_2_a_client_is_closed_though_its_handler_never_began(on: Run) -> None:
+def test_base_invariant_2_a_client_is_closed_though_its_handler_never_began(on: Run) -> None:
     started = []
 
     def stillborn(fn: Any, *args: Any) -> Any:
@@ -287,7 +294,7 @@ def test_invariant_2_a_client_is_closed_though_its_handler_never_began(on: Run) 
             assert started == []
 
 
-def test_invariant_2_a_client_is_closed_when_the_crew_fails(on: Run, capfd: pytest.CaptureFixture[str]) -> None:
+def test_base_invariant_2_a_client_is_closed_when_the_crew_fails(on: Run, capfd: pytest.CaptureFixture[str]) -> None:
     def broken(fn: Any, *args: Any) -> Any:
         raise LookupError("nobody is here")
 
@@ -303,7 +310,7 @@ def test_invariant_2_a_client_is_closed_when_the_crew_fails(on: Run, capfd: pyte
         assert server.closed
 
 
-def test_invariant_3_an_error_ends_only_its_handler(on: Run, capfd: pytest.CaptureFixture[str]) -> None:
+def test_base_invariant_3_an_error_ends_only_its_handler(on: Run, capfd: pytest.CaptureFixture[str]) -> None:
     def handle(client: Any, address: Any) -> None:
         if client.recv(10) == b"bad":
             raise ZeroDivisionError("this one")
@@ -342,7 +349,7 @@ class Troubled(StreamServer):
         return super().do_read()
 
 
-def test_invariant_4_shortages_and_clients_that_are_gone_are_survived(on: Run) -> None:
+def test_base_invariant_4_shortages_and_clients_that_are_gone_are_survived(on: Run) -> None:
     @on
     def body() -> None:
         troubles = [errno.ECONNABORTED, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EMFILE]
@@ -380,7 +387,7 @@ except KeyboardInterrupt:
 """
 
 
-def test_invariant_4_a_process_that_runs_out_of_descriptors_serves_on(on: Run) -> None:
+def test_base_invariant_4_a_process_that_runs_out_of_descriptors_serves_on(on: Run) -> None:
     process = subprocess.Popen([sys.executable, "-c", SHORT_OF_DESCRIPTORS], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
@@ -441,7 +448,7 @@ def test_a_broken_listener_is_reported_when_nobody_serves(on: Run, capfd: pytest
 # -- stopping -------------------------------------------------------------------------------------------------------------------
 
 
-def test_invariant_5_stop_waits_for_a_bounded_crew_then_kills(on: Run) -> None:
+def test_base_invariant_5_stop_waits_for_a_bounded_crew_then_kills(on: Run) -> None:
     @on
     def body() -> None:
         counter = Counter()
@@ -486,7 +493,7 @@ def test_without_a_bound_running_handlers_live_on(on: Run) -> None:
         assert client.get(timeout=5) == b"done"
 
 
-def test_invariant_6_the_listener_is_closed_with_the_server(on: Run) -> None:
+def test_base_invariant_6_the_listener_is_closed_with_the_server(on: Run) -> None:
     @on
     def body() -> None:
         server = StreamServer(LOCAL, echo)
@@ -608,7 +615,7 @@ def test_stop_refuses_a_bad_timeout(on: Run) -> None:
 
 @pytest.mark.parametrize("how", ["close", "stop_accepting"])
 @pytest.mark.parametrize("early", [True, False])
-def test_invariant_5_an_accepting_task_that_was_woken_already_ends(on: Run, how: str, early: bool, capfd: pytest.CaptureFixture[str]) -> None:
+def test_base_invariant_5_an_accepting_task_that_was_woken_already_ends(on: Run, how: str, early: bool, capfd: pytest.CaptureFixture[str]) -> None:
     @on
     def body() -> None:
         served = []
@@ -634,7 +641,7 @@ def test_invariant_5_an_accepting_task_that_was_woken_already_ends(on: Run, how:
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["for good", "and accepts again"])
-def test_invariant_5_a_server_that_is_stopped_as_room_comes_ends(on: Run, again: bool, capfd: pytest.CaptureFixture[str]) -> None:
+def test_base_invariant_5_a_server_that_is_stopped_as_room_comes_ends(on: Run, again: bool, capfd: pytest.CaptureFixture[str]) -> None:
     @on
     def body() -> None:
         handle = Counter()
@@ -679,3 +686,213 @@ def test_closing_the_listener_of_a_server_that_is_full_ends_it_quietly(on: Run, 
                 sleep(0.001)
 
     assert capfd.readouterr().err == ""
+
+
+# -- Unix sockets ------------------------------------------------------------------------------------------------------------
+
+
+def at(path: Any) -> bytes:
+    with socket.socket(stdlib.AF_UNIX) as client:
+        client.settimeout(5)
+        client.connect(os.fspath(path))
+        client.sendall(b"x")
+        client.shutdown(stdlib.SHUT_WR)
+        return client.recv(10)
+
+
+def test_base_invariant_6_a_unix_socket_is_removed_with_its_server(on: Run, tmp_path: Path) -> None:
+    path = tmp_path / "app.sock"
+
+    @on
+    def body() -> None:
+        server = StreamServer(path, echo)
+        for _ in range(2):  # it can be started again
+            with server:
+                server.start()
+                assert (server.address, server.server_host, server.server_port) == (str(path), None, None)
+                assert at(path) == b"x"
+            assert not path.exists()
+
+
+def test_base_invariant_6_the_file_of_another_server_is_left_to_it(on: Run, tmp_path: Path) -> None:
+    path = tmp_path / "app.sock"
+
+    @on
+    def body() -> None:
+        first, second = StreamServer(path, echo), StreamServer(path, echo)
+        first.start()
+        path.unlink()
+        with second:
+            second.start()
+            first.stop()
+            assert at(path) == b"x"
+        assert not path.exists()
+        first.start()
+        path.unlink()
+        first.stop()
+
+
+def test_a_socket_that_a_killed_server_left_is_replaced(on: Run, tmp_path: Path) -> None:
+    path = tmp_path / "app.sock"
+    with stdlib.socket(stdlib.AF_UNIX) as left:
+        left.bind(str(path))
+        left.listen()
+
+    @on
+    def body() -> None:
+        with StreamServer(path, echo) as server:
+            server.start()
+            assert at(path) == b"x"
+
+
+@pytest.mark.parametrize("what", ["a server that lives", "a file"])
+def test_what_is_not_a_stale_socket_is_not_removed(on: Run, tmp_path: Path, what: str) -> None:
+    path = tmp_path / "app.sock"
+
+    @on
+    def body() -> None:
+        with StreamServer(path, echo) as living:
+            if what == "a file":
+                path.write_text("precious")
+            else:
+                living.start()
+            with pytest.raises(OSError, match=r"cannot listen at '.*app.sock'. Is another program bound to it"):
+                StreamServer(path, echo).start()
+            assert path.exists()
+
+
+def test_an_abstract_name_is_no_file(on: Run, tmp_path: Path) -> None:
+    name = f"\0coop-{os.getpid()}-{tmp_path.name}"
+
+    @on
+    def body() -> None:
+        with StreamServer(name, echo) as server:
+            server.start()
+            assert at(name) == b"x"
+
+
+# -- one port for several -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [StreamServer, DatagramServer])
+def test_servers_may_share_a_port_if_all_say_so(on: Run, kind: Any) -> None:
+    @on
+    def body() -> None:
+        with kind(LOCAL, echo, reuse_port=True) as first:
+            first.start()
+            with kind(first.address, echo, reuse_port=True) as second:
+                second.start()
+                assert first.address == second.address
+            with pytest.raises(OSError, match="cannot listen at"):
+                kind(first.address, echo).start()
+
+
+def test_a_system_without_reuse_port_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(stdlib, "SO_REUSEPORT")
+    with pytest.raises(ValueError, match="this system has no SO_REUSEPORT: leave reuse_port out"):
+        StreamServer(LOCAL, echo, reuse_port=True)
+
+
+# -- datagrams ----------------------------------------------------------------------------------------------------------------
+
+
+class Caller:
+    """The client's end of datagrams."""
+
+    def __init__(self, server: DatagramServer) -> None:
+        self.socket = socket.socket(stdlib.AF_INET, stdlib.SOCK_DGRAM)
+        self.socket.settimeout(5)
+        self.socket.connect(server.address)
+
+    def ask(self, data: bytes) -> bytes:
+        self.socket.send(data)
+        return self.socket.recv(100)
+
+    def __enter__(self) -> Caller:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
+
+
+def test_datagrams_are_handled_each_in_a_task(on: Run) -> None:
+    @on
+    def body() -> None:
+        tasks = []
+
+        def handle(data: bytes, address: Any) -> None:
+            tasks.append(coopcore.current_task())
+            server.sendto(data.upper(), address)
+            if data == b"b":
+                server.sendto(b"more", 0, address)
+
+        with DatagramServer(LOCAL, handle) as server:
+            server.start()
+            with Caller(server) as caller:
+                assert caller.ask(b"a") == b"A"
+                assert caller.ask(b"b") == b"B"
+                assert caller.socket.recv(100) == b"more"
+            assert len(set(tasks)) == 2
+
+
+def test_base_invariant_1_datagrams_wait_while_the_crew_is_full(on: Run) -> None:
+    @on
+    def body() -> None:
+        gate = coopcore.lowlevel.ParkingLot("the gate")
+        at_work = []
+
+        def handle(data: bytes, address: Any) -> None:
+            at_work.append(data)
+            gate.park()
+            server.sendto(data, address)
+
+        with DatagramServer(LOCAL, handle, spawn=1) as server:
+            server.start()
+            with Caller(server) as caller:
+                for data in (b"1", b"2", b"3"):
+                    caller.socket.send(data)
+                for count in (1, 2, 3):
+                    while len(at_work) < count:
+                        sleep(0)
+                    for _ in range(3):
+                        sleep(0)
+                    assert len(at_work) == count
+                    gate.unpark()
+                    assert caller.socket.recv(10) == b"123"[count - 1 : count]
+
+
+def test_base_invariant_4_an_answer_to_a_client_that_is_gone_does_not_end_the_server(on: Run) -> None:
+    @on
+    def body() -> None:
+        answered = []
+
+        def handle(data: bytes, address: Any) -> None:
+            for _ in range(3):
+                server.sendto(data, address)
+            answered.append(data)
+
+        with DatagramServer(LOCAL, handle) as server:
+            server.start()
+            with Caller(server) as gone:
+                gone.socket.send(b"gone")
+            while not answered:
+                sleep(0)
+            with Caller(server) as caller:
+                assert caller.ask(b"here") == b"here"
+
+
+def test_an_error_in_a_handler_of_datagrams_is_reported_and_ends_only_it(on: Run, capfd: pytest.CaptureFixture[str]) -> None:
+    @on
+    def body() -> None:
+        def handle(data: bytes, address: Any) -> None:
+            if data == b"bad":
+                raise KeyError("bad datagram")
+            server.sendto(data, address)
+
+        with DatagramServer(LOCAL, handle) as server:
+            server.start()
+            with Caller(server) as caller:
+                caller.socket.send(b"bad")
+                assert caller.ask(b"good") == b"good"
+
+    assert "KeyError: 'bad datagram'" in capfd.readouterr().err

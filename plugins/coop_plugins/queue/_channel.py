@@ -21,19 +21,19 @@ from __future__ import annotations
 
 from collections import deque
 from queue import Empty, Full
-from typing import Any, Generic, NoReturn, SupportsIndex, TypeVar
+from typing import Any, TypeVar
 
 from coopcore import Task
 from coopcore.lowlevel import current_task, hide_frames, park_task, unpark
 
-from ._parts import FALSE, leave, refuse_a_newcomer_of_another_thread, refuse_copying
+from ._parts import FALSE, Exchange, leave, refuse_a_newcomer_of_another_thread
 
 hide_frames(__file__)
 
 T = TypeVar("T")
 
 
-class Channel(Generic[T]):
+class Channel(Exchange[T]):
     """A rendezvous: `put` waits until another task gets the item, `get` until another puts one. It is always empty and always full.
 
     The interface is gevent's. Iteration ends when it gets the class ``StopIteration``. The forms that do not wait also work in callbacks on the hub.
@@ -78,10 +78,6 @@ class Channel(Generic[T]):
         leave(putters, entry)
         raise Full
 
-    def put_nowait(self, item: T) -> None:
-        """As ``put(item, block=False)``: raises `Full` if nobody waits for an item. Never waits."""
-        self.put(item, False)
-
     def get(self, block: bool = True, timeout: float | None = None) -> T:
         """Take over an item; waits until somebody puts one. Raises `Empty` after ``timeout`` seconds, or at once with ``block=False``."""
         putters = self.putters
@@ -107,20 +103,7 @@ class Channel(Generic[T]):
             raise Empty
         return False if item is FALSE else item  # type: ignore[return-value]  # a bool is a T here: it was put
 
-    def get_nowait(self) -> T:
-        """As ``get(block=False)``: raises `Empty` if nobody waits to put one. Never waits."""
-        return self.get(False)
-
-    def __iter__(self) -> Channel[T]:
-        return self
-
-    def __next__(self) -> T:
-        item = self.get()
-        if item is StopIteration:
-            raise StopIteration
-        return item
-
-    next = __next__
+    next = Exchange.__next__
 
     @property
     def balance(self) -> int:
@@ -142,9 +125,6 @@ class Channel(Generic[T]):
     def describe_wait(self) -> str:
         """What a task that waits in it waits for, in a deadlock report."""
         return f"{type(self).__name__}.{'put to' if self.putters else 'get of'} {self!r}"
-
-    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
-        refuse_copying(self)
 
     def __repr__(self) -> str:
         cls = type(self)

@@ -6,12 +6,14 @@ import sys
 from _thread import get_ident
 from collections import deque
 from operator import index
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, SupportsIndex, TypeVar
 
 from coopcore import Task, Timeout
 from coopcore.lowlevel import check_seconds, hide_frames, refuse_thread, unpark
 
 hide_frames(__file__)
+
+T = TypeVar("T")
 
 if sys.version_info >= (3, 13):
     from queue import ShutDown
@@ -102,9 +104,38 @@ def _task_of(entry: Any) -> Task[Any]:
     return entry.task if type(entry) is Peeker else entry
 
 
-def refuse_copying(queue: object) -> NoReturn:
-    """For `copy.copy` and `pickle`, which would copy the lines of those who wait as well."""
-    raise TypeError(f"cannot copy or pickle {type(queue).__name__!r}: tasks wait for this object and no other. Its copy() has the same items, if it holds any.")
+class Exchange(Generic[T]):
+    """What is common to all that has `put` and `get`."""
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+
+        def put(self, item: T, block: bool = True, timeout: float | None = None) -> None: ...
+
+        def get(self, block: bool = True, timeout: float | None = None) -> T: ...
+
+    def put_nowait(self, item: T) -> None:
+        """As ``put(item, block=False)``: raises `Full` if it would have to wait. Never waits."""
+        self.put(item, False)
+
+    def get_nowait(self) -> T:
+        """As ``get(block=False)``: raises `Empty` if it would have to wait. Never waits."""
+        return self.get(False)
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> T:
+        item = self.get()
+        if item is StopIteration:
+            raise StopIteration
+        return item
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        # copy.copy and pickle would copy the lines of those who wait as well.
+        name = type(self).__name__
+        raise TypeError(f"cannot copy or pickle {name!r}: tasks wait for this object and no other. Its copy() has the same items, if it holds any.")
 
 
 # All who wait for one queue at one time are of one thread. It is asked only where somebody waits: that costs nothing where nobody does.

@@ -40,7 +40,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from queue import Empty, Full
-from typing import Any, ClassVar, Generic, NoReturn, SupportsIndex, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from greenlet import getcurrent
 
@@ -50,6 +50,7 @@ from coopcore.lowlevel import current_task, hide_frames, park_task, unpark
 from ._parts import (
     FALSE,
     UNBOUNDED,
+    Exchange,
     Handed,
     Peeker,
     ShutDown,
@@ -58,7 +59,6 @@ from ._parts import (
     leave,
     refuse_a_newcomer_of_another_thread,
     refuse_another_thread,
-    refuse_copying,
 )
 
 hide_frames(__file__)
@@ -66,7 +66,7 @@ hide_frames(__file__)
 T = TypeVar("T")
 
 
-class SimpleQueue(Generic[T]):
+class SimpleQueue(Exchange[T]):
     """A FIFO of items. With ``maxsize`` above 0 it holds at most that many, and `put` waits for room; else it is unbounded.
 
     The interface is that of ``queue.SimpleQueue``, with gevent's additions: a bound, ``items`` to begin with, `peek`, ``len()``, and iteration,
@@ -121,10 +121,6 @@ class SimpleQueue(Generic[T]):
             self._items.append(item)
         else:
             self._put_at_the_lines(item, block, timeout)
-
-    def put_nowait(self, item: T) -> None:
-        """As ``put(item, block=False)``: raises `Full` if there is no room. Never waits."""
-        self.put(item, False)
 
     def _put_at_the_lines(self, item: T, block: bool, timeout: float | None) -> None:
         """`put`, where somebody waits or must, or hooks do the work."""
@@ -265,10 +261,6 @@ class SimpleQueue(Generic[T]):
             raise Empty
         return got.unwrap() if type(got) is Handed else got  # type: ignore[no-any-return]  # as above
 
-    def get_nowait(self) -> T:
-        """As ``get(block=False)``: raises `Empty` if there is no item. Never waits."""
-        return self.get(False)
-
     def peek(self, block: bool = True, timeout: float | None = None) -> T:
         """Return the item that `get` would return, and leave it there; waits in line while the queue is empty. Raises as `get`.
 
@@ -340,15 +332,6 @@ class SimpleQueue(Generic[T]):
             raise Empty
         return seen.unwrap() if type(seen) is Handed else seen
 
-    def __iter__(self) -> SimpleQueue[T]:
-        return self
-
-    def __next__(self) -> T:
-        item = self.get()
-        if item is StopIteration:
-            raise StopIteration
-        return item
-
     # -- what is known of it --------------------------------------------------------------------------------------------
 
     def qsize(self) -> int:
@@ -393,9 +376,6 @@ class SimpleQueue(Generic[T]):
     def describe_wait(self) -> str:
         """What a task that waits in it waits for, in a deadlock report."""
         return f"{type(self).__name__}.{'put to' if self.full() else 'get of'} {self!r}"
-
-    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
-        refuse_copying(self)
 
     def __repr__(self) -> str:
         cls = type(self)

@@ -68,6 +68,23 @@ class ClientError(OSError):
 class Request:
     """One request. Its body grows while the connection is read; `complete` says that it has all come."""
 
+    __slots__ = (
+        "body",
+        "chunked",
+        "complete",
+        "content_length",
+        "expects_continue",
+        "headers",
+        "host",
+        "keep_alive",
+        "method",
+        "path",
+        "query",
+        "received",
+        "target",
+        "version",
+    )
+
     def __init__(self) -> None:
         self.method = ""
         self.target = b""
@@ -310,6 +327,8 @@ class _LastBody:
 
 class Input:
     """``wsgi.input``: the body of a request, read from the connection as it is asked for. Parks; raises `ClientError` if the rest never comes."""
+
+    __slots__ = ("_receive", "_request")
 
     def __init__(self, request: Request, receive: Any) -> None:
         self._request = request

@@ -24,12 +24,109 @@ _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _NOT_IN_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 # Between us and the client, not the application's to say. It may ask for "Connection: close".
 _HOP_BY_HOP = {"keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding", "upgrade"}
+_WITH_MEANING = {"connection", "content-length", "date", "server"}  # that the server looks at, or would add
 _JOINED_MOST = 65536  # a larger body is sent after its head rather than copied behind it
+
+# An application uses a few statuses and names of headers again and again, so what was found good once is not looked at again.
+_REMEMBERED_MOST = 1000
+_good_statuses: dict[str, int] = {}
+_good_names: dict[str, str] = {}
+
+
+def _code_of(status: Any) -> int:
+    """The number of a status line. Raises for what is none."""
+    if not isinstance(status, str):
+        raise TypeError(f"the status is a string such as '200 OK', not {status!r}")
+    if not _STATUS.fullmatch(status):
+        raise ValueError(f"{status!r} is not a status such as '200 OK': three digits from 200 to 599, a space and a reason without line ends")
+    status.encode("latin-1")
+    code = int(status[:3])
+    if len(_good_statuses) < _REMEMBERED_MOST:
+        _good_statuses[status] = code
+    return code
+
+
+def _lower_name(name: str) -> str:
+    """The name of a header in lower case. Raises for one that an application may not set."""
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is not a header's name")
+    lower = name.lower()
+    if lower in _HOP_BY_HOP:
+        raise ValueError(f"header {name!r} is between the server and the client; an application must not set it")
+    if len(_good_names) < _REMEMBERED_MOST:
+        _good_names[name] = lower
+    return lower
+
+
+class _Head:
+    """The status and headers that an application gave, checked, as lines."""
+
+    __slots__ = ("closes", "code", "dated", "length", "length_line", "lines", "named", "status")
+
+    def __init__(self, status: str, headers: Headers) -> None:
+        code = _good_statuses.get(status) if type(status) is str else None
+        self.code = _code_of(status) if code is None else code
+        self.status = status
+        self.closes = self.dated = self.named = False
+        self.length: int | None = None
+        self.length_line = ""
+        if not isinstance(headers, list):
+            raise TypeError(f"the headers are a list of (name, value) pairs, not {headers!r}")
+        lines: list[str] = []
+        self.lines = lines
+        for pair in headers:
+            if not (isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str) and isinstance(pair[1], str)):
+                raise TypeError(f"a header is a pair of strings, not {pair!r}")
+            name, value = pair
+            lower = _good_names.get(name) or _lower_name(name)
+            if _NOT_IN_VALUE.search(value):
+                raise ValueError(f"the value of header {name!r} has control characters or line ends: {value!r}")
+            if not value.isascii():
+                value.encode("latin-1")
+            if lower in _WITH_MEANING and self._note(name, lower, value):
+                continue
+            lines.append(f"{name}: {value}\r\n")
+
+    def _note(self, name: str, lower: str, value: str) -> bool:
+        """Note what a header means to the server. True if it is the server that sends it."""
+        if lower == "connection":
+            self.closes = self.closes or value.strip().lower() == "close"
+            return True
+        if lower == "content-length":
+            if not (value.isascii() and value.isdigit()):
+                raise ValueError(f"Content-Length {value!r} is not a number")
+            self.length = int(value)
+            self.length_line += f"{name}: {value}\r\n"
+            return True
+        if lower == "date":
+            self.dated = True
+        else:
+            self.named = True
+        return False
 
 
 class Response:
     """The answer to one request. ``send`` takes bytes to the client, ``may_stay`` says if the connection may be kept; ``date`` and ``server_name`` fill in
     headers that the application left out."""
+
+    __slots__ = (
+        "_bodiless",
+        "_chunked",
+        "_date",
+        "_head",
+        "_may_stay",
+        "_promised",
+        "_send",
+        "_server_name",
+        "complete",
+        "head_sent",
+        "keep_alive",
+        "over",
+        "request",
+        "sent",
+        "status",
+        "surplus",
+    )
 
     def __init__(self, request: Request, send: Callable[[Any], None], may_stay: Callable[[], bool], date: str, server_name: str) -> None:
         self.request = request
@@ -49,7 +146,7 @@ class Response:
         self._may_stay = may_stay
         self._date = date
         self._server_name = server_name
-        self._headers: Headers = []
+        self._head: _Head | None = None
         self._promised: int | None = None
         self._chunked = False
         self._bodiless = False
@@ -66,38 +163,11 @@ class Response:
                 exc_info = None
         elif self.status:
             raise AssertionError("start_response() was called a second time without exc_info; once per request is allowed")
-        if not isinstance(status, str):
-            raise TypeError(f"the status is a string such as '200 OK', not {status!r}")
-        if not _STATUS.fullmatch(status):
-            raise ValueError(f"{status!r} is not a status such as '200 OK': three digits from 200 to 599, a space and a reason without line ends")
-        status.encode("latin-1")
-        promised = self._check_headers(headers)
+        head = _Head(status, headers)
         self.status = status
-        self._headers = list(headers)
-        self._promised = promised
+        self._head = head
+        self._promised = head.length
         return self.write
-
-    def _check_headers(self, headers: Headers) -> int | None:
-        """Returns the Content-Length, if there is one."""
-        if not isinstance(headers, list):
-            raise TypeError(f"the headers are a list of (name, value) pairs, not {headers!r}")
-        promised = None
-        for pair in headers:
-            if not (isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str) and isinstance(pair[1], str)):
-                raise TypeError(f"a header is a pair of strings, not {pair!r}")
-            name, value = pair
-            if not _NAME.fullmatch(name):
-                raise ValueError(f"{name!r} is not a header's name")
-            if _NOT_IN_VALUE.search(value):
-                raise ValueError(f"the value of header {name!r} has control characters or line ends: {value!r}")
-            value.encode("latin-1")
-            if name.lower() in _HOP_BY_HOP:
-                raise ValueError(f"header {name!r} is between the server and the client; an application must not set it")
-            if name.lower() == "content-length":
-                if not (value.isascii() and value.isdigit()):
-                    raise ValueError(f"Content-Length {value!r} is not a number")
-                promised = int(value)
-        return promised
 
     def write(self, data: bytes) -> None:
         """Send a piece of the body. Parks while the client doesn't keep up. Raises AssertionError once the response has ended."""
@@ -127,7 +197,7 @@ class Response:
             raise AssertionError("the application returned without calling start_response()")
         self.over = True
         if not self.head_sent:
-            self._send(self._head(0))
+            self._send(self._make_head(0))
         if not self._bodiless:
             self._finish_body()
         self.complete = True
@@ -149,7 +219,7 @@ class Response:
             raise AssertionError("a piece of the body came before start_response() was called")
         if not data:
             return
-        head = b"" if self.head_sent else self._head(whole)
+        head = b"" if self.head_sent else self._make_head(whole)
         if self._bodiless:
             data = b""
         elif self._promised is not None and len(data) > self._promised - self.sent:
@@ -167,39 +237,45 @@ class Response:
             self._send(head)
         self._send(data)
 
-    def _head(self, whole: int | None) -> bytes:
+    def _make_head(self, whole: int | None) -> bytes:
         """The head, once it is certain that it is the last word. ``whole``: the size of the whole body, if it is known."""
         request = self.request
-        code = int(self.status[:3])
-        self._bodiless = request.method == "HEAD" or code in (204, 304)
-        headers = [(name, value) for name, value in self._headers if name.lower() != "connection" and not (code == 204 and name.lower() == "content-length")]
-        names = {name.lower() for name, _ in headers}
-        if any(name.lower() == "connection" and value.strip().lower() == "close" for name, value in self._headers):
+        head = self._head
+        assert head is not None
+        lines = head.lines
+        empty = head.code in (204, 304)
+        self._bodiless = empty or request.method == "HEAD"
+        if head.code != 204:
+            lines.append(head.length_line)
+        if self._promised is None and not empty:
+            lines.append(self._framing(whole))
+        if head.closes or not self._may_stay() or (request.expects_continue and not request.complete):
+            # The last: it waits for leave to send its body; who knows what comes next.
             self.keep_alive = False
-        if self._promised is None and code not in (204, 304):
-            if whole is not None and (whole or request.method != "HEAD"):
-                self._promised = whole
-                headers.append(("Content-Length", str(whole)))
-            elif not self._bodiless and request.version == "1.1":
-                self._chunked = True
-                headers.append(("Transfer-Encoding", "chunked"))
-            elif not self._bodiless:
-                self.keep_alive = False  # the end of the connection is the end of the body
-        if not self._may_stay():
-            self.keep_alive = False
-        if request.expects_continue and not request.complete:
-            self.keep_alive = False  # it waits for leave to send its body; who knows what comes next
-        if "date" not in names:
-            headers.append(("Date", self._date))
-        if "server" not in names and self._server_name:
-            headers.append(("Server", self._server_name))
+        if not head.dated:
+            lines.append(f"Date: {self._date}\r\n")
+        if not head.named and self._server_name:
+            lines.append(f"Server: {self._server_name}\r\n")
         if not self.keep_alive:
-            headers.append(("Connection", "close"))
+            lines.append("Connection: close\r\n")
         elif request.version == "1.0":
-            headers.append(("Connection", "keep-alive"))
+            lines.append("Connection: keep-alive\r\n")
         self.head_sent = True
-        lines = "".join([f"{name}: {value}\r\n" for name, value in headers])
-        return f"HTTP/1.1 {self.status}{'' if len(self.status) > 3 else ' '}\r\n{lines}\r\n".encode("latin-1")
+        status = head.status
+        return f"HTTP/1.1 {status}{'' if len(status) > 3 else ' '}\r\n{''.join(lines)}\r\n".encode("latin-1")
+
+    def _framing(self, whole: int | None) -> str:
+        """The header that says where the body ends, if there is one."""
+        if whole is not None and (whole or self.request.method != "HEAD"):
+            self._promised = whole
+            return f"Content-Length: {whole}\r\n"
+        if self._bodiless:
+            return ""
+        if self.request.version == "1.1":
+            self._chunked = True
+            return "Transfer-Encoding: chunked\r\n"
+        self.keep_alive = False  # the end of the connection is the end of the body
+        return ""
 
 
 def _check_bytes(piece: Any) -> None:

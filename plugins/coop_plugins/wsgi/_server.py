@@ -40,6 +40,7 @@ _SEND_PIECE = 262_144  # sent under one timeout
 _DRAIN_MOST = 65536  # of a body that the application did not read; more is not worth a kept connection
 _LINGER = 1.0  # seconds in which a client may still read an answer that came before it had sent all
 _NANOSECONDS = 1_000_000_000
+_AT_ONCE = int(getattr(_stdlib, "MSG_DONTWAIT", 0))
 
 
 class _Connection:
@@ -51,6 +52,8 @@ class _Connection:
         self.reader = RequestReader(server.limits)
         self.task: Task[Any] = current_task()
         self.clock = self.task.hub.clock
+        self._timeout = 0.0
+        """What the socket's timeout is set to; 0: not set yet."""
         self.idle = True
         """True while it waits for a request."""
         self.answered = 0
@@ -106,35 +109,49 @@ class _Connection:
 
     def _next_request(self) -> Request | None:
         """The next request whose head is complete; None at the end. Raises ClientError."""
+        requests = self.reader.requests
+        if not requests:
+            self._read_head()
+        return requests.popleft() if requests else None
+
+    def _read_head(self) -> None:
         reader = self.reader
         limits = self.server.limits
         begun = reader.in_head
-        deadline = self._after(limits.idle_timeout if self.answered and not begun else limits.header_timeout)
+        span = limits.idle_timeout if self.answered and not begun else limits.header_timeout
+        deadline = self._after(span)
         while not reader.requests:
             if reader.failure is not None:
                 raise reader.failure
             if reader.ended:
-                return None
+                return
+            try:
+                reader.feed(self._receive(span))
+            except TimeoutError:
+                if not reader.in_head:
+                    return
+                raise ClientError(408, "the head of the request took too long") from None
             if reader.in_head and not begun:
                 begun = True
                 deadline = self._after(limits.header_timeout)
-            try:
-                reader.feed(self._receive(deadline))
-            except TimeoutError:
-                if not reader.in_head:
-                    return None
-                raise ClientError(408, "the head of the request took too long") from None
-        return reader.requests.popleft()
+            span = self._left(deadline)
 
     def _after(self, seconds: float) -> int:
         return self.clock.now() + int(seconds * _NANOSECONDS)
 
-    def _receive(self, deadline: int) -> bytes:
-        left = (deadline - self.clock.now()) / _NANOSECONDS
-        if left <= 0:
+    def _left(self, deadline: int) -> float:
+        return (deadline - self.clock.now()) / _NANOSECONDS
+
+    def _receive(self, seconds: float) -> bytes:
+        if seconds <= 0:
             raise TimeoutError("timed out")
-        self.client.settimeout(left)
+        self._set_timeout(seconds)
         return self.client.recv(_PIECE)
+
+    def _set_timeout(self, seconds: float) -> None:
+        if seconds != self._timeout:
+            self.client.settimeout(seconds)
+            self._timeout = seconds
 
     def _receive_body(self, request: Request, response: Response) -> None:
         """Read more of a body that is not complete. Raises ClientError."""
@@ -143,7 +160,7 @@ class _Connection:
         request.expects_continue = False
         try:
             if self.reader.failure is None:  # else the mistake came together with what was read before
-                self.reader.feed(self._receive(self._after(self.server.limits.body_timeout)))
+                self.reader.feed(self._receive(self.server.limits.body_timeout))
             if self.reader.failure is not None and not request.complete:
                 raise self.reader.failure
         except TimeoutError:
@@ -159,13 +176,22 @@ class _Connection:
     def _send(self, data: bytes) -> None:
         if self.lost is not None:
             raise self.lost
-        self.client.settimeout(self.server.limits.send_timeout)
         try:
-            if len(data) <= _SEND_PIECE:
-                self.client.sendall(data)
+            sent = self.client.send(data, _AT_ONCE) if _AT_ONCE else 0
+            if sent == len(data):
                 return
-            view = memoryview(data)
-            for start in range(0, len(data), _SEND_PIECE):
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            self.lost = error
+            raise
+        self._send_rest(memoryview(data)[sent:])
+
+    def _send_rest(self, view: memoryview) -> None:
+        """Send what the client's end has no room for yet."""
+        self._set_timeout(self.server.limits.send_timeout)
+        try:
+            for start in range(0, len(view), _SEND_PIECE):
                 self.client.sendall(view[start : start + _SEND_PIECE])
         except OSError as error:
             self.lost = error
@@ -196,7 +222,8 @@ class _Connection:
             raise
         finally:
             response.over = True
-            server.log_access(self.remote, request.line, response.status[:3], response.sent, time.perf_counter() - began)
+            if server.logs_access:
+                server.log_access(self.remote, request.line, response.status[:3], response.sent, time.perf_counter() - began)
         if self.lost is not None:
             return False
         if not request.complete and not (response.keep_alive and self._drain(request, response)):
@@ -272,7 +299,7 @@ class _Connection:
         try:
             self.client.shutdown(_stdlib.SHUT_WR)
             deadline = self._after(_LINGER)
-            while self._receive(deadline):
+            while self._receive(self._left(deadline)):
                 pass
         except OSError:
             pass  # the time is over, or the client gone
@@ -282,24 +309,40 @@ class _Connection:
     def _make_environ(self, request: Request, response: Response) -> Environ:
         environ = self.environ.copy()
         environ["REQUEST_METHOD"] = request.method
-        environ["PATH_INFO"] = unquote_to_bytes(request.path).decode("latin-1")
+        path = request.path
+        environ["PATH_INFO"] = (unquote_to_bytes(path) if b"%" in path else path).decode("latin-1")
         environ["QUERY_STRING"] = request.query.decode("latin-1")
         environ["REQUEST_URI"] = environ["RAW_URI"] = request.target.decode("latin-1")
         environ["SERVER_PROTOCOL"] = f"HTTP/{request.version}"
         environ["wsgi.input"] = Input(request, lambda: self._receive_body(request, response))
         environ["wsgi.errors"] = self.server.errors
         for name, value in request.headers:
-            if b"_" in name or name == b"proxy":
-                continue  # X_Forwarded_For would pass for X-Forwarded-For, and Proxy for the variable HTTP_PROXY
-            key = name.decode("latin-1").upper().replace("-", "_")
-            if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
-                key = f"HTTP_{key}"
-            text = value.decode("latin-1")
-            known = environ.get(key) if key.startswith("HTTP_") else None
-            environ[key] = text if known is None else f"{known}{'; ' if key == 'HTTP_COOKIE' else ','}{text}"
+            key = _keys.get(name) or _key_of(name)
+            if key in environ and key.startswith("HTTP_"):
+                environ[key] += f"{'; ' if key == 'HTTP_COOKIE' else ','}{value.decode('latin-1')}"
+            elif key != _DROPPED:
+                environ[key] = value.decode("latin-1")
         if request.host is not None:
             environ["HTTP_HOST"] = request.host.decode("latin-1")
         return environ
+
+
+_DROPPED = "-"
+_KEYS_MOST = 1000
+_keys: dict[bytes, str] = {}  # what was found out about the names of headers; clients send a few again and again
+
+
+def _key_of(name: bytes) -> str:
+    """The key of a header in the environment; _DROPPED for one that is not passed on."""
+    if b"_" in name or name == b"proxy":
+        key = _DROPPED  # X_Forwarded_For would pass for X-Forwarded-For, and Proxy for the variable HTTP_PROXY
+    else:
+        key = name.decode("latin-1").upper().replace("-", "_")
+        if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+            key = f"HTTP_{key}"
+    if len(_keys) < _KEYS_MOST and len(name) < 100:
+        _keys[name] = key
+    return key
 
 
 class _ErrorStream:
@@ -359,6 +402,8 @@ class WSGIServer(StreamServer):
         self.limits = Limits() if limits is None else limits
         self._log = _logger(log, "access")
         self._error_log = _logger(error_log, "error")
+        self.logs_access = self._log is not None or type(self).log_access is not WSGIServer.log_access
+        """Whether anybody wants lines for the access log."""
         self.errors = _ErrorStream(self.log_error)
         """What applications get as ``wsgi.errors``."""
         self.base_environ: Environ = {

@@ -1,4 +1,4 @@
-"""Servers: accept connections and hand each to a handler in a task of its own.
+"""What servers have in common: a task that accepts, a crew that handles, and how they start, suffer and stop.
 
 Theory
 ======
@@ -14,7 +14,7 @@ Invariants
 4. A shortage (EMFILE, ENFILE, ENOBUFS, ENOMEM) makes the server wait and try again; a client that is gone already (ECONNABORTED) costs nothing.
 5. After `close` nothing is accepted any more; after `stop` no handler of a bounded crew runs any more. After `stop_accepting` at most the one client is
    accepted that had woken the accepting task already: a wake is final, so what is thrown into the task reaches it only at its next wait.
-6. The listener is closed exactly when the server is.
+6. The listener is closed exactly when the server is. The file of a Unix socket that it bound goes with it, unless another server has taken its place.
 """
 
 from __future__ import annotations
@@ -22,26 +22,25 @@ from __future__ import annotations
 import errno
 import os
 import socket as _stdlib
-from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, TypeVar
 
-from coopcore import Task, TaskExit, Timeout, killall, sleep, spawn
+from coopcore import Task, TaskExit, sleep
 from coopcore.errors import ClosedResourceError
 from coopcore.lowlevel import ParkingLot, check_seconds, current_task, hide_frames, on_hub, throw_in
 
-from .socket import has_dualstack_ipv6, socket
+from ..socket import socket
+from ._crew import Handle, crew_of
+from ._listener import UnixPath, parse_address
 
 S = TypeVar("S", bound="BaseServer")
 
-Handle = Callable[..., object]
-
-__all__ = ["BaseServer", "Crew", "StreamServer", "parse_address"]
-
 _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-# What the client, or the network on its way, did to a connection that was waiting to be accepted.
+# What the client, or the network on its way, did to a connection that was waiting to be accepted, or to the answer to an earlier datagram.
 _GONE = (
     errno.ECONNABORTED,
+    errno.ECONNREFUSED,
+    errno.ECONNRESET,
     errno.EPERM,
     errno.EPROTO,
     errno.ENETDOWN,
@@ -51,62 +50,6 @@ _GONE = (
     errno.EOPNOTSUPP,
     errno.ENETUNREACH,
 )
-
-
-@runtime_checkable
-class Crew(Protocol):
-    """Who runs the handlers: the part of `coop_plugins.pool.Pool` that a server needs."""
-
-    def spawn(self, fn: Handle, /, *args: Any) -> Any:
-        """Start a handler; parks while there is no room."""
-
-    def full(self) -> bool:
-        """True if there is no room."""
-
-    def wait_available(self, timeout: float | None = None) -> Any:
-        """Park until there is."""
-
-
-class _Crew:
-    """So many handlers at once; None: any number. What ``spawn=<int>`` means."""
-
-    def __init__(self, size: int | None) -> None:
-        self.size = size
-        self.tasks: set[Task[Any]] = set()
-        self._room = ParkingLot(f"a handler to end, of {size} at work", lambda: list(self.tasks))
-        self._empty = ParkingLot("the last handler to end", lambda: list(self.tasks))
-
-    def spawn(self, fn: Handle, /, *args: Any) -> Task[Any]:
-        self.wait_available()
-        task = spawn(fn, *args)
-        self.tasks.add(task)
-        task.rawlink(self._ended)
-        return task
-
-    def full(self) -> bool:
-        return self.size is not None and len(self.tasks) >= self.size
-
-    def wait_available(self, timeout: float | None = None) -> bool:
-        while self.full():
-            if not self._room.park(timeout):
-                return False
-        return True
-
-    def join(self, timeout: float | None = None) -> bool:
-        return not self.tasks or bool(self._empty.park(timeout))
-
-    def kill(self, timeout: float | None = None) -> None:
-        with Timeout(timeout, False):
-            killall(list(self.tasks))
-
-    def __contains__(self, task: object) -> bool:
-        return task in self.tasks
-
-    def _ended(self, task: Task[Any]) -> None:
-        self.tasks.discard(task)
-        self._room.unpark()
-        if not self.tasks:
-            self._empty.unpark_all()
 
 
 class _Visit:
@@ -131,84 +74,12 @@ class _Visit:
             self.server.do_close(*self.args)
 
 
-class _Calls:
-    """A function that starts tasks, as a crew without a limit."""
-
-    def __init__(self, start: Callable[..., object]) -> None:
-        self.spawn = start
-
-    def full(self) -> bool:
-        return False
-
-    def wait_available(self, timeout: float | None = None) -> bool:
-        return True
-
-
-def _crew(how: Any) -> Any:
-    """What ``spawn=`` may be: "default", a pool, a number, a callable, or None."""
-    if how == "default":
-        return _Calls(spawn)
-    if how is None:
-        return _Crew(1)
-    if isinstance(how, (bool, str)):
-        raise TypeError(f'spawn={how!r}: give a Pool, a number of handlers, a callable that starts a task, None for one at a time, or "default"')
-    if isinstance(how, int):
-        if how < 1:
-            raise ValueError(f"spawn={how}: a server needs room for at least one handler. Leave spawn out for no limit.")
-        return _Crew(how)
-    if isinstance(how, Crew):
-        return how
-    if callable(how):
-        return _Calls(how)
-    raise TypeError(
-        f"spawn={how!r} cannot run handlers: it is neither a number nor callable, and has no spawn(), full() and wait_available(). Give a Pool, or a number."
-    )
-
-
-def parse_address(listener: Any) -> tuple[int, tuple[Any, ...]]:
-    """The family and the address to bind, from ``(host, port)``, ``"host:port"``, ``"[v6]:port"``, ``"*:port"``, ``":port"`` or a port.
-
-    An empty host, ``*`` or none at all means every address: IPv6 and IPv4 where the system can do both on one socket, else IPv4.
-    """
-    host, port = _split(listener)
-    if host in ("", "*"):
-        return (_stdlib.AF_INET6 if has_dualstack_ipv6() else _stdlib.AF_INET), ("", port)
-    return (_stdlib.AF_INET6 if ":" in host else _stdlib.AF_INET), (host, port)
-
-
-def _split(listener: Any) -> tuple[str, int]:
-    if isinstance(listener, tuple) and len(listener) == 2:
-        host, port = listener
-        if host is not None and not isinstance(host, str):
-            raise TypeError(f"the host of a listener is a string, not {host!r}")
-        return host or "", _port(port, listener)
-    if isinstance(listener, int) and not isinstance(listener, bool):
-        return "", _port(listener, listener)
-    if isinstance(listener, str):
-        host, _, port = listener.rpartition(":")
-        if host.startswith("[") and host.endswith("]"):
-            host = host[1:-1]
-        elif ":" in host:
-            raise ValueError(f"{listener!r}: an IPv6 address stands in brackets before its port: [::1]:8000")
-        return host, _port(port, listener)
-    raise TypeError(f'a listener is a bound socket, (host, port), "host:port" or a port, not {listener!r}')
-
-
-def _port(port: Any, listener: Any) -> int:
-    try:
-        number = int(port)
-    except (TypeError, ValueError):
-        raise ValueError(f"{listener!r}: {port!r} is not a port; a number from 0 to 65535 is wanted") from None
-    if not 0 <= number <= 65535:
-        raise ValueError(f"{listener!r}: port {number} is out of range; ports go from 0 (any free one) to 65535")
-    return number
-
-
 class BaseServer:
     """What servers share: the listener, the crew, starting and stopping. Subclasses say what is read from the listener (`do_read`).
 
     ``listener``: a bound socket, or an address (see `parse_address`), bound at `start`. ``handle``: called for each client, in a task; or a method of that
     name in a subclass. ``spawn``: ``"default"`` (any number of tasks), a Pool, a number of handlers, a callable that starts a task, or None for one at a time.
+    ``reuse_port``: other processes may listen at the same port if they say so too; the kernel deals out the clients.
     """
 
     min_delay = 0.01
@@ -220,7 +91,11 @@ class BaseServer:
     stop_timeout: float | None = 1.0
     """Seconds that `stop` gives the handlers to end."""
 
-    def __init__(self, listener: Any, handle: Handle | None = None, spawn: Any = "default") -> None:
+    def __init__(self, listener: Any, handle: Handle | None = None, spawn: Any = "default", *, reuse_port: bool = False) -> None:
+        if reuse_port and not hasattr(_stdlib, "SO_REUSEPORT"):
+            raise ValueError("this system has no SO_REUSEPORT: leave reuse_port out")
+        self.reuse_port = reuse_port
+        self._path: UnixPath | None = None
         self._accepting: Task[Any] | None = None
         self._socket: _stdlib.socket | None = None
         self._given: _stdlib.socket | None = None
@@ -247,7 +122,7 @@ class BaseServer:
 
     def set_spawn(self, spawn: Any) -> None:
         """Who runs the handlers from now on: see the class."""
-        self._crew = _crew(spawn)
+        self._crew = crew_of(spawn)
         self.pool = self._crew if hasattr(self._crew, "join") else None
         """The crew, if it can be waited for: `stop` does so."""
 
@@ -261,7 +136,7 @@ class BaseServer:
         """Called in a task for each client. Given as an argument, or overridden."""
         raise NotImplementedError(f"{type(self).__name__} has no handler: pass handle= or override this method")
 
-    def open_listener(self, address: tuple[Any, ...]) -> _stdlib.socket:
+    def open_listener(self, address: Any) -> _stdlib.socket:
         """Make a socket that is bound to ``address``. Parks only to look up a name."""
         raise NotImplementedError
 
@@ -291,8 +166,10 @@ class BaseServer:
         given = self._given
         if given is None:
             self._socket = self.open_listener(self._wanted)
-            # Started again, it listens at the port that it had.
-            self._wanted = (self._wanted[0], self._socket.getsockname()[1])
+            if isinstance(self._wanted, tuple):
+                self._wanted = (self._wanted[0], self._socket.getsockname()[1])  # started again, it listens at the port that it had
+            else:
+                self._path = UnixPath(self._wanted)
         elif isinstance(given, socket):
             self._socket = given
         else:
@@ -329,6 +206,9 @@ class BaseServer:
         listener, self._socket = self._socket, None
         if listener is not None:
             listener.close()
+        path, self._path = self._path, None
+        if path is not None:
+            path.remove()
         given, self._given = self._given, None
         if given is not None:
             given.close()
@@ -460,45 +340,6 @@ class BaseServer:
             self._broken = task  # whoever serves raises it; else it is reported like that of any other task
         self._accepting = None
         self.close()
-
-
-class StreamServer(BaseServer):
-    """Accepts stream connections and calls ``handle(client, address)`` for each, in a task. The client is closed when that returns.
-
-    ``backlog``: how many connections may wait in the kernel's queue. The other arguments are those of `BaseServer`.
-    """
-
-    backlog = 256
-
-    def __init__(self, listener: Any, handle: Handle | None = None, backlog: int | None = None, spawn: Any = "default") -> None:
-        super().__init__(listener, handle, spawn)
-        if backlog is not None:
-            self.backlog = backlog
-
-    def open_listener(self, address: tuple[Any, ...]) -> _stdlib.socket:
-        made = socket(self.family, _stdlib.SOCK_STREAM)
-        try:
-            made.setsockopt(_stdlib.SOL_SOCKET, _stdlib.SO_REUSEADDR, 1)
-            if self.family == _stdlib.AF_INET6:
-                made.setsockopt(_stdlib.IPPROTO_IPV6, _stdlib.IPV6_V6ONLY, 0 if address[0] == "" else 1)
-            made.bind(address)
-        except OSError as error:
-            made.close()
-            raise OSError(error.errno, f"{error.strerror}: cannot listen at {address!r}. Is another program bound to it, or the port reserved?") from error
-        except BaseException:
-            made.close()
-            raise
-        return made
-
-    def prepare_listener(self, listener: _stdlib.socket) -> None:
-        if not listener.getsockopt(_stdlib.SOL_SOCKET, getattr(_stdlib, "SO_ACCEPTCONN", 30)):
-            listener.listen(self.backlog)
-
-    def do_read(self) -> tuple[Any, ...] | None:
-        return self.socket.accept()
-
-    def do_close(self, *args: Any) -> None:
-        args[0].close()
 
 
 hide_frames(__file__)
