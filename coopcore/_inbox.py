@@ -24,11 +24,12 @@ Call = tuple[Callable[..., object], tuple[Any, ...]]
 class Inbox:
     """Calls from outside, waiting for the hub's next pass."""
 
-    __slots__ = ("_backend", "_calls", "_closed", "asleep")
+    __slots__ = ("_backend", "_closed", "asleep", "calls")
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self._calls: deque[Call] = deque()
+        self.calls: deque[Call] = deque()
+        """What waits to be taken."""
         self._closed = False
         self.asleep = False
         """True while the hub is about to wait, or waits, in its backend."""
@@ -38,10 +39,10 @@ class Inbox:
         if self._closed:
             return False
         call = (fn, args)
-        self._calls.append(call)  # atomic; the flags are read after it, and set before the hub looks
+        self.calls.append(call)  # atomic; the flags are read after it, and set before the hub looks
         if self._closed:
             try:
-                self._calls.remove(call)
+                self.calls.remove(call)
             except ValueError:
                 return True  # the hub, closing, has taken it
             return False
@@ -50,11 +51,11 @@ class Inbox:
         return True
 
     def __len__(self) -> int:
-        return len(self._calls)
+        return len(self.calls)
 
     def take(self) -> list[Call]:
         """Everything that is there now."""
-        calls = self._calls
+        calls = self.calls
         return [calls.popleft() for _ in range(len(calls))]
 
     def close(self) -> None:

@@ -79,7 +79,7 @@ def test_invariant_3_a_call_that_comes_as_the_door_closes_is_taken_back_or_was_t
             inbox.close()
 
     inbox = Inbox(CountingBackend())  # type: ignore[arg-type]  # only wake is used
-    inbox._calls = ClosesMeanwhile()
+    inbox.calls = ClosesMeanwhile()
     assert inbox.put(print, ()) is taken
     assert inbox.take() == []
 
