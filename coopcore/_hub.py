@@ -148,7 +148,10 @@ class FdWait:
 
         Only for a caller who knows that it is not ready: who has just met EAGAIN, or finds ``drained`` set. Raises as `lowlevel.wait_readable` does.
         """
-        task = current_task()
+        try:
+            task = getcurrent().task
+        except AttributeError:
+            task = current_task()
         hub = self.hub
         if self.task is not None or not self._armed or task._pending is not None or task._hub is not hub:
             return hub._park_at(self, task, None if deadline is None else (deadline - hub._now()) / NANOSECONDS, edge=True)
@@ -409,7 +412,9 @@ class Hub:
                 for fn, args in self._inbox.take():
                     self._stuck_since = 0
                     self.call_safely(fn, *args)
-            self._take_reports(self._wait())
+            reports = self._wait()
+            if reports:
+                self._take_reports(reports)
             if self.timers:
                 for entry in self.timers.pop_due(self._now()):
                     entry._fire()
@@ -438,7 +443,7 @@ class Hub:
         inbox.asleep = True
         awake, self._append = self._append, self._append_asleep
         try:
-            if self._ready or inbox or self._idlers:
+            if self._ready or inbox.calls or self._idlers:
                 deadline: int | None = _PAST
             else:
                 deadline = self.timers.next_deadline()
@@ -624,7 +629,10 @@ class Hub:
             _collection.check(task)
         if self._tracers and task._reason is not None:
             self._trace("task_parked", task)
-        return self._choose()
+        if self._ready:
+            return self._choose()
+        self._pass_due = True
+        return self._pass_entry
 
     def _forget_worker(self, worker: Worker, error: BaseException) -> None:
         """Something was thrown into an idle worker: it ends, and must not be given a task."""
@@ -824,6 +832,7 @@ class Hub:
     def _take_reports(self, reports: Sequence[Ready]) -> None:
         """Wake whoever waits at what the backend has found ready."""
         waits = self._waits
+        woken = 0
         for fd, events in reports:
             wait = waits.get(fd)
             if wait is None or events & _MORE or (wait._other is not None and wait._other.task is not None) or not self._edge:
@@ -834,12 +843,13 @@ class Hub:
                 task = wait.task
                 if task is not None:
                     wait.task = None
-                    self._fd_waiting -= 1
+                    woken += 1
                     if task._reason is wait:
                         task._reason = None
                         task._outcome = True
                         append = self._append
                         append(task)
+        self._fd_waiting -= woken
 
     def _report_fd(self, fd: int, events: int) -> None:
         if fd == self._signal_fd:
