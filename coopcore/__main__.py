@@ -17,7 +17,7 @@ from .lowlevel import plugins
 USAGE = "usage: coopcore <command> [arguments]      (`coopcore <command> --help` for the command's own)"
 
 # The kinds of offer, in the order of the listing; see `hookspecs`.
-KINDS = ("command", "backend", "network", "clock", "timers", "scheduler", "primitive")
+KINDS = ("command", "backend", "network", "resolver", "clock", "timers", "scheduler", "primitive")
 
 # Of these the core has one of its own, which is what a hub has unless another is chosen, and which is no offer.
 CORES_OWN = ("clock", "timers", "scheduler")

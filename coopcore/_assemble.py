@@ -41,7 +41,7 @@ from .errors import (
     PluginLoadError,
     UnknownOfferError,
 )
-from .protocols import INTERFACE_VERSION, Backend, Clock, Network, Offer, Patch, Scheduler, TimerQueue, Tracer
+from .protocols import INTERFACE_VERSION, Backend, Clock, Network, Offer, Patch, Resolver, Scheduler, TimerQueue, Tracer
 
 T = TypeVar("T")
 
@@ -53,6 +53,7 @@ DEFAULTS: dict[str, tuple[str, ...]] = {"backend": ("epoll", "selectors")}
 _HOOKS = {
     "backend": "coop_backends",
     "network": "coop_networks",
+    "resolver": "coop_resolvers",
     "clock": "coop_clocks",
     "timers": "coop_timers",
     "scheduler": "coop_schedulers",
@@ -60,7 +61,14 @@ _HOOKS = {
     "command": "coop_commands",
 }
 _WORDS = {"timers": "timer queue"}
-_PROTOCOLS: dict[str, Any] = {"backend": Backend, "network": Network, "clock": Clock, "timers": TimerQueue, "scheduler": Scheduler}
+_PROTOCOLS: dict[str, Any] = {
+    "backend": Backend,
+    "network": Network,
+    "resolver": Resolver,
+    "clock": Clock,
+    "timers": TimerQueue,
+    "scheduler": Scheduler,
+}
 
 
 class Plugins:
@@ -389,6 +397,7 @@ def make_hub(
     tracers: Sequence[Tracer] = (),
     name: str = "",
     network: str | Network | None = None,
+    resolver: str | Resolver | None = None,
 ) -> Hub:
     """A hub for the current greenlet, of what is asked for by name or given as an object. The caller enters and closes it."""
     found = plugins()
@@ -398,6 +407,7 @@ def make_hub(
         "timers": found.make("timers", timers),
         "scheduler": found.make("scheduler", scheduler),
         "network": found.make("network", network),
+        "resolver": found.make("resolver", resolver),
     }
     # Last of the parts, since it holds descriptors: whatever goes wrong from here on must close it.
     chosen = found.make("backend", backend)
@@ -419,6 +429,8 @@ def make_hub(
 
     def on_closed() -> None:
         leave_signals()
+        if hub.resolver is not None:
+            hub.call_safely(hub.resolver.close)
         found.call("coop_stopping", hub)
 
     hub.on_closed = on_closed
@@ -528,6 +540,7 @@ def run(
     timers: str | TimerQueue | None = None,
     tracers: Sequence[Tracer] = (),
     network: str | Network | None = None,
+    resolver: str | Resolver | None = None,
     close_timeout: float = 5.0,
 ) -> T:
     """Make a hub, run ``main(*args)`` as a task on it, take the hub apart, and return what main returned or raise its error.
@@ -546,7 +559,7 @@ def run(
             f"run() was called while {running._hub!r} is at work in this thread, in {running!r}. "
             f"Call main() directly, spawn it, or call run() in another thread."
         )
-    hub = make_hub(backend, clock, scheduler, timers, tracers, network=network)
+    hub = make_hub(backend, clock, scheduler, timers, tracers, network=network, resolver=resolver)
     previous = hub.enter()
     try:
         task = Task(main, *args)

@@ -40,7 +40,7 @@ import sys
 import threading
 import traceback
 import weakref
-from _thread import get_ident
+from _thread import RLock, get_ident
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -52,15 +52,18 @@ from greenlet import GreenletExit, getcurrent, greenlet
 
 from . import _collection, _report
 from ._clock import RealClock
-from ._inbox import Inbox
+from ._inbox import Call, Inbox
+from ._raised import before_it_began, by_handler
 from ._state import (
+    DONE,
     IDLE,
     NANOSECONDS,
     SCHEDULED,
     STARTED,
+    arrive,
     break_shield,
     current_task,
-    park_interrupted,
+    park_cut_short,
     park_task,
     pending_once,
     raise_wrong_thread,
@@ -84,9 +87,10 @@ from .errors import (
     ParkInFinalizerError,
     TaskExit,
 )
-from .protocols import ERROR, HANGUP, READABLE, WRITABLE, Backend, Clock, Network, Ready, Scheduler, TimerQueue
+from .protocols import ERROR, HANGUP, READABLE, WRITABLE, Backend, Clock, Network, Ready, Resolver, Scheduler, TimerQueue
 
 if TYPE_CHECKING:
+    from ._interrupt import _Door
     from .protocols import Tracer
 
 _LAP = 1_000_000  # ns between passes while tasks are busy
@@ -98,6 +102,10 @@ _KEPT_WORKERS = 512  # idle ones that are always kept; each keeps some 20 KB of 
 _WINDOW = NANOSECONDS  # for which an idle worker beyond those must have been of no use, before it is ended
 _PATIENCE = 10 * NANOSECONDS  # for which only another thread could wake a task, until that is told
 _MOST_DISMISSED = 64  # at a pass: ending a worker takes 10 us
+
+
+# Callbacks that may be called again at once when they were cut short.
+_REPEATABLE = (unpark, arrive)
 
 
 class _HubGreenlet(greenlet):
@@ -118,6 +126,22 @@ class _Entry:
         self._phase = STARTED
         self._reason = None
         self.switch = switch
+
+
+class _Uncounted:
+    """Stands for an entry whose timer is left out of what holds off a deadlock, until it fires."""
+
+    __slots__ = ("_entry", "_hub", "handle")
+
+    handle: Any
+
+    def __init__(self, hub: Hub, entry: Any) -> None:
+        self._hub = hub
+        self._entry = entry
+
+    def _fire(self) -> None:
+        self._hub._count_again(self.handle)
+        self._entry._fire()
 
 
 class FdWait:
@@ -155,13 +179,15 @@ class FdWait:
         hub = self.hub
         if self.task is not None or not self._armed or task._pending is not None or task._hub is not hub:
             return hub._park_at(self, task, None if deadline is None else (deadline - hub._now()) / NANOSECONDS, edge=True)
+        timer = None if deadline is None else hub._add_timer(deadline, task)
         self.task = task
         if self.closed:  # looked at when ``task`` is set: see `closed`
             self.task = None
+            if timer is not None:
+                hub._disarm(timer)
             hub._raise_closed_fd(self, task)
-        # What follows is `_park_at` and `park_task`, written out for the commonest case of all waits of a server.
+        # What follows is `Hub._park_at` and `park_task`, written out for the commonest of all waits of a server.
         hub._fd_waiting += 1
-        timer = None if deadline is None else hub._add_timer(deadline, task)
         task._reason = self
         hub._budget = budget = hub._budget - 1
         try:
@@ -169,7 +195,7 @@ class FdWait:
             (popleft().switch if budget > 0 and hub._ready else hub._choose_for(task).switch)()
         except BaseException as error:
             try:
-                park_interrupted(task, timer, error)
+                park_cut_short(task, timer, error)
             finally:
                 self.leave(task)
         if self.task is task:
@@ -233,6 +259,7 @@ class Hub:
         "_allowance",
         "_append",
         "_append_yielded",
+        "_batch",
         "_begin_next",
         "_budget",
         "_callback_entry",
@@ -244,6 +271,7 @@ class Hub:
         "_failures",
         "_fd_waiting",
         "_fifo",
+        "_firing",
         "_forked",
         "_greenlet",
         "_idle",
@@ -251,8 +279,10 @@ class Hub:
         "_idle_surplus",
         "_idlers",
         "_inbox",
+        "_keeper",
         "_last_pass",
         "_last_poll",
+        "_left_out",
         "_now",
         "_on_failure",
         "_pass_due",
@@ -280,6 +310,7 @@ class Hub:
         "name",
         "network",
         "on_closed",
+        "resolver",
         "root",
         "timers",
     )
@@ -293,6 +324,7 @@ class Hub:
         scheduler: Scheduler | None = None,
         tracers: Sequence[Tracer] = (),
         network: Network | None = None,
+        resolver: Resolver | None = None,
         on_failure: Callable[[TaskRecord, BaseException], object] | None = None,
         name: str = "",
     ) -> None:
@@ -304,6 +336,8 @@ class Hub:
         ready: Scheduler = deque() if scheduler is None else scheduler
         self.network = network
         """What ``coop_plugins.socket`` uses in this hub; None for the kernel's."""
+        self.resolver = resolver
+        """What ``coop_plugins.socket`` looks up names with in this hub; None until the default one is needed. Closed with the hub, if that came from `make_hub`."""
         self._thread = get_ident()
         self._closed = False
         self._stopping = False
@@ -340,7 +374,9 @@ class Hub:
         self._waits: dict[int, FdWait] = {}  # readers by number, writers by its complement
         self._fd_waiting = 0
         self._signal_fd = -1
+        self._keeper: _Door | None = None  # of the wake-up descriptor
         self._uncounted = 0
+        self._left_out: dict[int, Any] = {}  # handles of timers among these that a Timeout(ref=False) has set as a timeout=
         self._promises: dict[int, Promise] = {}
         self._stuck_since = 0  # since when only another thread can wake a task
         self._stuck_told = False
@@ -348,8 +384,10 @@ class Hub:
         self._to_begin: Task[Any] | None = None
         self._unstarted: deque[Task[Any]] = deque()
         self._begin_next = self._begin_the_first
-        self._callbacks: list[Task[Any] | tuple[Callable[..., object], tuple[Any, ...]]] = []
+        self._callbacks: deque[Task[Any] | Call] = deque()  # for the next turn of the hub
+        self._batch: deque[Task[Any] | Call] = deque()  # of this turn, what is left
         self._callbacks_due = False
+        self._firing: Any = None  # the timer's entry that is firing
         self._idlers: list[Task[Any]] = []
         self._greenlet = _HubGreenlet(self._loop)
         self._greenlet.hub = self
@@ -408,16 +446,18 @@ class Hub:
         """Take what came through the inbox, wait for something, tell whoever waits at a descriptor, fire what is due."""
         self._pass_due = False
         try:
-            if self._inbox.calls:
-                for fn, args in self._inbox.take():
-                    self._stuck_since = 0
-                    self.call_safely(fn, *args)
+            calls = self._inbox.calls
+            if calls:
+                self._stuck_since = 0
+                self._make_calls(calls, len(calls))
             reports = self._wait()
             if reports:
                 self._take_reports(reports)
             if self.timers:
                 for entry in self.timers.pop_due(self._now()):
+                    self._firing = entry  # until it has fired: a signal handler may raise before its first instruction
                     entry._fire()
+                    self._firing = None
             unstarted = self._unstarted
             while unstarted and unstarted[0]._phase != SCHEDULED:
                 unstarted.popleft()
@@ -431,6 +471,7 @@ class Hub:
             raise  # this hub itself is being collected
         except BaseException as error:
             self._broken(error)
+            self._make_good()
         self._last_pass = self._pressure()
         self._budget = 0 if self._tracers else self._allowance
 
@@ -440,6 +481,7 @@ class Hub:
         if self._ready and not self._poll_is_due():
             return ()
         outside = bool(self._promises)
+        keeper = self._keeper
         inbox.asleep = True
         awake, self._append = self._append, self._append_asleep
         try:
@@ -449,7 +491,7 @@ class Hub:
                 deadline = self.timers.next_deadline()
                 if not (self._fd_waiting or outside or len(self.timers) > self._uncounted):
                     others = self._threads_that_may_wake()
-                    if inbox:
+                    if inbox.calls:
                         return ()  # of a thread that has ended since
                     if not others:
                         self._deadlock()
@@ -462,10 +504,14 @@ class Hub:
                     due = self._idle_surplus > 0 and self._pressure() - self._idle_since > _WINDOW
                     look = self._now() + (0 if due else _WINDOW)
                     deadline = look if deadline is None else min(deadline, look)
+            if keeper is not None and deadline != _PAST:
+                deadline = keeper.before_sleep(deadline)
             return self.clock.wait(self.backend, deadline, outside)
         finally:
             self._append = awake
             inbox.asleep = False
+            if keeper is not None and keeper.borrowed:
+                keeper.after_sleep()
 
     def _append_asleep(self, task: Task[Any]) -> None:
         """What wakes a task while the backend polls: only a signal handler can, and the poll must end for it."""
@@ -480,7 +526,7 @@ class Hub:
         where nobody waits at a descriptor, polls are therefore further apart than that interval.
         """
         now = self._pressure()
-        close = self._fd_waiting and threading.active_count() == 1
+        close = self._fd_waiting and len(sys._current_frames()) == 1
         if not close and now - self._last_poll < sys.getswitchinterval() * 1.5 * NANOSECONDS:
             return False
         self._last_poll = now
@@ -489,11 +535,13 @@ class Hub:
     def _threads_that_may_wake(self) -> list[threading.Thread]:
         """Threads that may have got hold of what a task of ours waits for: all but daemons without a hub, which are watchdogs, debuggers, test runners. If
         a daemon is to wake a task, that takes a promise, which the report says."""
-        if threading.active_count() == 1:
+        alive: set[int | None] = {None, *sys._current_frames()}  # None: one that is about to begin. Where the program is patched, tasks have a Thread as well
+        if len(alive) == 2:
             return []
         with _hubs_lock:
             with_hub = {hub._thread for hub in _hubs if not hub._closed}
-        return [thread for thread in threading.enumerate() if thread.ident != self._thread and (not thread.daemon or thread.ident in with_hub)]
+        others = [thread for thread in threading.enumerate() if thread.ident in alive and thread.ident != self._thread]
+        return [thread for thread in others if not thread.daemon or thread.ident in with_hub]
 
     def _wait_for_threads(self, others: list[threading.Thread], deadline: int | None) -> int:
         """Nothing but another thread can wake a task. That may be so for good, so after a while it is said, once. Returns when to look again."""
@@ -521,14 +569,30 @@ class Hub:
 
     def _broken(self, error: BaseException) -> None:
         """The backend, the clock or a timer raised, or a signal handler did in the middle of a pass: the main task must know."""
-        if isinstance(error, Exception) and not isinstance(error, HubError):
+        if isinstance(error, Exception) and not isinstance(error, HubError) and not by_handler(error):
             failed = HubError(
                 f"the hub could not go on: {type(error).__name__}: {error}. This came from backend {self.backend!r}, "
-                f"clock {self.clock!r}, timer queue {self.timers!r} or a signal handler; the traceback above says which."
+                f"clock {self.clock!r} or timer queue {self.timers!r}; the traceback above says which."
             )
             failed.__cause__ = error
             error = failed
         self.interrupt_main(error)
+
+    def _make_good(self) -> None:
+        """A pass was cut short: nothing that it had taken in hand may be lost."""
+        if self._firing is not None:
+            self._firing._fire()  # which does what is left of it, or nothing
+            self._firing = None
+        self._recover(None)
+        # What the backend has reported, perhaps for the only time, it reports again to who watches anew.
+        for wait in list(self._waits.values()):
+            self.backend.unwatch(wait.fd)
+            wait.drained = wait._armed = False
+        for fd in {wait.fd for wait in self._waits.values() if wait.task is not None}:
+            self._rearm(fd)
+        if self._signal_fd >= 0:
+            self.backend.unwatch(self._signal_fd)
+            self.backend.watch(self._signal_fd, READABLE)
 
     def _recover(self, running: Task[Any] | None) -> bool:
         """An exception came out of a switch, where only a signal handler can have raised it: give a new entry to whoever was popped and not reached.
@@ -541,12 +605,17 @@ class Hub:
             self._ready.append(entry)
         queued = {id(entry) for entry in entries}
         for task in (self.root, *self._tasks.values()):
+            if task._phase == SCHEDULED and task._greenlet is not None and not task._greenlet:
+                self._take_from_worker(task)
             runnable = task._phase == SCHEDULED or (task._phase == STARTED and task._reason is None)
             if runnable and task is not running and id(task) not in queued:
                 self._ready.append(task)
         if type(self._ready) is deque:
             self._unstarted.clear()
             self._unstarted.extend(entry for entry in self._ready if entry.switch is self._begin_next)
+        if self._batch:
+            self._callbacks.extendleft(reversed(self._batch))
+            self._batch.clear()
         if self._callbacks and id(self._callback_entry) not in queued:
             self._ready.append(self._callback_entry)
         return running is not None and id(running) in queued
@@ -634,8 +703,32 @@ class Hub:
         self._pass_due = True
         return self._pass_entry
 
+    def _worker_interrupted(self, worker: Worker, error: BaseException) -> None:
+        """A signal handler raised between two tasks of a worker, which ends: see to the task that was ending, and to whoever was popped and not reached."""
+        if worker in self._idle:
+            self._idle.remove(worker)
+        task: Task[Any] | None = getattr(worker, "task", None)
+        worker.task = None
+        if task is not None and task._phase == STARTED:
+            task._fail(error)
+        else:
+            self.interrupt_main(error)
+        if task is not None and task._phase == SCHEDULED:
+            self._take_from_worker(task)
+        elif task is not None and task._links is not None and task not in self._callbacks:
+            self._deliver_soon(task)
+        self._recover(None)
+
+    def _take_from_worker(self, task: Task[Any]) -> None:
+        """It was given to a worker that has ended, or never began; it has not begun either, and gets another one when its turn comes."""
+        task._greenlet = None
+        task.switch = self._begin_next if type(self._ready) is deque else task._begin
+
     def _forget_worker(self, worker: Worker, error: BaseException) -> None:
         """Something was thrown into an idle worker: it ends, and must not be given a task."""
+        if by_handler(error):
+            self._worker_interrupted(worker, error)
+            return
         if worker in self._idle:
             self._idle.remove(worker)
         if not isinstance(error, GreenletExit):
@@ -675,22 +768,49 @@ class Hub:
             self._raise_closed("call_soon_threadsafe()")
 
     def call_safely(self, fn: Callable[..., object], *args: Any) -> None:
-        """Call it now. What it raises is reported; KeyboardInterrupt and SystemExit go to the main task."""
+        """Call it now. What it raises is reported; KeyboardInterrupt and SystemExit, and what a signal handler raises in it, go to the main task."""
         try:
             fn(*args)
         except BaseException as error:
-            self._callback_failed(error, fn, args)
+            if self._callback_failed(error, fn, args):
+                self.call_safely(fn, *args)
         if self._forked:
             self._pass_entry.switch()  # the callback forked, and this is the child
 
-    def _callback_failed(self, error: BaseException, fn: Callable[..., object], args: tuple[Any, ...]) -> None:
+    def _make_calls(self, calls: deque[Any], count: int) -> None:
+        """Make the first ``count`` of ``calls``: pairs of function and arguments, and tasks that have ended, whose links are told. Each is taken out when it
+        begins, and no call comes between: a signal handler that raises loses none."""
+        while count > 0 and calls:
+            count -= 1
+            call = calls[0]
+            del calls[0]
+            fn, args = call if call.__class__ is tuple else (call._deliver, ())
+            try:
+                fn(*args)
+            except BaseException as error:
+                links = call.__class__ is not tuple
+                if links and isinstance(error, GreenletExit):
+                    raise  # this hub itself is being collected
+                if self._callback_failed(error, fn, args, again=links):
+                    calls.appendleft(call)
+                    count += 1
+            if self._forked:
+                self._pass_entry.switch()  # the callback forked, and this is the child
+
+    def _callback_failed(self, error: BaseException, fn: Callable[..., object], args: tuple[Any, ...], again: bool = False) -> bool:
+        """Report it. Returns whether to call it again: a signal handler raised before it had begun, or ``again``, it may be called twice."""
         if self._forked:
             self.fail_in_child(error)
+        elif by_handler(error):
+            self.interrupt_main(error)
+            tb = error.__traceback__
+            return again or fn in _REPEATABLE or (tb is not None and before_it_began(tb.tb_next))
         elif isinstance(error, KeyboardInterrupt | SystemExit):
             self.interrupt_main(error)
         else:
             print(f"coopcore: a callback on {self.name} raised; it was {fn!r} with {args!r}", file=sys.stderr)
             traceback.print_exception(error)
+        return False
 
     def _take_callback_turn(self) -> None:
         self._callbacks_due = True
@@ -701,12 +821,8 @@ class Hub:
         if self._pressure() - self._last_pass >= _LAP:
             self._pass_due = True  # callbacks that call for callbacks must not keep the hub from its pass
         self._greenlet.gr_context = None  # what one batch sets is not for the next
-        callbacks, self._callbacks = self._callbacks, []
-        for callback in callbacks:
-            if isinstance(callback, tuple):
-                self.call_safely(callback[0], *callback[1])
-            else:
-                callback._deliver()
+        self._batch, self._callbacks = self._callbacks, self._batch
+        self._make_calls(self._batch, len(self._batch))
 
     # -- timers ---------------------------------------------------------------------------------------------------------
 
@@ -729,15 +845,37 @@ class Hub:
                 return None
             if timeout.exception is not None and timeout.exception is not False:
                 # A copy, for this wait alone: the caller's own stays fit for the next one.
-                timeout = Timeout(timeout.seconds, timeout.exception)
-                timeout.for_one_wait = True
-                timeout.start()
-                return timeout._timer
-            seconds = timeout.seconds
+                entry = timeout.copy_for_one_wait()
+            if timeout._ref:
+                handle = self._arm(entry, timeout.seconds)
+            else:
+                loose = _Uncounted(self, entry)
+                loose.handle = handle = self._arm(loose, timeout.seconds)
+                if handle is not None:
+                    self._leave_out(handle)
+            if isinstance(entry, Timeout):
+                entry._timer = handle
+            return handle
         span = check_seconds(seconds, "a timeout")
         if span is None or span >= LONG:
             return None
         return self._add_timer(self._now() + int(max(span, 0) * NANOSECONDS), entry)
+
+    def _leave_out(self, handle: Any) -> None:
+        """Do not count this timer, of the wait that begins, among what holds off a deadlock. Until there is none of these, whoever disarms a timer asks for it."""
+        self._left_out[id(handle)] = handle
+        self._uncounted += 1
+        self._disarm = self._disarm_left_out
+
+    def _disarm_left_out(self, handle: Any) -> None:
+        self.timers.cancel(handle)
+        self._count_again(handle)
+
+    def _count_again(self, handle: Any) -> None:
+        if self._left_out.pop(id(handle), None) is not None:
+            self._uncounted -= 1
+        if not self._left_out:
+            self._disarm = self.timers.cancel
 
     # -- descriptors ----------------------------------------------------------------------------------------------------
 
@@ -833,23 +971,25 @@ class Hub:
         """Wake whoever waits at what the backend has found ready."""
         waits = self._waits
         woken = 0
-        for fd, events in reports:
-            wait = waits.get(fd)
-            if wait is None or events & _MORE or (wait._other is not None and wait._other.task is not None) or not self._edge:
-                self._report_fd(fd, events)
-            elif events & READABLE:
-                # `_wake_at`, written out for the commonest case: data for a reader, and nobody who waits to write.
-                wait.drained = False
-                task = wait.task
-                if task is not None:
-                    wait.task = None
-                    woken += 1
-                    if task._reason is wait:
-                        task._reason = None
-                        task._outcome = True
-                        append = self._append
-                        append(task)
-        self._fd_waiting -= woken
+        try:
+            for fd, events in reports:
+                wait = waits.get(fd)
+                if wait is None or events & _MORE or (wait._other is not None and wait._other.task is not None) or not self._edge:
+                    self._report_fd(fd, events)
+                elif events & READABLE:
+                    # `_wake_at`, written out for the commonest case: data for a reader, and nobody who waits to write.
+                    wait.drained = False
+                    task = wait.task
+                    if task is not None:
+                        wait.task = None
+                        woken += 1
+                        if task._reason is wait:
+                            task._reason = None
+                            task._outcome = True
+                            append = self._append
+                            append(task)
+        finally:
+            self._fd_waiting -= woken
 
     def _report_fd(self, fd: int, events: int) -> None:
         if fd == self._signal_fd:
@@ -880,24 +1020,22 @@ class Hub:
                 if task._reason is wait:
                     unpark(task)
 
-    def wake_at(self, fd: int) -> bool:
-        """Wake from a sleep whenever ``fd``, the reading end of a non-blocking pipe, is readable, and empty it. It holds off no deadlock.
+    def wake_at(self, fd: int, keeper: _Door) -> bool:
+        """Wake from a sleep whenever ``fd``, to which signals write, is readable. ``keeper`` empties it, and is told before and after each sleep.
 
-        One for each hub: what signals write to. Returns False if the backend cannot watch it.
+        It holds off no deadlock. Returns False if the backend cannot watch it.
         """
-        self._signal_fd = fd
         try:
             self.backend.watch(fd, READABLE)
         except (OSError, ValueError):
-            self._signal_fd = -1
-        return self._signal_fd == fd
+            return False
+        self._signal_fd = fd
+        self._keeper = keeper
+        return True
 
     def _drain_signals(self) -> None:
-        try:
-            while os.read(self._signal_fd, 4096):
-                pass
-        except BlockingIOError:
-            pass
+        assert self._keeper is not None
+        self._keeper.drain()
         if not self._edge:
             self.backend.watch(self._signal_fd, READABLE)
 
@@ -1147,14 +1285,14 @@ class Hub:
 
 
 _hubs: weakref.WeakSet[Hub] = weakref.WeakSet()
-_hubs_lock = threading.RLock()  # re-entrant, since a collection in the middle of it may run a finaliser that makes a hub
+_hubs_lock = RLock()  # re-entrant, since a collection in the middle of it may run a finaliser that makes a hub
 _left_in_parent: list[tuple[Hub, list[Task[Any]]]] = []
 
 
 def abandon_hubs_after_fork(end_child: Callable[[], object]) -> None:
     """This is the child of a fork: abandon every hub that there is, those of threads that are not here too."""
     global _hubs_lock
-    _hubs_lock = threading.RLock()  # one of those may have held it
+    _hubs_lock = RLock()  # one of those may have held it
     for hub in list(_hubs):
         if not hub._closed:
             hub.abandon_after_fork(end_child)

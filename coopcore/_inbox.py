@@ -6,7 +6,7 @@ Invariants
 ==========
 1. A call that was put before the hub last looked is run by that look; one put later finds ``asleep`` True and wakes the backend,
    or is found by the look that the hub takes between setting ``asleep`` and polling. So none waits for an unrelated event.
-2. Calls run in the order in which they were put, on the hub, each once; one that raises does not stop the next.
+2. Calls run in the order in which they were put, on the hub, each once; one that raises does not stop the next, nor does a signal handler.
 3. A call for which `put` returned True is taken, also one that came while the hub was closing; after `close`, `put` returns False.
 """
 
@@ -29,7 +29,7 @@ class Inbox:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self.calls: deque[Call] = deque()
-        """What waits to be taken."""
+        """What was put and not begun yet, the oldest first. Only the hub takes from it."""
         self._closed = False
         self.asleep = False
         """True while the hub is about to wait, or waits, in its backend."""
@@ -49,9 +49,6 @@ class Inbox:
         if self.asleep:
             self._backend.wake()
         return True
-
-    def __len__(self) -> int:
-        return len(self.calls)
 
     def take(self) -> list[Call]:
         """Everything that is there now."""

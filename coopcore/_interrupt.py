@@ -1,19 +1,25 @@
 """Signals and the hub: an exception out of a handler must not tear a switch apart, and a hub that sleeps must wake for a signal.
 
-A Python signal handler runs between two bytecodes of whatever runs. If it raises between taking a task out of ``ready`` and switching to it, that
-task is lost for good. So an exception is let out of a handler only where a user's code was interrupted; where it was ours, it goes through the inbox to
-the main task. "Ours" are the core's modules, and those of plugins, which add themselves with ``hide_frames``.
+A Python signal handler runs between two bytecodes of whatever runs. Where that is our own code (the core's modules, and those of plugins, which add themselves with
+``hide_frames``) the hub makes good what an exception of it would tear apart, but an item or a permit on its way from hand to hand would be lost, and
+nothing can wait there. So `deferring` lets an exception out of a handler only where a user's code was interrupted; where it was ours, it goes through
+the inbox to the main task. `interrupted_hub` tells the two apart, for whoever would rather put off the whole handler.
 
 Python calls a handler when the main thread runs bytecode again. The kernel interrupts a poll only if the signal hits the main thread in the middle of that
 system call: one that arrives an instant before it, or that is delivered to another thread, would be noticed when the poll ends, perhaps never. So
-the signal's C half writes a byte into a descriptor that the hub of the main thread watches (``signal.set_wakeup_fd``).
+the signal's C half writes a byte into a descriptor that the hub of the main thread watches (``signal.set_wakeup_fd``). There is one such
+descriptor in a process, and others take it as well: asyncio does for ``add_signal_handler``, and leaves -1 behind. So the hub looks after it before it
+sleeps. It borrows a stranger's for the time of the sleep, and hands on what was written meanwhile. To look costs as much as a system call or two, so after a look
+the hub takes it for done for a moment, and sleeps no longer than that.
 
 Invariants
 ==========
-1. What a handler raises while our code is interrupted reaches the main task at its wait, and no task is lost.
-2. A sleeping hub of the main thread wakes for every signal that has a Python handler, whichever thread the kernel gave it to, unless another library holds
-   the wake-up descriptor.
+1. What a deferring handler raises while our code is interrupted reaches the main task at its wait, and nothing is lost.
+2. A sleeping hub of the main thread wakes for every signal that has a Python handler, whichever thread the kernel gave it to, and whoever else has used
+   the wake-up descriptor; at most `_SURE` ns late, if somebody has done so an instant ago.
 3. When the hub is closed, and in the child of a fork, the handler and the wake-up descriptor are what they were before.
+4. A stranger that holds the wake-up descriptor gets each byte, those too that come while the hub sleeps.
+5. A standing promise is open on every hub of the main thread, those that come later included, until it is closed.
 """
 
 from __future__ import annotations
@@ -27,29 +33,47 @@ from typing import TYPE_CHECKING, Any
 
 from greenlet import getcurrent
 
+from ._clock import RealClock
+from ._state import current_task, park_task, unpark
 from ._task import HIDDEN_FILES, Task
+from .errors import HubError
 
 if TYPE_CHECKING:
-    from ._hub import Hub
+    from ._hub import Hub, Promise
 
 Handler = Callable[[int, FrameType | None], Any]
 
 
 def deferring(handler: Handler) -> Handler:
-    """``handler``, made safe to raise: what it raises while coopcore's own code is interrupted reaches the main task of the running hub at its wait."""
+    """``handler``, made safe to raise: what it raises while coopcore's own code is interrupted reaches the main task of the running hub at its wait.
 
+    The attribute ``__wrapped__`` of what is returned is ``handler``.
+    """
+    return _on_sigint if handler is signal.default_int_handler else _deferring(handler)
+
+
+def _deferring(handler: Handler) -> Handler:
     def handle(signum: int, frame: FrameType | None) -> Any:
         try:
             return handler(signum, frame)
         except BaseException as error:
-            stack = getcurrent()
-            task: Task[Any] | None = getattr(stack, "task", None)
-            # Without a task it is the hub's greenlet, or a worker between two tasks, whose parent that is.
-            hub = getattr(stack, "hub", None) or getattr(stack.parent, "hub", None) if task is None else task._hub
-            if hub is None or not _is_ours(frame) or not hub._inbox.put(hub.interrupt_main, (error,)):
+            hub = interrupted_hub(frame)
+            if hub is None or not hub._inbox.put(hub.interrupt_main, (error,)):
                 raise
 
+    handle.__wrapped__ = handler  # type: ignore[attr-defined]  # so that others can tell whose it is, as with functools.wraps
     return handle
+
+
+def interrupted_hub(frame: FrameType | None) -> Hub | None:
+    """The running hub, in a signal handler that was given ``frame``, if that is code of coopcore or of a plugin, where nothing should raise or wait; else None."""
+    stack = getcurrent()
+    task: Task[Any] | None = getattr(stack, "task", None)
+    if task is not None:
+        return task._hub if _is_ours(frame) else None
+    # The hub's greenlet, or a worker between two tasks, whose parent that is.
+    hub: Hub | None = getattr(stack, "hub", None) or getattr(stack.parent, "hub", None)
+    return hub if hub is not None and _is_ours(frame) else None
 
 
 def _is_ours(frame: FrameType | None) -> bool:
@@ -60,7 +84,7 @@ def _is_ours(frame: FrameType | None) -> bool:
 
 
 _STANDARD = (os.path.dirname(os.__file__), "<frozen ")
-_on_sigint = deferring(signal.default_int_handler)
+_on_sigint = _deferring(signal.default_int_handler)
 _shielded = 0  # hubs of the main thread that live
 
 
@@ -70,12 +94,56 @@ def attend_to_signals(hub: Hub) -> Callable[[], None]:
         return lambda: None
     unshield = _shield_sigint()
     door = _Door(hub)
+    _attended.append(hub)
+    for standing in _standing:
+        standing.open_on(hub)
 
     def undo() -> None:
+        _attended.remove(hub)
+        for standing in _standing:
+            standing.leave(hub)
         door.close()
         unshield()
 
     return undo
+
+
+_attended: list[Hub] = []  # hubs of the main thread that live
+
+
+class StandingPromise:
+    """A `Promise`, named ``what``, on every hub of the main thread, now and later, until `close`: a signal may come at any time. Only from the main thread."""
+
+    __slots__ = ("_open", "what")
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self._open: dict[Hub, Promise] = {}
+        _standing.append(self)
+        for hub in _attended:
+            self.open_on(hub)
+
+    def open_on(self, hub: Hub) -> None:
+        """A hub was made."""
+        self._open[hub] = hub.promise(self.what)
+
+    def leave(self, hub: Hub) -> None:
+        """A hub is being closed."""
+        self._open.pop(hub).close()
+
+    def forget_after_fork(self) -> None:
+        """The hubs that it was open on are the parent's."""
+        self._open.clear()
+
+    def close(self) -> None:
+        """It is over. Harmless when repeated."""
+        if self in _standing:
+            _standing.remove(self)
+        while self._open:
+            self._open.popitem()[1].close()
+
+
+_standing: list[StandingPromise] = []
 
 
 def _shield_sigint() -> Callable[[], None]:
@@ -99,27 +167,113 @@ def _restore_sigint() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-class _Door:
-    """The wake-up descriptor of a hub, and the pipe behind it."""
+class _Signal:
+    """What a task waits for in `wait_for_signal`."""
 
-    __slots__ = ("_previous", "_reader", "_writer")
+    def describe_wait(self) -> str:
+        return "a signal that has a handler"
+
+
+_SIGNAL = _Signal()
+
+
+def wait_for_signal(timeout: float | None = None) -> bool:
+    """Wait until a signal that has a Python handler comes to the process. Returns True, or False after ``timeout`` seconds. No deadlock meanwhile.
+
+    Only where the hub is the main thread's, which runs the handlers: else HubError.
+    """
+    me = current_task()
+    door = me._hub._keeper
+    if door is None:
+        raise HubError(f"{me!r} wants to wait for any signal, but {me._hub.name} does not hear of signals: that is for a hub of the main thread.")
+    with me._hub.promise("any signal that has a handler"):
+        door.waiters.append(me)
+        door.claim()
+        try:
+            return bool(park_task(me, _SIGNAL, timeout))
+        finally:
+            if me in door.waiters:
+                door.waiters.remove(me)
+
+
+_SURE = 10_000_000  # ns for which nobody is expected to take the descriptor away once it was looked after
+
+
+class _Door:
+    """The wake-up descriptor of a hub, and the pipe behind it. The hub's ``_keeper``."""
+
+    __slots__ = ("_hub", "_reader", "_span", "_stranger", "_sure_until", "_writer", "borrowed", "waiters")
 
     def __init__(self, hub: Hub) -> None:
-        self._previous = self._reader = self._writer = -1
+        self._hub = hub
+        self._reader = self._writer = -1
+        self._stranger = -1  # to whom to hand on what is written
+        self.borrowed = False
+        self.waiters: list[Task[Any]] = []
+        self._sure_until = 0
+        self._span = _SURE if isinstance(hub.clock, RealClock) else 0  # another clock's time says nothing of it
         try:
             self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC) if hasattr(os, "pipe2") else _pipe()
         except OSError:
             return  # out of descriptors: better a hub that may sleep through a signal than none
-        previous = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
-        if previous != -1 and previous not in [door._writer for door in _doors]:
-            signal.set_wakeup_fd(previous)  # another library's: it would miss its signals
+        if not hub.wake_at(self._reader, self):
             self._close_pipe()
-        elif not hub.wake_at(self._reader):
-            signal.set_wakeup_fd(previous)
-            self._close_pipe()
-        else:
-            self._previous = previous
-            _doors.append(self)
+            return
+        _doors.append(self)
+        self.claim()
+        self.after_sleep()
+
+    def before_sleep(self, deadline: int | None) -> int | None:
+        """See that the descriptor is ours. Returns for how long to sleep."""
+        now = self._hub._now()
+        if now < self._sure_until:
+            return self._sure_until if deadline is None or deadline > self._sure_until else deadline
+        self.claim()
+        self._sure_until = now + self._span
+        return deadline
+
+    def claim(self) -> None:
+        """Have signals write to us, if need be in a stranger's place."""
+        current = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        if current != self._writer:
+            self.borrowed = current not in (-1, *(door._writer for door in _doors))
+            self._stranger = current if self.borrowed else -1
+
+    def after_sleep(self) -> None:
+        """Give the descriptor back to whom it was borrowed from."""
+        if not self.borrowed or self.waiters:
+            return
+        self.borrowed = False
+        try:
+            current = signal.set_wakeup_fd(self._stranger, warn_on_full_buffer=False)
+        except (ValueError, OSError):
+            return  # it was closed meanwhile
+        if current != self._writer:
+            signal.set_wakeup_fd(current, warn_on_full_buffer=False)  # somebody took it from us in the middle of our sleep
+
+    def drain(self) -> None:
+        """Signals came."""
+        data = b""
+        try:
+            while chunk := os.read(self._reader, 4096):
+                data += chunk
+        except BlockingIOError:
+            pass
+        if self._stranger >= 0 and data:
+            try:
+                os.write(self._stranger, data)
+            except OSError:
+                pass  # it is full, and will be looked at; or it is gone
+        if self.waiters:
+            # By the inbox, where handlers that were put off are: those come first.
+            self._hub._inbox.put(self._wake, (self.waiters,))
+            self.waiters = []
+
+    @staticmethod
+    def _wake(waiters: list[Task[Any]]) -> None:
+        for task in waiters:
+            if task._reason is _SIGNAL:
+                unpark(task)
 
     def close(self) -> None:
         if self not in _doors:
@@ -127,13 +281,10 @@ class _Door:
         _doors.remove(self)
         try:
             current = signal.set_wakeup_fd(-1)
-            then = self._previous if current == self._writer else current
-            signal.set_wakeup_fd(then, warn_on_full_buffer=then not in [door._writer for door in _doors])
+            if current == self._writer:
+                current = _doors[-1]._writer if _doors else -1
+            signal.set_wakeup_fd(current, warn_on_full_buffer=False)
         finally:
-            # Hubs need not be closed in order: who came after us must not go back to a descriptor that names something else by then.
-            for door in _doors:
-                if door._previous == self._writer:
-                    door._previous = self._previous
             self._close_pipe()
 
     def _close_pipe(self) -> None:
@@ -148,6 +299,20 @@ def _pipe() -> tuple[int, int]:
     return reader, writer
 
 
+def change_wakeup_fd(fd: int, *, warn_on_full_buffer: bool = True) -> int:
+    """``signal.set_wakeup_fd``, for a program whose hub uses that as well: returns what the program itself has set before, never a hub's, or -1."""
+    previous = signal.set_wakeup_fd(fd, warn_on_full_buffer=warn_on_full_buffer)
+    door = next((door for door in _doors if door._writer == previous), None)
+    if door is not None:
+        previous = door._stranger if door.borrowed else -1
+        door.borrowed = False
+        if door.waiters:
+            door.claim()
+    for door in _doors:
+        door._sure_until = 0
+    return previous
+
+
 _doors: list[_Door] = []  # of hubs that live, the innermost last
 
 
@@ -156,6 +321,9 @@ def forget_after_fork() -> None:
     global _shielded
     while _doors:
         _doors[-1].close()
+    _attended.clear()
+    for standing in _standing:
+        standing.forget_after_fork()
     if _shielded:
         _shielded = 0
         _restore_sigint()

@@ -49,6 +49,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from greenlet import getcurrent
 
 from . import _collection
+from ._raised import by_handler
 from .errors import CoopError, ParkInFinalizerError, ParkInHubError, WrongThreadError
 
 if TYPE_CHECKING:
@@ -161,20 +162,20 @@ def park_task(task: Task[Any], reason: object, timeout: float | None = None) -> 
         popleft = hub._popleft
         (popleft().switch if budget > 0 and hub._ready else hub._choose_for(task).switch)()
     except BaseException as error:
-        park_interrupted(task, timer, error)
+        park_cut_short(task, timer, error)
     if timer is None and task._outcome is True:
         return True
     return take_outcome(task, timer)
 
 
-def park_interrupted(task: Task[Any], timer: Any, error: BaseException) -> None:
+def park_cut_short(task: Task[Any], timer: Any, error: BaseException) -> None:
     """An exception came out of the switch of a park, where only a signal handler can have raised it, or the refusal to wait in a finaliser.
 
     To be called where it is handled: raises it anew, unless the task was woken already and is to go on.
     """
     refused = isinstance(error, ParkInFinalizerError)
     if not refused and task._reason is None:
-        yield_interrupted(task, error)  # woken perhaps by the handler itself; it has an entry to wait for
+        park_interrupted(task, error)  # woken perhaps by the handler itself; it has an entry to wait for
         return
     del error  # this frame is on its traceback
     if refused:
@@ -241,7 +242,7 @@ def yield_now() -> None:
 
 
 def yield_interrupted(task: Task[Any], error: BaseException) -> None:
-    """A signal handler raised in the middle of a yield, or of a park whose task is woken: it takes its turn, if it had none. The next park raises the error."""
+    """A signal handler raised in the middle of a yield: it takes its turn, if it had none. The end of the yield raises the error."""
     hub = task._hub
     if hub._closed:
         raise error
@@ -249,6 +250,22 @@ def yield_interrupted(task: Task[Any], error: BaseException) -> None:
         _collection.take_turn_back(task)
         raise error
     add_pending(task, error)
+    if hub._recover(task):
+        hub._pass_entry.switch()
+
+
+def park_interrupted(task: Task[Any], error: BaseException) -> None:
+    """The same in the middle of a park whose task is woken. That park returns, since a wake is final; the error is the main task's.
+
+    What somebody threw into the task's greenlet, behind our back, is the task's.
+    """
+    hub = task._hub
+    if hub._closed:
+        raise error
+    if isinstance(error, KeyboardInterrupt | SystemExit) or by_handler(error):
+        hub.interrupt_main(error)
+    else:
+        add_pending(task, error)
     if hub._recover(task):
         hub._pass_entry.switch()
 
@@ -279,17 +296,18 @@ def unpark_anywhere(task: Task[Any], reason: object) -> None:
     """
     hub = task._hub
     if hub._thread != get_ident():
-        hub._inbox.put(_arrive, (task, reason))  # a hub that was closed has no tasks left
+        hub._inbox.put(arrive, (task, reason))  # a hub that was closed has no tasks left
     elif task._reason is not None:
         task._reason = None
         task._outcome = True
         append = hub._append
         append(task)
     elif task._greenlet is getcurrent():
-        hub._inbox.put(_arrive, (task, reason))  # this is a signal handler, and the task that it has interrupted is just about to park
+        hub._inbox.put(arrive, (task, reason))  # this is a signal handler, and the task that it has interrupted is just about to park
 
 
-def _arrive(task: Task[Any], reason: object) -> None:
+def arrive(task: Task[Any], reason: object) -> None:
+    """A wake from another thread has come through the inbox."""
     if task._reason is reason:
         unpark(task, FROM_AFAR)
 
@@ -320,6 +338,11 @@ def add_pending(task: Task[Any], error: BaseException, source: object = None) ->
     if task._pending is None:
         task._pending = []
     task._pending.append(Thrown(error, source))
+
+
+def has_thrown(source: object, task: Task[Any]) -> bool:
+    """Whether something that ``source`` has thrown is on its way to ``task``."""
+    return any(type(thrown) is Thrown and thrown.source is source for thrown in (task._outcome, *(task._pending or ())))
 
 
 def withdraw(task: Task[Any], source: object) -> None:

@@ -41,6 +41,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from greenlet import GreenletExit, getcurrent, greenlet
 
+from ._raised import by_handler
 from ._state import (
     DONE,
     NEW,
@@ -108,7 +109,9 @@ def label_of(fn: object) -> str:
     """What a function is called, whatever kind of callable it is. A bound method is called after the class of its object, and not that which defines it."""
     try:
         return _label_of_method(fn) if type(fn) is MethodType else fn.__qualname__  # type: ignore[attr-defined]  # most have it
-    except Exception:  # a proxy may raise anything
+    except Exception as error:  # a proxy may raise anything
+        if by_handler(error):
+            raise
         return type(fn).__name__
 
 
@@ -191,11 +194,11 @@ class Ending:
     A class of its own, and not any callback, so that a task whose only link it is can tell it at its end, without a turn of the hub.
     """
 
-    __slots__ = ("_raise_error", "ended", "left", "tasks", "waiter")
+    __slots__ = ("_count", "_raise_error", "ended", "left", "tasks", "waiter")
 
     def __init__(self, tasks: list[Task[Any]], count: int, raise_error: bool) -> None:
         self.tasks = tasks
-        self.left = count
+        self.left = self._count = count
         self.ended: list[Task[Any]] = []
         self.waiter: Task[Any] | None = None
         self._raise_error = raise_error
@@ -226,10 +229,21 @@ class Ending:
         if self.left > 0:
             self.ended.append(task)
             self.left = left = self.left - 1
-            if left == 0 or (self._raise_error and task.failed):
+            if left == 0 or (self._raise_error and task._extras.failure is not None):
                 self.left = 0
-                if self.waiter is not None:
-                    unpark(self.waiter)
+                waiter = self.waiter
+                if waiter is not None and waiter._reason is self:
+                    waiter._reason = None  # unpark(waiter), of which it is known that it is of this hub
+                    waiter._outcome = True
+                    append = waiter._hub._append
+                    append(waiter)
+
+    def tell_again(self, task: Task[Any]) -> None:
+        """`tell`, after which a signal handler has perhaps raised, or in the middle of which: there is one such place, after the ended one was added."""
+        if self.left > 0:
+            if len(self.ended) + self.left > self._count:
+                self.ended.pop()
+            self.tell(task)
 
     names_owners = True  # in describe_wait
 
@@ -440,10 +454,10 @@ class Task(_Hot, Generic[T]):
 
     def _finish(self, value: Any, failure: Failure | None) -> None:
         hub = self._hub
-        self._phase = DONE
-        self._outcome = value
         if failure is not None:
             self._own_extras().failure = failure
+        self._phase = DONE
+        self._outcome = value
         self._greenlet = self._pending = None
         self.switch = hub._switch
         del hub._tasks[self.ident]
@@ -452,15 +466,15 @@ class Task(_Hot, Generic[T]):
             # One joiner alone is told here and now; everybody else in a turn of the hub, in order.
             kind = type(links)
             if kind is Task and links._reason is self:
-                self._links = None
                 self._received()
+                self._links = None
                 links._reason = None  # unpark(links), of which it is known that it is parked, and of this hub
                 links._outcome = True
                 append = hub._append
                 append(links)
             elif kind is Ending:
-                self._links = None
                 links.tell(self)
+                self._links = None
             else:
                 if failure is not None and not failure.received and self._joined():
                     failure.received = failure.by_joiner = True
@@ -500,25 +514,32 @@ class Task(_Hot, Generic[T]):
         self._finish(None, failure)
 
     def _deliver(self) -> None:
-        """Tell everybody who is linked. Runs on the hub."""
+        """Tell everybody who is linked. Runs on the hub. After a signal handler has raised in the middle of it, it may be called again."""
         links = self._links
-        # Latest first, and still in its place: a link may unlink those that come after it.
-        self._links = due = _Due(links[::-1] if type(links) is list else [] if links is None else [links])
+        if type(links) is _Due:
+            due = links
+        else:
+            # Latest first, and still in its place: a link may unlink those that come after it.
+            self._links = due = _Due(links[::-1] if type(links) is list else [] if links is None else [links])
+        hub = self._hub
         while due:
-            link = due.pop()
-            if isinstance(link, Task):
-                if link._reason is self:
-                    unpark(link)
-                continue
+            link = due[-1]
+            del due[-1]  # not pop(), after which a handler could raise
+            once = False
             try:
-                if type(link) is Ending:
-                    link.tell(self)
+                if isinstance(link, Task):
+                    if link._reason is self:
+                        unpark(link)
+                elif type(link) is Ending:
+                    link.tell_again(self)
                 else:
+                    once = True
                     link(self)
             except BaseException as error:
-                self._hub._callback_failed(error, link, (self,))
-            if self._hub._forked:
-                self._hub._pass_entry.switch()
+                if hub._callback_failed(error, link, (self,), again=not once):
+                    due.append(link)
+            if hub._forked:
+                hub._pass_entry.switch()
         self._links = None
 
     # -- waiting for it -------------------------------------------------------------------------------------------------
@@ -880,81 +901,87 @@ def work() -> None:
     switch = me.switch
     task = me.task
     assert task is not None
-    # Not `while task is not None`: Python 3.11 specialises a loop whose jump back is unconditional, and no other.
-    while True:
-        hub = task._hub
-        task._phase = STARTED
-        if hub._tracers:
-            hub._trace("task_started", task)
-        if task._context is not None:
-            # Not Context.run: its frames on the C stack are copied at every switch, and with many tasks that is half of what a switch costs.
-            me.gr_context = task._context
-        try:
-            # A call with a star needs, in Python 3.11, a frame on the C stack, which would be copied at every switch: most tasks get by without.
-            fn: Any = task._fn
-            args: Any = task._args
-            if task._kwargs is not None:
-                value = fn(*args, **task._kwargs)
-            elif not args:
-                value = fn()
-            elif len(args) == 1:
-                value = fn(args[0])
-            else:
-                value = fn(*args)
-        except GreenletExit as exit:
-            exit.__traceback__ = None
-            task._let_go_of_function()
-            me.gr_context = fn = args = None
-            task._finish(exit, None)
-        except BaseException as error:
-            error.__traceback__ = error.__traceback__.tb_next if error.__traceback__ else None
-            task._let_go_of_function()
-            me.gr_context = fn = args = None
-            task._fail(error)
-        else:
-            # Task._let_go_of_function(), without the call.
+    try:
+        # Not `while task is not None`: Python 3.11 specialises a loop whose jump back is unconditional, and no other.
+        while True:
+            hub = task._hub
+            task._phase = STARTED
+            if hub._tracers:
+                hub._trace("task_started", task)
+            if task._context is not None:
+                # Not Context.run: its frames on the C stack are copied at every switch, and with many tasks that is half of what a switch costs.
+                me.gr_context = task._context
             try:
-                task._fn = fn.__qualname__ if type(fn) is not MethodType else label_of(fn)
-            except Exception:
-                task._fn = label_of(fn)
-            task._context = task._kwargs = None
-            task._args = ()
-            me.gr_context = fn = args = None
-            if type(value) is CoroutineType:
-                task._fail(_refuse_coroutine(task, value))
-            else:
-                task._finish(value, None)
-            value = None
-        task = None
-        try:
-            del me.task  # with it goes perhaps the value, whose finaliser may wait: see _adopt
-        except AttributeError:  # in the child of a fork, which has needed no hub
-            pass
-        me.task = None  # such a finaliser had a task of its own
-        hub._budget = budget = hub._budget - 1
-        if budget > 0 and hub._ready:
-            popleft = hub._popleft
-            entry = popleft()
-        else:
-            entry = hub._choose()
-        if entry.switch is hub._begin_next:
-            while hub._unstarted.popleft() is not entry:
-                pass  # those before it were killed
-        if entry._phase == SCHEDULED:
-            entry._phase = STARTED
-            entry._greenlet = me
-            entry.switch = switch
-            me.task = task = entry
-            entry = None
-        else:
-            hub._idle.append(me)
-            go, entry = entry.switch, None
-            try:
-                go()
+                # A call with a star needs, in Python 3.11, a frame on the C stack, which would be copied at every switch: most tasks get by without.
+                fn: Any = task._fn
+                args: Any = task._args
+                if task._kwargs is not None:
+                    value = fn(*args, **task._kwargs)
+                elif not args:
+                    value = fn()
+                elif len(args) == 1:
+                    value = fn(args[0])
+                else:
+                    value = fn(*args)
+            except GreenletExit as exit:
+                exit.__traceback__ = None
+                task._let_go_of_function()
+                me.gr_context = fn = args = None
+                task._finish(exit, None)
             except BaseException as error:
-                hub._forget_worker(me, error)
-                return
-            del go
-            task = me.task
-            if task is None:
-                return  # dismissed
+                error.__traceback__ = error.__traceback__.tb_next if error.__traceback__ else None
+                task._let_go_of_function()
+                me.gr_context = fn = args = None
+                task._fail(error)
+            else:
+                # Task._let_go_of_function(), without the call.
+                try:
+                    task._fn = fn.__qualname__ if type(fn) is not MethodType else label_of(fn)
+                except Exception as error:
+                    if by_handler(error):
+                        hub.interrupt_main(error)
+                    task._fn = label_of(fn)
+                task._context = task._kwargs = None
+                task._args = ()
+                me.gr_context = fn = args = None
+                if type(value) is CoroutineType:
+                    task._fail(_refuse_coroutine(task, value))
+                else:
+                    task._finish(value, None)
+                value = None
+            task = None
+            try:
+                del me.task  # with it goes perhaps the value, whose finaliser may wait: see _adopt
+            except AttributeError:  # in the child of a fork, which has needed no hub
+                pass
+            me.task = None  # such a finaliser had a task of its own
+            hub._budget = budget = hub._budget - 1
+            if budget > 0 and hub._ready:
+                popleft = hub._popleft
+                entry = popleft()
+            else:
+                entry = hub._choose()
+            if entry.switch is hub._begin_next:
+                while hub._unstarted.popleft() is not entry:
+                    pass  # those before it were killed
+            if entry._phase == SCHEDULED:
+                entry._greenlet = me
+                entry.switch = switch
+                me.task = task = entry
+                entry = None
+            else:
+                hub._idle.append(me)
+                go, entry = entry.switch, None
+                try:
+                    go()
+                except BaseException as error:
+                    hub._forget_worker(me, error)
+                    return
+                del go
+                task = me.task
+                if task is None:
+                    return  # dismissed
+    except GreenletExit:
+        raise
+    except BaseException as error:
+        hub._worker_interrupted(me, error)

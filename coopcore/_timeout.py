@@ -14,7 +14,7 @@ from math import isnan
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ._state import NANOSECONDS, current_task, throw_in, withdraw
+from ._state import NANOSECONDS, current_task, has_thrown, throw_in, withdraw
 
 if TYPE_CHECKING:
     from ._hub import Hub
@@ -47,7 +47,8 @@ class Timeout(BaseException):
     """Raised in the task that started it, at its wait, when ``seconds`` have passed.
 
     ``seconds=None`` never fires; 0 or less fires at the next wait. ``exception``: None raises the Timeout itself; False too, but the ``with`` block swallows
-    it; a string is added to its message; an exception class or instance is raised in its place. ``ref=False`` does not hold off `Deadlock`.
+    it; a string is added to its message; an exception class or instance is raised in its place. ``ref=False`` does not hold off `Deadlock`, nor does the wait
+    that has such a one for its ``timeout=``.
 
     Derives from BaseException, as gevent's does, so that ``except Exception`` in the guarded code doesn't swallow it. Always
     `close` it (the ``with`` statement does).
@@ -93,18 +94,27 @@ class Timeout(BaseException):
             if not self._ref and self._timer is not None:
                 hub._uncounted += 1
 
+    def copy_for_one_wait(self) -> Timeout:
+        """What throws in its place in the current task, whose wait has it for its ``timeout=``, and arms that itself."""
+        copy = Timeout(self.seconds, self.exception)
+        copy.for_one_wait = True
+        copy.owner = owner = current_task()
+        copy._hub = owner._hub
+        return copy
+
     def _fire(self) -> None:
-        self._timer = None
-        if not self._ref:
-            assert self._hub is not None
-            self._hub._uncounted -= 1
         owner = self.owner
-        if owner is not None:
+        if owner is not None and not has_thrown(self, owner):  # it has, if a signal handler that raised has cut this short
             try:
                 error = self._to_raise()
             except Exception as failed:  # the class needs arguments: its owner is to hear of that, and not the hub
                 error = failed
             throw_in(owner, error, self)
+        if self._timer is not None:
+            self._timer = None
+            if not self._ref:
+                assert self._hub is not None
+                self._hub._uncounted -= 1
 
     def _to_raise(self) -> BaseException:
         exception = self.exception
@@ -174,8 +184,12 @@ class Alarm:
         self._timer: Any = None if when - hub._now() >= LONG * NANOSECONDS else hub._add_timer(when, self)
 
     def _fire(self) -> None:
+        if self._timer is not None:
+            self._hub.call_safely(self._ring)
+
+    def _ring(self) -> None:
         self._timer = None
-        self._hub.call_safely(self._fn, *self._args)
+        self._fn(*self._args)
 
     def cancel(self) -> None:
         """Take the call back. Quiet if it was made already."""

@@ -16,6 +16,7 @@ Invariants
 2. A cancelled timer never comes out; cancelling twice, or after it came out, does nothing.
 3. ``len()`` is the number set, neither cancelled nor handed out.
 4. Blank handles are never more than half of those held, or 64.
+5. A signal handler that raises anywhere in here leaves all of this true, and loses no timer.
 """
 
 from __future__ import annotations
@@ -51,14 +52,18 @@ class BucketTimers:
         handle = [deadline, sequence, callback]
         key = deadline >> SHIFT
         bucket = self._buckets.get(key)
-        if bucket is None:
-            self._buckets[key] = [handle]
-            heappush(self._keys, key)
-        else:
-            bucket.append(handle)
-            if bucket is self._sorted:
-                self._sorted = None
         self._held += 1
+        try:
+            if bucket is None:
+                self._buckets[key] = [handle]
+                heappush(self._keys, key)
+            else:
+                if bucket is self._sorted:
+                    self._sorted = None
+                bucket.append(handle)
+        except BaseException:
+            self.cancel(handle)  # a signal handler has raised, and nobody gets the handle
+            raise
         return handle
 
     def cancel(self, handle: Handle) -> None:
@@ -74,7 +79,9 @@ class BucketTimers:
 
     def pop_due(self, now: int) -> Iterator[Any]:
         while (bucket := self._first_bucket()) and bucket[-1][0] <= now:
-            handle = bucket.pop()
+            # No call from here to the yield: a signal handler that raises in between would lose the timer.
+            handle = bucket[-1]
+            del bucket[-1]
             self._held -= 1
             callback = handle[2]
             handle[2] = None
@@ -89,13 +96,14 @@ class BucketTimers:
                 bucket.sort(reverse=True)
                 self._sorted = bucket
             while bucket and bucket[-1][2] is None:
-                bucket.pop()
+                del bucket[-1]  # not pop(): no call before the numbers agree again
                 self._held -= 1
                 self._stale -= 1
             if bucket:
                 return bucket
-            del self._buckets[heappop(keys)]
             self._sorted = None
+            del self._buckets[keys[0]]  # before the pop, after which a handler may raise: a bucket whose key is gone would never come up
+            heappop(keys)
         return None
 
     def _compact(self) -> None:
@@ -104,9 +112,10 @@ class BucketTimers:
             kept = [handle for handle in bucket if handle[2] is not None]
             if kept:
                 live[key] = kept
+        keys = list(live)
+        heapify(keys)
         self._buckets = live
-        self._keys = list(live)
-        heapify(self._keys)
+        self._keys = keys
         self._sorted = None
         self._held -= self._stale
         self._stale = 0

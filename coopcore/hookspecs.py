@@ -50,6 +50,16 @@ def coop_networks() -> Sequence[Offer]:  # type: ignore[empty-body]  # a specifi
 
 
 @hookspec
+def coop_resolvers() -> Sequence[Offer]:  # type: ignore[empty-body]  # a specification
+    """Offer resolvers: what ``coop_plugins.socket`` looks up names with. The target makes a `protocols.Resolver`. Called once. Example::
+
+    @hookimpl
+    def coop_resolvers():
+        return [Offer("table", "my_names:TableResolver", "a table, and nobody else is asked")]
+    """
+
+
+@hookspec
 def coop_clocks() -> Sequence[Offer]:  # type: ignore[empty-body]  # a specification
     """Offer clocks. The target makes a `protocols.Clock`. Called once. Example::
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ._assemble import load_offer, make_hub, plugins
 from ._hub import FdWait, Hub, Promise
-from ._interrupt import deferring
+from ._interrupt import StandingPromise, change_wakeup_fd, deferring, interrupted_hub, wait_for_signal
 from ._lot import ParkingLot
 from ._report import stack_of, stands_at
 from ._state import (
@@ -40,6 +40,7 @@ from .protocols import (
     Network,
     Offer,
     Patch,
+    Resolver,
     Scheduler,
     TaskView,
     TimerQueue,
@@ -99,19 +100,23 @@ __all__ = [
     "ParkingLot",
     "Patch",
     "Promise",
+    "Resolver",
     "Scheduler",
+    "StandingPromise",
     "Task",
     "TaskRecord",
     "TaskView",
     "TimerQueue",
     "Tracer",
     "Waitable",
+    "change_wakeup_fd",
     "check_seconds",
     "current_hub",
     "current_task",
     "deferring",
     "hide_frames",
     "hookimpl",
+    "interrupted_hub",
     "keep_throwing",
     "load_offer",
     "make_hub",
@@ -134,6 +139,7 @@ __all__ = [
     "throw_in",
     "unpark",
     "unpark_anywhere",
+    "wait_for_signal",
     "wait_readable",
     "wait_writable",
     "yield_now",

@@ -130,6 +130,35 @@ class Network(Protocol):
 
 
 @runtime_checkable
+class Resolver(Protocol):
+    """Names to addresses and back, for ``coop_plugins.socket`` on the kernel's network. Each method is the function of that name of the standard module.
+
+    A method may park the calling task, and must block neither the hub nor other look-ups while it asks somebody. Numeric addresses are answered as the system
+    does, and so are errors: ``gaierror`` and ``herror`` with the system's numbers. Belongs to one hub, and is called on its thread only.
+    """
+
+    def getaddrinfo(
+        self, host: str | bytes | None, port: str | bytes | int | None, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
+    ) -> list[tuple[Any, ...]]:
+        """As ``socket.getaddrinfo``: ``(family, type, proto, canonname, sockaddr)``, the best first."""
+
+    def gethostbyname(self, hostname: str) -> str:
+        """As ``socket.gethostbyname``: the first IPv4 address."""
+
+    def gethostbyname_ex(self, hostname: str) -> tuple[str, list[str], list[str]]:
+        """As ``socket.gethostbyname_ex``: the full name, its aliases, its IPv4 addresses."""
+
+    def gethostbyaddr(self, ip_address: str) -> tuple[str, list[str], list[str]]:
+        """As ``socket.gethostbyaddr``: the name of an address, its aliases, and the address."""
+
+    def getnameinfo(self, sockaddr: tuple[Any, ...], flags: int) -> tuple[str, str]:
+        """As ``socket.getnameinfo``: host and service."""
+
+    def close(self) -> None:
+        """Release what is held, threads and sockets. Called when the hub is closed, on its thread; must not wait. Idempotent."""
+
+
+@runtime_checkable
 class Clock(Protocol):
     """Time, and the wait for it: a hub never sleeps except inside `wait`."""
 

@@ -41,10 +41,7 @@ def main():
     with WSGIServer(("", port), application) as server:
         server.start()
         print(f"Serving on http://127.0.0.1:{server.server_port}/", flush=True)
-        try:
-            server.serve_forever()
-        except KeyboardInterrupt:
-            pass  # that is how it is meant to end
+        server.serve_forever()
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from ._base import failures, names_of_tests
 from ._clock import ClockContract
 from ._network import NetworkContract
 from ._offer import OfferContract
+from ._resolver import ResolverContract
 from ._scheduler import SchedulerContract
 from ._timers import TimerQueueContract
 from ._tracer import TracerContract
@@ -29,6 +30,7 @@ __all__ = [
     "ClockContract",
     "NetworkContract",
     "OfferContract",
+    "ResolverContract",
     "SchedulerContract",
     "TimerQueueContract",
     "TracerContract",

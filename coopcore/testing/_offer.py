@@ -10,11 +10,12 @@ from types import ModuleType
 from typing import Any
 
 from .. import hookspecs
-from ..protocols import INTERFACE_VERSION, Backend, Clock, Network, Offer, Scheduler, TimerQueue
+from ..protocols import INTERFACE_VERSION, Backend, Clock, Network, Offer, Resolver, Scheduler, TimerQueue
 
 _SEAMS: dict[str, Any] = {
     "coop_backends": Backend,
     "coop_networks": Network,
+    "coop_resolvers": Resolver,
     "coop_clocks": Clock,
     "coop_timers": TimerQueue,
     "coop_schedulers": Scheduler,

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from coopcore.lowlevel import Offer, Patch, hookimpl
 
+_RARE_SELECTORS = ("DevpollSelector", "EpollSelector", "KqueueSelector", "PollSelector")
+
+
+_THREADS = "coop_plugins.threading._names"
+
 
 @hookimpl
 def coop_backends() -> list[Offer]:
@@ -16,6 +21,15 @@ def coop_backends() -> list[Offer]:
 @hookimpl
 def coop_networks() -> list[Offer]:
     return [Offer("kernel", "coop_plugins.socket:KernelNetwork", "the operating system's sockets (default)")]
+
+
+@hookimpl
+def coop_resolvers() -> list[Offer]:
+    return [
+        Offer("thread", "coop_plugins.resolver:ThreadResolver", "the system's look-ups, in threads (default)"),
+        Offer("dnspython", "coop_plugins.resolver.dnspython:DnsResolver", "asks name servers itself, without threads; needs the extra dns"),
+        Offer("block", "coop_plugins.resolver.block:BlockResolver", "the system's look-ups, which stop every task meanwhile"),
+    ]
 
 
 @hookimpl
@@ -63,9 +77,52 @@ def coop_patches() -> list[Patch]:
                 "socketpair",
             ),
         ),
+        Patch("select", "coop_plugins.select", ("select",), rare=("devpoll", "epoll", "kqueue", "poll")),
+        Patch("selectors", "coop_plugins.selectors", ("DefaultSelector", "SelectSelector"), rare=_RARE_SELECTORS),
+        Patch("os", "coop_plugins.os", ("popen", "system", "wait", "wait3", "wait4", "waitpid"), rare=("waitid",)),
+        Patch("posix", "coop_plugins.os", ("system", "wait", "wait3", "wait4", "waitpid"), rare=("waitid",), part="os"),  # where os has them from
+        # The hub's own ways to wait need the real things, whenever they are imported.
+        Patch("select", "coop_plugins.backends.epoll"),
+        Patch("selectors", "coop_plugins.backends.selectors"),
+        Patch("socket", "coop_plugins.backends.selectors"),
+        # They know the real threads, and the system's look-ups, by what they find when they are imported.
+        Patch("_thread", "coop_plugins.threadpool", part="thread"),
+        Patch(
+            "_thread",
+            _THREADS,
+            ("LockType", "RLock", "_count", "_local", "allocate", "allocate_lock", "get_ident", "start_new", "start_new_thread"),
+            rare=("_ThreadHandle", "_make_thread_handle", "_set_sentinel", "lock", "start_joinable_thread"),
+            part="thread",
+        ),
+        Patch(
+            "threading",
+            _THREADS,
+            ("Lock", "RLock", "_CRLock", "_DummyThread", "_allocate_lock", "_make_invoke_excepthook", "get_ident", "local"),
+            rare=(
+                "_LockType",
+                "_ThreadHandle",
+                "_get_main_thread_ident",
+                "_make_thread_handle",
+                "_set_sentinel",
+                "_start_joinable_thread",
+                "_start_new_thread",
+                "_thread_local_info",
+            ),
+            apply="apply",
+            part="thread",
+        ),
+        # These know threads by their own idents, and would be imported too late.
+        *(Patch("_thread", f"coop_plugins.{name}", part="thread") for name in ("backends.epoll", "backends.selectors", "event", "lock", "pool", "queue")),
+        Patch("queue", _THREADS, ("SimpleQueue",)),
+        Patch("_queue", _THREADS, ("SimpleQueue",), part="queue"),
+        Patch("time", _THREADS, ("sleep",)),
+        Patch("ssl", "coop_plugins.ssl", ("SSLSocket", "create_connection"), apply="_make_sockets_cooperative"),
     ]
 
 
 @hookimpl
 def coop_commands() -> list[Offer]:
-    return [Offer("run", "coop_plugins.patch:main", "run a script or a module with the standard library patched")]
+    return [
+        Offer("run", "coop_plugins.patch:main", "run a script or a module with the standard library patched"),
+        Offer("serve", "coop_plugins.serve:main", "serve a WSGI application"),
+    ]

@@ -305,7 +305,10 @@ class AsyncResult(_Waitable, Generic[T]):
         if self._state == _NOTHING and not (block and self._wait(timeout)):
             raise timeout if isinstance(timeout, Timeout) else Timeout(timeout if block else 0, f"{self!r} was not set")
         if self._state == _ERROR:
-            raise cast(BaseException, self._outcome).with_traceback(self._traceback)
+            try:
+                raise cast(BaseException, self._outcome).with_traceback(self._traceback)
+            finally:
+                del self  # the traceback has this frame, and this the error: a cycle
         return self._outcome  # type: ignore[no-any-return]  # a T, by the state; a cast would be a call
 
     def get_nowait(self) -> T:

@@ -12,22 +12,28 @@ end; their going, seen through a weak reference, does as well.
 
 A callback on the hub runs in no task. All callbacks of one hub share a dict of their own, as if the hub were one more task.
 
+A thread without a hub, such as a worker of a thread pool, gets none here: its values are kept under a number of its own. When it has a hub later, and when that is gone again, they are
+those of the hub's root task, which stands for the thread: there they are found under either number.
+
 Invariants
 ==========
 1. No task sees what another has set; a new task starts with nothing but what ``__init__`` of a subclass sets in it.
 2. A task's values are let go when it has ended, though the Task may still be referred to; and when the Task goes without having ended.
 3. A local's values are let go when the local goes. A task that outlives many locals keeps nothing of them.
 4. ``__init__`` of a subclass runs once in each task that touches the local, with the arguments that the local was made with; anew only where it raised.
+5. A thread's own values are the same before it has a hub, while it has one and after it; no hub is made for them, and they go when the thread ends.
 """
 
 from __future__ import annotations
 
 import weakref
+from _thread import _local as _thread_local
+from itertools import count
 from typing import Any, NoReturn
 
 from greenlet import getcurrent
 
-from coopcore.lowlevel import Hub, Task, current_hub, current_task, hide_frames, on_hub
+from coopcore.lowlevel import Hub, Task, current_hub, current_task, hide_frames, on_hub, running_task
 
 __all__ = ["all_local_dicts_for_greenlet", "local"]
 
@@ -43,7 +49,7 @@ _watches: dict[int, weakref.ref[Any]] = {}
 
 
 class local:  # noqa: N801 - the standard library's name
-    """An object whose attributes belong to the task that sets them. Never blocks; works in every thread, and without a hub makes one.
+    """An object whose attributes belong to the task that sets them, or to the thread where none runs. Never blocks; works in every thread, and makes no hub.
 
     Subclasses may have ``__init__``, which runs anew in each task, class attributes, properties and methods; their ``__slots__`` are shared by all tasks.
     A missing attribute raises AttributeError. Values go when their task has ended, or the local goes.
@@ -125,48 +131,85 @@ def _values(self: local) -> Values:
         return _dicts_of(self)[getcurrent().task.ident]  # type: ignore[no-any-return]  # as in __getattribute__: typed calls cost
     except (KeyError, AttributeError):
         values: Values | None = _dicts_of(self).get(_who()[0])
-        return _initialise(self) if values is None else values
+        if values is None:
+            return _initialise(self)
+        _share_with_root(self, values)
+        return values
 
 
-def _who() -> tuple[int, Task[Any] | Hub]:
-    """Who runs, and the key of its values: a task's ident, or a negative number for the callbacks of a hub."""
+class _Thread:
+    """Stands for a thread that ran without a task, or as the root of a hub. Goes with the thread."""
+
+    __slots__ = ("__weakref__", "key")
+
+    def __init__(self) -> None:
+        self.key = _next_thread_key()
+
+
+_next_thread_key = count(1 << 62).__next__  # no task counts so far
+_here = _thread_local()
+
+
+def _who() -> tuple[int, Task[Any] | Hub | _Thread]:
+    """Who runs, and the key of its values: a task's ident, a negative number for the callbacks of a hub, a large one for a thread itself."""
     if on_hub():
         hub = current_hub()
         return -hub.root.ident, hub
-    task = current_task()
-    return task.ident, task
+    task = running_task()
+    if task is None and getcurrent().parent is not None:
+        task = current_task()  # another library's greenlet
+    if task is not None and task is not task.hub.root:
+        return task.ident, task
+    try:
+        thread: _Thread = _here.thread
+    except AttributeError:
+        thread = _here.thread = _Thread()
+    return thread.key, thread
+
+
+def _share_with_root(self: local, values: Values) -> None:
+    """If the root of a hub runs, let it find the thread's values under its ident as well, which is faster."""
+    task = running_task()
+    if task is not None and task is task.hub.root:
+        _note(self, task.ident, task, values)
 
 
 def _initialise(self: local) -> Values:
-    key, values = _enroll(self)
+    values = _enroll(self)
     if type(self).__init__ is not object.__init__:
         args, kwargs = _arguments_of(self)
         try:
             type(self).__init__(self, *args, **kwargs)
         except BaseException:
-            _dicts_of(self).pop(key, None)
+            dicts = _dicts_of(self)
+            for other in [other for other, its in dicts.items() if its is values]:
+                dicts.pop(other, None)
             raise
+    _share_with_root(self, values)
     return values
 
 
-def _enroll(self: local) -> tuple[int, Values]:
+def _enroll(self: local) -> Values:
     """Make the dict of whoever runs, and note it in the ledger."""
-    key, owner = _who()
+    values: Values = {}
+    _note(self, *_who(), values)
+    return values
+
+
+def _note(self: local, key: int, owner: Task[Any] | Hub | _Thread, values: Values) -> None:
     ledger = _ledgers.get(key)
     if ledger is None:
         ledger = _open_ledger(key, owner)
     number = id(self)
     ledger[number] = weakref.ref(self, lambda _: ledger.pop(number, None))
-    values: Values = {}
     _dicts_of(self)[key] = values
-    return key, values
 
 
-def _open_ledger(key: int, owner: Task[Any] | Hub) -> dict[int, weakref.ref[local]]:
+def _open_ledger(key: int, owner: Task[Any] | Hub | _Thread) -> dict[int, weakref.ref[local]]:
     ledger: dict[int, weakref.ref[local]] = {}
     _ledgers[key] = ledger
     _watches[key] = weakref.ref(owner, lambda _: _close_ledger(key))
-    if isinstance(owner, Task):
+    if isinstance(owner, Task) and owner is not owner.hub.root:  # that one never ends
         owner.rawlink(_task_ended)
     return ledger
 

@@ -30,7 +30,14 @@ from coopcore.errors import HubError, InterfaceError, OfferConflictError, Plugin
 from coopcore.lowlevel import Offer
 
 KINDS = ["backend", "clock", "timers", "scheduler"]
-OFFERING = {"backend": "coop_backends", "network": "coop_networks", "clock": "coop_clocks", "timers": "coop_timers", "scheduler": "coop_schedulers"}
+OFFERING = {
+    "backend": "coop_backends",
+    "network": "coop_networks",
+    "resolver": "coop_resolvers",
+    "clock": "coop_clocks",
+    "timers": "coop_timers",
+    "scheduler": "coop_schedulers",
+}
 
 
 class OurBackend(SelectorsBackend):
@@ -218,6 +225,11 @@ def broken(*args: Any) -> Any:
     raise ZeroDivisionError("on purpose")
 
 
+def task_of_this_greenlet() -> Any:
+    """That of the hub which a test before may have made by using coopcore without `run`; None if none has."""
+    return getattr(_assemble.getcurrent(), "task", None)
+
+
 def names_the_plugin(error: PluginError, name: str = "bad") -> None:
     message = str(error)
     assert f"'{name}'" in message, "its name"
@@ -225,7 +237,7 @@ def names_the_plugin(error: PluginError, name: str = "bad") -> None:
     assert f"COOP_DISABLE_PLUGINS={name}" in message, "how to turn it off"
 
 
-@pytest.mark.parametrize("hook", ["coop_backends", "coop_clocks", "coop_timers", "coop_schedulers", "coop_networks"])
+@pytest.mark.parametrize("hook", ["coop_backends", "coop_clocks", "coop_timers", "coop_schedulers", "coop_networks", "coop_resolvers"])
 def test_invariant_2_a_hook_of_offers_that_raises(hook: str, add: Add, found: Plugins) -> None:
     add("bad", **{hook: lambda: broken()})
     kind = next(kind for kind, name in OFFERING.items() if name == hook)
@@ -246,13 +258,14 @@ def test_invariant_2_a_hook_of_a_listing_that_raises(kind: str, add: Add, found:
 @pytest.mark.parametrize("hook", ["coop_tracers", "coop_started"])
 def test_invariant_2_a_hook_of_a_hub_that_raises(hook: str, add: Add) -> None:
     called = []
+    task_before = task_of_this_greenlet()
     add("bad", **{hook: lambda hub: broken()})
     open_before = descriptors()
     with pytest.raises(PluginError, match=rf"failed in {hook}\(\): ZeroDivisionError: on purpose") as caught:
         run(called.append, 1)
     names_the_plugin(caught.value)
     assert (called, descriptors()) == ([], open_before)
-    assert getattr(_assemble.getcurrent(), "task", None) is None
+    assert task_of_this_greenlet() is task_before
 
 
 def test_invariant_2_a_hook_that_raises_when_the_hub_is_closed(add: Add, capsys: pytest.CaptureFixture[str]) -> None:
@@ -568,12 +581,13 @@ def test_coop_stopping_that_raises_loses_neither_the_result_nor_descriptors(add:
     add("bad", coop_stopping=lambda hub: broken())
     add("after", coop_stopping=lambda hub: stopped.append("after"))
     open_before = descriptors()
+    task_before = task_of_this_greenlet()
     assert run(lambda: "result") == "result"
     assert descriptors() == open_before
     with pytest.raises(LookupError, match="from main"):
         run(raise_lookup_error)
     assert descriptors() == open_before
-    assert getattr(_assemble.getcurrent(), "task", None) is None
+    assert task_of_this_greenlet() is task_before
     assert capsys.readouterr().err.count("ZeroDivisionError: on purpose\n") == 2
     assert sorted(stopped) == ["after", "after", "before", "before"], "the other plugins are told too"
 
@@ -708,7 +722,7 @@ def test_a_plugin_is_loaded_when_the_first_hub_is_made_and_never_at_import(site:
 
 
 def test_load_offer_says_what_there_is(found: Plugins) -> None:
-    with pytest.raises(UnknownOfferError, match=r"plugins offer nothing of a kind 'clockwork'; the kinds are: backend, network, clock, timers, "):
+    with pytest.raises(UnknownOfferError, match=r"plugins offer nothing of a kind 'clockwork'; the kinds are: backend, network, resolver, clock, timers, "):
         coopcore.lowlevel.load_offer("clockwork", "x")
     with pytest.raises(UnknownOfferError, match=r"there is no timer queue named 'wheel'; on offer are: none\."):
         coopcore.lowlevel.load_offer("timers", "wheel")

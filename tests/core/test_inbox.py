@@ -26,7 +26,7 @@ def test_invariant_1_a_sleeping_hub_is_woken_and_a_busy_one_is_not() -> None:
     backend = CountingBackend()
     inbox = Inbox(backend)  # type: ignore[arg-type]  # only wake is used
     inbox.put(print, ())
-    assert backend.wakes == 0 and len(inbox) == 1
+    assert backend.wakes == 0 and len(inbox.calls) == 1
     inbox.asleep = True
     inbox.put(print, ())
     assert backend.wakes == 1

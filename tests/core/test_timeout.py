@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from coopcore import Timeout, current_task, run, sleep, spawn, with_timeout
+from coopcore import Deadlock, Timeout, current_task, killall, run, sleep, spawn, with_timeout
 from coopcore.lowlevel import Alarm, ParkingLot, current_hub, on_hub, park, unpark, yield_now
 
 
@@ -312,5 +312,51 @@ def test_a_timeout_with_its_own_exception_that_comes_after_the_wake_is_withdrawn
         spawn(wake_late)
         assert lot.park(Timeout(0.005, ValueError("late")))
         sleep(0.001)
+
+    run(main)
+
+
+@pytest.mark.parametrize("exception", [None, False, KeyError("late"), "late"])
+def test_one_with_ref_false_that_is_a_timeout_does_not_hold_off_a_deadlock(exception: Any) -> None:
+    def main() -> None:
+        hub = current_task().hub
+        for _ in range(2):
+            with pytest.raises(Deadlock):
+                park("what never comes", timeout=Timeout(30, exception, ref=False))
+        assert (len(hub.timers), hub._uncounted, hub._left_out) == (0, 0, {})
+        assert hub._disarm == hub.timers.cancel
+
+    run(main)
+
+
+@pytest.mark.parametrize("ended", ["by a wake", "by its time", "by a kill"])
+def test_one_with_ref_false_that_is_a_timeout_counts_no_more_when_its_wait_is_over(ended: str) -> None:
+    def main() -> None:
+        hub = current_task().hub
+        others = [spawn(park, "x", timeout=Timeout(30, ref=False)) for _ in range(2)]
+        task = spawn(park, "x", timeout=Timeout(0.001 if ended == "by its time" else 30, ref=False))
+        sleep(0)
+        assert hub._uncounted == 3
+        if ended == "by a wake":
+            unpark(task)
+        elif ended == "by a kill":
+            task.kill()
+        assert task.join(timeout=5)
+        assert hub._uncounted == 2
+        killall(others)
+        assert (hub._uncounted, hub._disarm) == (0, hub.timers.cancel)
+
+    run(main)
+
+
+def test_a_span_that_is_past_fires_at_the_next_wait() -> None:
+    """As gevent's: it is what is left until a deadline, which may be over. (`sleep(-1)` is refused, as ``time.sleep`` refuses it.)"""
+
+    def main() -> None:
+        with pytest.raises(Timeout):
+            with Timeout(-1):
+                sleep(5)
+        assert park("x", timeout=Timeout(-1)) is False
+        assert park("x", timeout=-1) is False
 
     run(main)

@@ -91,7 +91,7 @@ def test_there_are_pages() -> None:
 # Where the tests of a package's modules are.
 TESTS_OF = {"coopcore": "tests/core", "plugins/coop_plugins": "tests/plugins", "coop_pytest": "tests/pytest", "tests/plugins/orders": "tests/plugins"}
 # The module that speaks for its package: its tests bear the package's name alone.
-SPEAKERS = {"socket/_core", "wsgi/_server"}
+SPEAKERS = {"socket/_core", "ssl/_socket", "wsgi/_server"}
 
 
 class Invariants(NamedTuple):

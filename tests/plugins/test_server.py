@@ -380,10 +380,8 @@ server = Server(("127.0.0.1", 0), handle)
 server.start()
 resource.setrlimit(resource.RLIMIT_NOFILE, (25, 25))
 print(server.server_port, flush=True)
-try:
-    server.serve_forever()
-except KeyboardInterrupt:
-    print(server.suffered > 0)
+server.serve_forever()
+print(server.suffered > 0)
 """
 
 
@@ -688,6 +686,26 @@ def test_closing_the_listener_of_a_server_that_is_full_ends_it_quietly(on: Run, 
     assert capfd.readouterr().err == ""
 
 
+def test_base_invariant_5_stop_accepts_who_waits_in_the_kernel_first(on: Run) -> None:
+    @on
+    def body() -> None:
+        server = StreamServer(LOCAL, echo, spawn=10)
+        server.start()
+        early = [stdlib.create_connection(server.address) for _ in range(12)]  # nobody had a turn to accept them
+        for client in early:
+            client.sendall(b"x")
+            client.shutdown(stdlib.SHUT_WR)
+        server.stop(5)
+        answers = []
+        for client in early:
+            with client:
+                try:
+                    answers.append(client.recv(10))
+                except ConnectionResetError:
+                    answers.append(b"reset")
+        assert answers == [b"x"] * 10 + [b"reset"] * 2, "as many as the crew has room for"
+
+
 # -- Unix sockets ------------------------------------------------------------------------------------------------------------
 
 
@@ -896,3 +914,117 @@ def test_an_error_in_a_handler_of_datagrams_is_reported_and_ends_only_it(on: Run
                 assert caller.ask(b"good") == b"good"
 
     assert "KeyError: 'bad datagram'" in capfd.readouterr().err
+
+
+# -- signals ------------------------------------------------------------------------------------------------------------------
+
+SERVING = """
+import signal, sys
+from coop_plugins.server import StreamServer
+from coopcore import sleep
+
+def handle(client, address):
+    if not client.recv(10):
+        return
+    try:
+        print("at work", flush=True)
+        sleep({span})
+        client.sendall(b"done")
+    finally:
+        print("unwound", flush=True)
+
+{before}
+server = StreamServer(("127.0.0.1", 0), handle, spawn=10)
+server.start()
+print(server.server_port, flush=True)
+server.serve_forever(stop_timeout=30{arguments})
+print("over", flush=True)
+"""
+
+
+class Serving:
+    """A server in a process of its own, with a client that it is at work for."""
+
+    def __init__(self, span: float, before: str = "", arguments: str = "") -> None:
+        code = SERVING.format(span=span, before=before, arguments=arguments)
+        self.process = subprocess.Popen([sys.executable, "-X", "dev", "-W", "error", "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        self.port = int(self.process.stdout.readline())
+        self.client = stdlib.create_connection(("127.0.0.1", self.port), timeout=30)
+        self.client.sendall(b"x")
+        assert self.process.stdout.readline() == "at work\n"
+
+    def answer(self) -> bytes:
+        with self.client:
+            return self.client.recv(10)
+
+    def refuses(self) -> bool:
+        """Whether it comes to refuse clients; waits until it does."""
+        for _ in range(10_000):
+            try:
+                stdlib.create_connection(("127.0.0.1", self.port), timeout=30).close()
+            except ConnectionRefusedError:
+                return True
+            except ConnectionResetError:
+                continue  # it was still in the queue of a listener that was closed
+        return False
+
+    def ends(self) -> tuple[int, str, str]:
+        out, err = self.process.communicate(timeout=30)
+        return self.process.returncode, out, err
+
+    def __enter__(self) -> Serving:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.client.close()
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.communicate()
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_serve_forever_ends_well_on_a_signal(signum: signal.Signals) -> None:
+    with Serving(span=0.2) as serving:
+        serving.process.send_signal(signum)
+        assert serving.refuses()
+        assert serving.answer() == b"done"
+        assert serving.ends() == (0, "unwound\nover\n", "")
+
+
+def test_the_second_signal_is_for_the_impatient() -> None:
+    with Serving(span=1000) as serving:
+        serving.process.send_signal(signal.SIGINT)
+        assert serving.refuses()
+        serving.process.send_signal(signal.SIGINT)
+        status, out, err = serving.ends()
+        assert (status, out) == (-signal.SIGINT, "unwound\n")
+        assert err.endswith("KeyboardInterrupt\n")
+
+
+def test_a_handler_of_the_program_is_left_alone() -> None:
+    with Serving(span=0.2, before="signal.signal(signal.SIGTERM, lambda *_: sys.exit(5))") as serving:
+        serving.process.send_signal(signal.SIGTERM)
+        assert serving.ends() == (5, "unwound\n", "")
+
+
+def test_signals_can_be_left_out() -> None:
+    with Serving(span=1000, arguments=", signals=()") as serving:
+        serving.process.send_signal(signal.SIGTERM)
+        assert serving.ends()[0] == -signal.SIGTERM
+
+
+def test_the_handlers_are_as_before_afterwards(on: Run) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+
+    @on
+    def body() -> None:
+        server = StreamServer(LOCAL, echo)
+        serving = spawn(server.serve_forever)
+        while not server.started:
+            sleep(0)
+        assert signal.getsignal(signal.SIGTERM) is not before
+        server.stop()
+        serving.get()
+
+    assert signal.getsignal(signal.SIGTERM) is before

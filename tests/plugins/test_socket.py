@@ -769,7 +769,7 @@ def test_invariant_6_names_are_looked_up_in_a_thread(on: Run, monkeypatch: pytes
         return real(host, port, family, type, proto, flags)
 
     me = threading.get_ident()
-    monkeypatch.setattr(stdlib, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr("coop_plugins.resolver._system.getaddrinfo", getaddrinfo)
 
     @on
     def body() -> None:

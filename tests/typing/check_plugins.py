@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, assert_type
 
+from coop_plugins import file, os, select, selectors
 from coop_plugins.event import AsyncResult, Event
 from coop_plugins.local import local
 from coop_plugins.lock import Barrier, BoundedSemaphore, Condition, DummySemaphore, Lock, RLock, Semaphore
@@ -111,6 +112,32 @@ def scopes() -> None:
 def locals_() -> None:
     mine = local()
     mine.name = "anything"
+
+
+def descriptors() -> None:
+    assert_type(select.select([0], [], [], 1.0), tuple[list[Any], list[Any], list[Any]])
+    poll = select.poll()
+    poll.register(0, select.POLLIN | select.POLLPRI)
+    assert_type(poll.poll(100), list[tuple[int, int]])
+    with select.epoll() as epoll:
+        assert_type(epoll, select.epoll)
+        epoll.register(0, select.EPOLLIN | select.EPOLLET)
+        assert_type(epoll.poll(1.0, maxevents=2), list[tuple[int, int]])
+    with selectors.DefaultSelector() as selector:
+        assert_type(selector.register(0, selectors.EVENT_READ), selectors.SelectorKey)
+        assert_type(selector.select(1), list[tuple[selectors.SelectorKey, int]])
+    with selectors.EpollSelector() as other:
+        assert_type(other.select(1), list[tuple[selectors.SelectorKey, int]])
+
+
+def files() -> None:
+    with file.open("name", "w", encoding="utf-8") as made:
+        made.write("text")
+    assert_type(os.read(0, 100), bytes)
+    assert_type(os.nb_read(0, 100), bytes)
+    assert_type(os.write(1, b"data"), int)
+    assert_type(os.waitpid(-1, os.WNOHANG), tuple[int, int])
+    assert_type(os.system("true"), int)
 
 
 def all_of_them_can_be_waited_for() -> None:

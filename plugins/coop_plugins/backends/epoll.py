@@ -29,7 +29,7 @@ import errno
 import os
 import select
 from collections.abc import Sequence
-from threading import RLock
+from _thread import RLock
 
 from coopcore.lowlevel import hide_frames
 

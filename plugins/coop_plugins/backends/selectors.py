@@ -21,7 +21,7 @@ import selectors
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
-from threading import RLock
+from _thread import RLock
 from time import monotonic_ns
 
 from coopcore.lowlevel import ERROR, READABLE, WRITABLE, hide_frames

@@ -21,7 +21,9 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import socket as _stdlib
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -31,6 +33,7 @@ from coopcore.lowlevel import ParkingLot, check_seconds, current_task, hide_fram
 
 from ..socket import socket
 from ._crew import Handle, crew_of
+from ._ending import ending_on
 from ._listener import UnixPath, parse_address
 
 S = TypeVar("S", bound="BaseServer")
@@ -200,6 +203,10 @@ class BaseServer:
             task.unlink(self._accepting_ended)
             throw_in(task, TaskExit("the server stopped accepting"))  # not kill(): a handler that runs in this very task may stop the server
 
+    def accept_the_waiting(self) -> None:
+        """Stop accepting, but for the clients that the kernel holds already, as far as the crew has room. Never blocks."""
+        self.stop_accepting()
+
     def close(self) -> None:
         """Accept no more and close the listener. Handlers run on. Never blocks. Quiet if it is closed."""
         self.stop_accepting()
@@ -217,11 +224,13 @@ class BaseServer:
     def stop(self, timeout: float | None = None) -> None:
         """`close`, then wait ``timeout`` seconds (`stop_timeout`) for the handlers to end, then kill those that have not.
 
-        That is for a pool or a number of handlers; tasks that were started by ``"default"`` or a callable run on. Called by one of its own handlers, or
-        on the hub, it waits for nothing and kills nobody.
+        Clients that wait in the kernel's queue are accepted first, as far as the crew has room: closing would reset their connections. The wait is for a pool
+        or a number of handlers; tasks that were started by ``"default"`` or a callable run on. Called by one of its own handlers, or on the hub, it waits
+        for nothing and kills nobody.
         """
         if timeout is not None:
             check_seconds(timeout, "the time to stop in")
+        self.accept_the_waiting()
         self.close()
         if self.pool is not None and not on_hub():
             me = current_task()
@@ -230,17 +239,19 @@ class BaseServer:
                 self.pool.join(timeout=span)
                 self.pool.kill(timeout=1)
 
-    def serve_forever(self, stop_timeout: float | None = None) -> None:
-        """`start`, park until somebody calls `stop` or `close`, or an exception comes (Ctrl-C), then `stop`.
+    def serve_forever(self, stop_timeout: float | None = None, signals: Iterable[int] = (signal.SIGINT, signal.SIGTERM)) -> None:
+        """`start`, park until somebody calls `stop` or `close`, or one of ``signals`` arrives, then `stop`, and return.
 
-        Raises the error of a listener that broke.
+        During `stop` a further signal does what it did before: Ctrl-C interrupts, SIGTERM ends the process. Signals that the program handles itself are left
+        to it, and in another thread than the main one all are. Raises the error of a listener that broke.
         """
-        self.start()
-        try:
-            if self._socket is not None:
-                self._stopped.park()
-        finally:
-            self.stop(stop_timeout)
+        with ending_on(signals, self._stopped.unpark_all):
+            self.start()
+            try:
+                if self._socket is not None:
+                    self._stopped.park()
+            finally:
+                self.stop(stop_timeout)
         broken, self._broken = self._broken, None
         if broken is not None:
             broken.get()

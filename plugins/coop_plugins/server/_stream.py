@@ -35,6 +35,22 @@ class StreamServer(BaseServer):
     def do_read(self) -> tuple[Any, ...] | None:
         return self.socket.accept()
 
+    def accept_the_waiting(self) -> None:
+        accepting = self._accepting is not None
+        super().accept_the_waiting()
+        if not accepting:
+            return
+        self.socket.settimeout(0.0)
+        for _ in range(self.backlog + 1):  # not for ever, if clients keep coming
+            if self._crew.full():
+                return
+            try:
+                args = self.do_read()
+            except OSError:
+                return  # nobody waits; or something is short, and this is no time to wait for it
+            if args is not None:
+                self.do_handle(*args)
+
     def do_close(self, *args: Any) -> None:
         args[0].close()
 

@@ -17,16 +17,16 @@ from ._functions import cancel_wait as cancel_wait
 from ._functions import create_connection as create_connection
 from ._functions import create_server as create_server
 from ._functions import fromfd as fromfd
-from ._functions import getaddrinfo as getaddrinfo
-from ._functions import gethostbyname as gethostbyname
 from ._functions import socketpair as socketpair
 from ._functions import wait_read as wait_read
 from ._functions import wait_write as wait_write
 from ._network import KernelNetwork as KernelNetwork
 from ._network import current_network as current_network
 from ._network import use_network as use_network
+from ._resolve import getaddrinfo as getaddrinfo
 from ._resolve import getfqdn as getfqdn
 from ._resolve import gethostbyaddr as gethostbyaddr
+from ._resolve import gethostbyname as gethostbyname
 from ._resolve import gethostbyname_ex as gethostbyname_ex
 from ._resolve import getnameinfo as getnameinfo
 

@@ -580,7 +580,7 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
     def connect_ex(self, address: Any, /) -> int:
         """As `connect`, but returns the error number of a connection that failed, and EAGAIN after a timeout."""
         try:
-            self.connect(address)
+            socket.connect(self, address)  # a subclass's connect may do more
         except TimeoutError as error:
             return error.errno or errno.EAGAIN
         except _stdlib.gaierror:

@@ -11,7 +11,7 @@ from coopcore.lowlevel import check_seconds, hide_frames, notify_closing, wait_r
 
 from ._core import socket
 from ._network import current_network
-from ._resolve import AddressInfo
+from ._resolve import getaddrinfo
 
 _DEFAULT: Any = getattr(_stdlib, "_GLOBAL_DEFAULT_TIMEOUT", object())  # what http.client and others pass on to say "the default"
 
@@ -91,19 +91,6 @@ def create_server(address: Any, *, family: int = _stdlib.AF_INET, backlog: int |
     except BaseException:
         made.close()
         raise
-
-
-def getaddrinfo(host: str | bytes | None, port: str | bytes | int | None, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0) -> AddressInfo:
-    """As ``socket.getaddrinfo``, asked of this hub's network. At once for numeric addresses; parks for names."""
-    return current_network().getaddrinfo(host, port, family, type, proto, flags)
-
-
-def gethostbyname(hostname: str) -> str:
-    """The IPv4 address of a name. At once for numeric addresses; parks for names."""
-    if hostname in ("", "<broadcast>"):
-        return _stdlib.gethostbyname(hostname)
-    address: str = getaddrinfo(hostname, None, _stdlib.AF_INET, _stdlib.SOCK_STREAM)[0][4][0]
-    return address
 
 
 def _descriptor(thing: Any) -> int:

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import socket as _stdlib
 from _socket import socketpair as _pair_beneath
+from typing import Any, TypeAlias
 
+from coop_plugins.resolver import current_resolver
 from coopcore.errors import InterfaceError
 from coopcore.lowlevel import Network, current_hub, hide_frames
 
-from ._resolve import AddressInfo, system_getaddrinfo
+AddressInfo: TypeAlias = list[tuple[Any, ...]]
 
 
 _standard_socket = _stdlib.socket
@@ -40,8 +42,8 @@ class KernelNetwork:
     def getaddrinfo(
         self, host: str | bytes | None, port: str | bytes | int | None, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
     ) -> AddressInfo:
-        """The system's answer; numeric addresses at once, names by a thread, while the calling task is parked."""
-        return system_getaddrinfo(host, port, family, type, proto, flags)
+        """The answer of this hub's resolver: numeric addresses at once, names while the calling task is parked."""
+        return current_resolver().getaddrinfo(host, port, family, type, proto, flags)
 
 
 _kernel = KernelNetwork()

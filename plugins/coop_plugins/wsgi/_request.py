@@ -9,7 +9,7 @@ Invariants
 2. Nothing is handed out after the first mistake; what came before it still is.
 3. A head takes no more memory than twice its limits (as it came, and taken apart) and one piece of input.
 4. Trailers of a chunked body never become headers.
-5. An offer to upgrade is declined and changes nothing about a body, which is delivered. The connection ends with that request.
+5. An offer to upgrade changes nothing about a body, which is delivered. The connection ends with that request, unless it is handed over.
 """
 
 from __future__ import annotations
@@ -82,6 +82,7 @@ class Request:
         "query",
         "received",
         "target",
+        "upgrade",
         "version",
     )
 
@@ -95,6 +96,8 @@ class Request:
         self.host: bytes | None = None
         self.keep_alive = False
         self.expects_continue = False
+        self.upgrade: bytes | None = None
+        """The protocols that the client offers to go over to."""
         self.chunked = False
         self.content_length: int | None = None
         self.body = bytearray()
@@ -118,6 +121,8 @@ class RequestReader:
         """The mistake that ended the input."""
         self.ended = False
         """True if no further request will come: the client has gone over to another protocol, or has closed."""
+        self.beyond = b""
+        """What came after the head of the last request, which offered another protocol and had no body."""
         self._parser = httptools.HttpRequestParser(self)
         self._current: Request | None = None
         self._in_head = False
@@ -171,6 +176,7 @@ class RequestReader:
         request = self._the_current()
         if not request.chunked and not request.content_length:
             self.ended = True
+            self.beyond = rest
             return
         request.complete = False
         # A parser that is given the framing and no offer knows where the body ends.
@@ -253,6 +259,8 @@ class RequestReader:
         self._check_host(request, found.get(b"host"))
         self._check_target(request)
         self._check_framing(request, found)
+        if self._parser.should_upgrade():
+            request.upgrade = found.get(b"upgrade")
 
     def _check_line(self, request: Request) -> None:
         """httptools takes RTSP and ICE for HTTP, and any number of spaces for one. It says where nothing begins, so the line is looked for in the input."""

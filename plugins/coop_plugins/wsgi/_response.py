@@ -9,9 +9,13 @@ Invariants
 
 from __future__ import annotations
 
+import io
+import os
 import re
+import stat
 from collections.abc import Callable, Iterable
 from typing import Any
+from wsgiref.util import FileWrapper
 
 from coopcore.lowlevel import hide_frames
 
@@ -107,7 +111,7 @@ class _Head:
 
 class Response:
     """The answer to one request. ``send`` takes bytes to the client, ``may_stay`` says if the connection may be kept; ``date`` and ``server_name`` fill in
-    headers that the application left out."""
+    headers that the application left out. ``send_file`` takes a file's content from an offset on, so many bytes, and returns how many went out."""
 
     __slots__ = (
         "_bodiless",
@@ -117,6 +121,7 @@ class Response:
         "_may_stay",
         "_promised",
         "_send",
+        "_send_file",
         "_server_name",
         "complete",
         "head_sent",
@@ -128,7 +133,15 @@ class Response:
         "surplus",
     )
 
-    def __init__(self, request: Request, send: Callable[[Any], None], may_stay: Callable[[], bool], date: str, server_name: str) -> None:
+    def __init__(
+        self,
+        request: Request,
+        send: Callable[[Any], None],
+        may_stay: Callable[[], bool],
+        date: str,
+        server_name: str,
+        send_file: Callable[[Any, int, int], int] | None = None,
+    ) -> None:
         self.request = request
         self.keep_alive = request.keep_alive
         """False if the connection is closed after it."""
@@ -143,6 +156,7 @@ class Response:
         self.surplus = 0
         """How many bytes the application gave beyond its Content-Length; they were not sent."""
         self._send = send
+        self._send_file = send_file
         self._may_stay = may_stay
         self._date = date
         self._server_name = server_name
@@ -169,6 +183,14 @@ class Response:
         self._promised = head.length
         return self.write
 
+    def hand_over(self) -> None:
+        """The connection goes over to another protocol: nothing of a response is sent any more. Raises AssertionError if one has begun."""
+        if self.status:
+            raise AssertionError("the response has begun; a connection can only go over to another protocol in place of start_response()")
+        self.status = "101 Switching Protocols"
+        self.head_sent = self._bodiless = True
+        self.keep_alive = False
+
     def write(self, data: bytes) -> None:
         """Send a piece of the body. Parks while the client doesn't keep up. Raises AssertionError once the response has ended."""
         if self.over:
@@ -185,11 +207,30 @@ class Response:
             whole = b"".join(body)
             if self.head_sent or self.status:
                 self._write(whole, len(whole))
+        elif type(body) is FileWrapper and self._send_as_file(body.filelike):
+            pass
         else:
             alone = _length(body) == 1
             for piece in body:
                 self._write(piece, len(piece) if alone and isinstance(piece, bytes) else None)
         self.finish()
+
+    def _send_as_file(self, file: Any) -> bool:
+        """Send what is left of a file, by the kernel. False if it is no file on disk, is small, or something was sent already: then it is read."""
+        try:
+            found = os.fstat(file.fileno())
+            offset = file.tell()
+        except (AttributeError, OSError, io.UnsupportedOperation):
+            return False
+        left = found.st_size - offset
+        if self._send_file is None or self.head_sent or not self.status or not stat.S_ISREG(found.st_mode) or left <= _JOINED_MOST:
+            return False
+        if "b" not in getattr(file, "mode", "b"):
+            return False
+        self._send(self._make_head(left))
+        if not self._bodiless:
+            self.sent = self._send_file(file, offset, min(left, self._promised or 0))
+        return True
 
     def finish(self) -> None:
         """End the response: its head if nothing was sent, its last chunk."""

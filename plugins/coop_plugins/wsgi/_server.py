@@ -20,6 +20,7 @@ import socket as _stdlib
 import sys
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -31,6 +32,7 @@ from coopcore.lowlevel import ParkingLot, current_task, hide_frames, on_hub
 from ..server import StreamServer
 from ._request import ClientError, Input, Limits, Request, RequestReader
 from ._response import Response
+from ._upgrade import Headers, Upgraded, switching_head
 
 Environ = dict[str, Any]
 Application = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
@@ -63,6 +65,8 @@ class _Connection:
         """True if the client may be sending what nobody will read."""
         self.lost: OSError | None = None
         """What sending to the client failed with."""
+        self.upgraded: Upgraded | None = None
+        """What the application holds, once the connection has gone over to another protocol."""
         self.environ = self._base_environ(address)
         self.remote: str = self.environ["REMOTE_ADDR"]
 
@@ -101,6 +105,10 @@ class _Connection:
 
     def retire(self) -> None:
         """The server closes: end now if idle, else after this response."""
+        if self.upgraded is not None:
+            if self.upgraded.on_closing is not None:
+                self.upgraded.on_closing()
+            return
         if self.idle and not self.reader.in_head:
             try:
                 self.client.shutdown(_stdlib.SHUT_RD)
@@ -197,13 +205,28 @@ class _Connection:
             self.lost = error
             raise
 
+    def _send_file(self, file: Any, offset: int, count: int) -> int:
+        """Send ``count`` bytes of a file from ``offset`` on. Returns how many there were."""
+        self._set_timeout(self.server.limits.send_timeout)
+        sent = 0
+        try:
+            while sent < count:
+                moved = self.client.sendfile(file, offset + sent, min(_SEND_PIECE, count - sent))
+                if not moved:
+                    break
+                sent += moved
+        except OSError as error:
+            self.lost = error
+            raise
+        return sent
+
     # -- one request ----------------------------------------------------------------------------------------------------
 
     def _answer(self, request: Request) -> bool:
         """Call the application and send what it answers. Returns True if another request may follow."""
         server = self.server
         began = time.perf_counter()
-        response = Response(request, self._send, self._may_stay, server.date(), server.software)
+        response = Response(request, self._send, self._may_stay, server.date(), server.software, self._send_file)
         try:
             self._call_application(request, response)
         except ClientError as error:
@@ -304,6 +327,23 @@ class _Connection:
         except OSError:
             pass  # the time is over, or the client gone
 
+    def _hand_over(self, request: Request, response: Response, protocol: str, headers: Headers | tuple[()] = ()) -> Upgraded:
+        """Go over to a protocol that the client offers: ``environ["coop.upgrade"]``. Parks while the answer is sent.
+
+        Raises ValueError if the client doesn't offer it, AssertionError if the response has begun.
+        """
+        offered = [each.strip().lower() for each in (request.upgrade or b"").decode("latin-1").split(",")]
+        if protocol.lower() not in offered:
+            raise ValueError(f"the client offers to go over to {', '.join(offered)}, not to {protocol}")
+        head = switching_head(protocol, list(headers))
+        response.hand_over()
+        self._send(head)
+        self.client.settimeout(None)
+        self._timeout = 0.0
+        self.unread = True
+        self.upgraded = Upgraded(self.client, self.reader.beyond)
+        return self.upgraded
+
     # -- the environment ------------------------------------------------------------------------------------------------
 
     def _make_environ(self, request: Request, response: Response) -> Environ:
@@ -324,6 +364,8 @@ class _Connection:
                 environ[key] = value.decode("latin-1")
         if request.host is not None:
             environ["HTTP_HOST"] = request.host.decode("latin-1")
+        if request.upgrade is not None and not request.chunked and not request.content_length:
+            environ["coop.upgrade"] = partial(self._hand_over, request, response)
         return environ
 
 
@@ -371,8 +413,8 @@ class _ErrorStream:
 class WSGIServer(StreamServer):
     """Serves a WSGI application over HTTP/1.1. Start it with `serve_forever` or `start`.
 
-    ``listener``, ``backlog`` and ``spawn`` are those of `StreamServer`; one handler is one connection. ``log`` and ``error_log``: a logger (anything with
-    ``info`` and ``error``), None for none, or "default" for the loggers ``coop_plugins.wsgi.access`` and ``.error``. ``environ``: added to every
+    ``listener``, ``backlog``, ``spawn`` and ``reuse_port`` are those of `StreamServer`; one handler is one connection. ``log`` and ``error_log``: a logger
+    (anything with ``info`` and ``error``), None for none, or "default" for the loggers ``coop_plugins.wsgi.access`` and ``.error``. ``environ``: added to every
     request's. ``limits``: what a client may cost, see `Limits`.
     """
 
@@ -389,8 +431,10 @@ class WSGIServer(StreamServer):
         error_log: Any = "default",
         environ: Environ | None = None,
         limits: Limits | None = None,
+        *,
+        reuse_port: bool = False,
     ) -> None:
-        super().__init__(listener, None, backlog, spawn)
+        super().__init__(listener, None, backlog, spawn, reuse_port=reuse_port)
         if application is not None:
             if not callable(application):
                 raise TypeError(f"a WSGI application is called for each request; {application!r} cannot be")
@@ -449,6 +493,7 @@ class WSGIServer(StreamServer):
 
     def stop(self, timeout: float | None = None) -> None:
         """`close`, give the connections ``timeout`` seconds (`stop_timeout`) to finish, then kill those that have not, whatever ``spawn`` is."""
+        self.accept_the_waiting()
         self.close()
         if on_hub():
             return

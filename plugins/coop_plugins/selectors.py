@@ -1,0 +1,150 @@
+"""The standard module ``selectors``, cooperative: `select` parks its task, and the others run.
+
+Theory
+======
+Each class is the standard one with another `select`. That asks the standard `select` with timeout 0 first; if nothing is ready, the task parks: at the
+selector's own descriptor, or where it has none, in a nest over all that is registered (see ``_readiness``). Registration, keys and errors are inherited.
+
+So a standard asyncio loop over such a selector runs in a task: ``asyncio.SelectorEventLoop(DefaultSelector())``. asyncio notes the running loop for the
+whole thread, and so does Python the hooks for asynchronous generators. Whenever `select` lets other tasks run it takes these marks along, and puts
+them back before the loop goes on. So each of several loops in one thread finds its own, and other tasks find none. A coroutine that parks elsewhere, in
+``coopcore.sleep`` say, leaves its marks in place meanwhile, as it holds up its loop: others go on then, but none may begin or end.
+
+Invariants
+==========
+1. A call that finds something, or may not wait, doesn't park.
+2. While the task of a loop waits in `select`, the thread's running loop and hooks are those that it had before this loop went on; after it they are the
+   loop's own, also if the wait ends in an exception.
+3. Closing a selector wakes the task that waits in it, with `ClosedResourceError`.
+"""
+
+from __future__ import annotations
+
+import selectors as _stdlib
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from select import POLLIN, POLLOUT
+from selectors import EVENT_READ, EVENT_WRITE, BaseSelector, SelectorKey
+from typing import Any
+
+from coopcore.lowlevel import READABLE, hide_frames
+
+from ._readiness import Wait, Waiters, look_and_wait, waiting_at
+
+__all__ = ["EVENT_READ", "EVENT_WRITE", "BaseSelector", "DefaultSelector", "GeventSelector", "SelectSelector", "SelectorKey"]
+
+_Ready = list[tuple[SelectorKey, int]]
+_NO_MARKS = (None, (None, None))
+
+
+class _Marks:
+    """What asyncio and its loop have noted for the whole thread, and what was there before."""
+
+    __slots__ = ("_found",)
+
+    def __init__(self) -> None:
+        self._found: tuple[Any, Any] = _NO_MARKS
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        # The two functions are in the ``__all__`` of asyncio.events for implementers of loops, their underscore notwithstanding.
+        events: Any = sys.modules.get("asyncio.events")
+        loop = None if events is None else events._get_running_loop()
+        if loop is None:
+            yield
+            return
+        mine = loop, tuple(sys.get_asyncgen_hooks())
+        _set_marks(events, self._found)
+        try:
+            yield
+        finally:
+            self._found = events._get_running_loop(), tuple(sys.get_asyncgen_hooks())
+            _set_marks(events, mine)
+
+
+def _set_marks(events: Any, marks: tuple[Any, Any]) -> None:
+    loop, hooks = marks
+    events._set_running_loop(loop)
+    sys.set_asyncgen_hooks(*hooks)
+
+
+class _Cooperative:
+    """What is put in front of a standard selector class."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._coop_marks = _Marks()
+        self._coop_waiters = Waiters()
+
+    def select(self, timeout: float | None = None) -> _Ready:
+        """Parks until something that is registered is ready, at most for ``timeout`` seconds; 0 or less never parks. Returns keys and their events."""
+        look: Callable[[float], _Ready] = super().select  # type: ignore[misc]  # that of the standard class behind
+        with self._coop_marks.aside():
+            return look_and_wait(lambda: look(0) or None, self._coop_place, timeout) or []
+
+    def _coop_place(self) -> AbstractContextManager[Wait]:
+        raise NotImplementedError
+
+
+class _OfLists(_Cooperative):
+    """A selector without a descriptor of its own."""
+
+    def _coop_place(self) -> AbstractContextManager[Wait]:
+        keys = self.get_map().values()  # type: ignore[attr-defined]  # that of the standard class behind
+        interests = {key.fd: (POLLIN if key.events & EVENT_READ else 0) | (POLLOUT if key.events & EVENT_WRITE else 0) for key in keys}
+        return waiting_at(interests, type(self).__name__)
+
+
+class _OfDescriptor(_Cooperative):
+    """A selector whose descriptor is readable when it has something to report."""
+
+    fileno: Callable[[], int]
+
+    @contextmanager
+    def _coop_place(self) -> Iterator[Wait]:
+        yield partial(self._coop_waiters.wait, self.fileno(), READABLE, what=f"what is registered in a {type(self).__name__}")
+
+    def close(self) -> None:
+        """Close it. A task that waits in it gets `ClosedResourceError`. Idempotent."""
+        if not self._coop_waiters.closed:
+            self._coop_waiters.close(self.fileno(), super().close)  # type: ignore[misc]  # that of the standard class behind
+
+
+class SelectSelector(_OfLists, _stdlib.SelectSelector):
+    """``selectors.SelectSelector`` whose `select` parks the task."""
+
+
+if hasattr(_stdlib, "PollSelector"):
+    __all__ += ["PollSelector"]
+
+    class PollSelector(_OfLists, _stdlib.PollSelector):
+        """``selectors.PollSelector`` whose `select` parks the task."""
+
+
+if hasattr(_stdlib, "EpollSelector"):
+    __all__ += ["EpollSelector"]
+
+    class EpollSelector(_OfDescriptor, _stdlib.EpollSelector):
+        """``selectors.EpollSelector`` whose `select` parks the task."""
+
+
+if sys.platform != "linux" and hasattr(_stdlib, "DevpollSelector"):
+    __all__ += ["DevpollSelector"]
+
+    class DevpollSelector(_OfDescriptor, _stdlib.DevpollSelector):
+        """``selectors.DevpollSelector`` whose `select` parks the task."""
+
+
+if sys.platform != "linux" and hasattr(_stdlib, "KqueueSelector"):
+    __all__ += ["KqueueSelector"]
+
+    class KqueueSelector(_OfDescriptor, _stdlib.KqueueSelector):
+        """``selectors.KqueueSelector`` whose `select` parks the task."""
+
+
+DefaultSelector: type[BaseSelector] = globals()[_stdlib.DefaultSelector.__name__]
+GeventSelector = DefaultSelector  # gevent's name for its own
+
+hide_frames(__file__)

@@ -1,0 +1,128 @@
+"""``coopcore serve module:application``: serves a WSGI application from the command line, with the standard library patched.
+
+An application that knows nothing of coopcore blocks in sockets, locks and sleeps; patched, it parks its task, and one process answers many requests at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser, Namespace
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+from coopcore.lowlevel import hide_frames
+
+__all__ = ["load_application", "main"]
+
+_USUAL_NAMES = ("application", "app")
+
+
+def _parse(arguments: Sequence[str]) -> Namespace:
+    from .wsgi import Limits
+
+    parser = ArgumentParser(
+        prog="coopcore serve",
+        description="Serve a WSGI application over HTTP. Ends well on Ctrl-C and SIGTERM: requests that were accepted are answered.",
+        formatter_class=ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("application", metavar="MODULE[:NAME]", help="NAME may be a call without arguments, of a factory; without one, application or app")
+    parser.add_argument("--bind", default="127.0.0.1:8000", metavar="ADDRESS", help="host:port, :port for every address, or the path of a Unix socket")
+    parser.add_argument("--backlog", type=int, default=None, help="connections that may wait in the kernel")
+    parser.add_argument("--connections", type=int, default=1000, help="how many are served at once; further ones wait in the kernel")
+    parser.add_argument("--graceful", type=float, default=30.0, metavar="SECONDS", help="that requests have to end in when the server stops")
+    parser.add_argument("--reuse-port", action="store_true", help="let other processes serve at the same port")
+    parser.add_argument("--quiet", action="store_true", help="write no line for each request")
+    parser.add_argument("--chdir", default=".", metavar="FOLDER", help="to look for the module in")
+    parser.add_argument("--no-patch", action="store_true", help="leave the standard library as it is: for an application that uses coop_plugins itself")
+    parser.add_argument("--skip", action="append", default=[], metavar="PART", help="leave this part unpatched (may be repeated)")
+    limits = parser.add_argument_group("limits", "what a client may cost: sizes in bytes, times in seconds")
+    for field in fields(Limits):
+        limits.add_argument(f"--{field.name.replace('_', '-')}", type=type(field.default), default=field.default, metavar="N", help=" ")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command. Returns 0 after a stop that went well; 2 for arguments that make no sense, 1 for an address that cannot be had."""
+    from .wsgi import Limits, WSGIServer
+
+    chosen = _parse(arguments)
+    try:
+        if not chosen.no_patch:
+            from .patch import patch
+
+            patch(skip=chosen.skip)
+        os.chdir(chosen.chdir)
+        sys.path.insert(0, os.getcwd())
+        application = load_application(chosen.application)
+        server = WSGIServer(
+            chosen.bind,
+            application,
+            backlog=chosen.backlog,
+            spawn=chosen.connections,
+            log=None if chosen.quiet else _access_log(),
+            limits=Limits(**{field.name: getattr(chosen, field.name) for field in fields(Limits)}),
+            reuse_port=chosen.reuse_port,
+        )
+    except (LookupError, ValueError, TypeError) as error:
+        print(f"coopcore serve: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"coopcore serve: {error}", file=sys.stderr)
+        return 1
+    try:
+        server.start()
+    except OSError as error:
+        print(f"coopcore serve: {error}", file=sys.stderr)
+        return 1
+    print(f"coopcore serve: {chosen.application} at {_shown(server)}, process {os.getpid()}", file=sys.stderr, flush=True)
+    server.serve_forever(stop_timeout=chosen.graceful)
+    return 0
+
+
+def load_application(name: str) -> Any:
+    """The object that ``module``, ``module:name`` or ``module:factory()`` names. Raises LookupError with what is wrong; what the import raises comes out."""
+    module_name, _, attribute = name.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise  # it is there, and what it imports is not
+        raise LookupError(f"there is no module {module_name!r} in {os.getcwd()} or on the path. Is it spelt right? Try --chdir.") from None
+    if not attribute:
+        found = [each for each in _USUAL_NAMES if hasattr(module, each)]
+        if not found:
+            raise LookupError(f"module {module_name!r} has neither {' nor '.join(_USUAL_NAMES)}; name the application: {module_name}:NAME")
+        attribute = found[0]
+    called = attribute.endswith("()")
+    thing: Any = module
+    for part in attribute.removesuffix("()").split("."):
+        if not hasattr(thing, part):
+            raise LookupError(f"{module_name!r} has no {attribute.removesuffix('()')!r}. Is it spelt right?")
+        thing = getattr(thing, part)
+    return thing() if called else thing
+
+
+def _access_log() -> logging.Logger:
+    """A log of the server's own, on stdout, which goes on whatever the application does to `logging`."""
+    log = logging.getLogger("coop_plugins.wsgi.access")
+    if not log.handlers:
+        handler = logging.StreamHandler(sys.stdout)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        log.addHandler(handler)
+        log.setLevel(logging.INFO)
+        log.propagate = False
+    return log
+
+
+def _shown(server: Any) -> str:
+    if not isinstance(server.address, tuple):
+        return f"unix:{server.address}"
+    host = server.server_host
+    return f"http://{f'[{host}]' if ':' in host else host}:{server.server_port}"
+
+
+hide_frames(__file__)

@@ -1,0 +1,83 @@
+"""What no table of names says: the objects of the standard library that hold a lock already, and the end of the program."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from time import monotonic
+from _thread import get_ident
+from typing import Any
+
+import coopcore
+from coopcore.lowlevel import hide_frames
+
+from ._lock import Lock, RLock
+from ._threads import is_foreign
+from ._where import homes, task_to_park
+
+hide_frames(__file__)
+
+
+def apply() -> Callable[[], None]:
+    """Do it, once the names are in place. Returns what undoes it."""
+    threading: Any = sys.modules["threading"]
+    undo = ExitStack()
+    for home in {get_ident(), threading.main_thread().ident} - homes:
+        homes.add(home)
+        undo.callback(homes.discard, home)
+    _set(undo, threading.Thread, "join", _make_join(threading.Thread.join))
+    # Before all others, and so called after them: what is registered tells workers to end.
+    threading._threading_atexits.insert(0, _join_all)
+    undo.callback(threading._threading_atexits.remove, _join_all)
+    _renew_locks(undo)
+    return undo.close
+
+
+def _set(undo: ExitStack, thing: Any, name: str, value: object) -> None:
+    undo.callback(setattr, thing, name, getattr(thing, name))
+    setattr(thing, name, value)
+
+
+def _renew_locks(undo: ExitStack) -> None:
+    """Locks of the standard library that are held while something waits, and were made when its modules were imported."""
+    executors = sys.modules.get("concurrent.futures.thread")
+    if executors is not None:
+        _set(undo, executors, "_global_shutdown_lock", Lock())
+    logging: Any = sys.modules.get("logging")
+    if logging is not None:
+        _set(undo, logging, "_lock", RLock())
+        for ref in list(logging._handlerList):
+            handler = ref()
+            if handler is not None and handler.lock is not None:
+                _set(undo, handler, "lock", RLock())
+
+
+def _make_join(standard: Any) -> Any:
+    def join(self: Any, timeout: float | None = None) -> None:
+        """Wait until the thread terminates, or for ``timeout`` seconds."""
+        if self.is_alive() and is_foreign(self) and self is not sys.modules["threading"].current_thread() and task_to_park() is not None:
+            timeout = _look_for_end(self, timeout)
+        standard(self, timeout)
+
+    return join
+
+
+def _look_for_end(thread: Any, timeout: float | None) -> float | None:
+    """A thread that was started before the patch tells no hub of its end: look for it at longer and longer intervals. Returns what is left of the timeout."""
+    deadline = None if timeout is None else monotonic() + timeout
+    pause = 0.001
+    while thread.is_alive() and (deadline is None or monotonic() < deadline):
+        coopcore.sleep(pause if deadline is None else max(min(pause, deadline - monotonic()), 0))
+        pause = min(pause * 2, 0.05)
+    return None if deadline is None else 0.0
+
+
+def _join_all() -> None:
+    """At the end of the program: wait for all threads that are no daemons, as the interpreter does next; but tasks go on meanwhile, whatever it waits for."""
+    threading: Any = sys.modules["threading"]
+    me = threading.current_thread()
+    passed = (me, threading.main_thread())
+    while others := [thread for thread in threading.enumerate() if thread.is_alive() and not thread.daemon and thread not in passed]:
+        for thread in others:
+            thread.join()

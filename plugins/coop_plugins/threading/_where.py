@@ -1,0 +1,161 @@
+"""Who waits: a task, a plain thread, or code that stands where nobody can park.
+
+A *plain thread* has no hub, such as a worker of a thread pool or a thread that a library in C has started: it blocks by the means of the system, and never gets a hub just because
+it has to wait. A *home* is a thread in which the program was patched, and the main thread: where it has no hub yet, it gets one when it waits.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from _thread import allocate_lock, get_ident
+from typing import Any
+
+from greenlet import getcurrent
+
+from coopcore import Task
+from coopcore.errors import HubClosedError, ParkInFinalizerError, ParkInHubError
+from coopcore.lowlevel import Hub, Promise, current_task, hide_frames, on_hub, park_shielded, park_task, running_task, unpark_anywhere
+
+hide_frames(__file__)
+
+PATIENCE = 0.1
+"""Seconds for which code that cannot park (on the hub, or in a finaliser that the collector runs) waits for another thread to let go."""
+
+homes: set[int] = set()
+"""The idents of the threads that are homes."""
+
+forks = 0
+"""How many forks lie between the process that was started and this one. Who waited before the last of them is not here."""
+
+
+def whoever() -> Any:
+    """Who runs: the task, or where there is none the greenlet, as on the hub and in a plain thread."""
+    stack = getcurrent()
+    task = getattr(stack, "task", None)
+    return stack if task is None else task
+
+
+def task_to_park() -> Task[Any] | None:
+    """The task that runs here, or would if this thread had its hub already. None in a plain thread, and on the hub."""
+    task = running_task()
+    if task is not None or on_hub():
+        return task
+    root = getcurrent()
+    while root.parent is not None:
+        root = root.parent
+    return current_task() if get_ident() in homes or getattr(root, "task", None) is not None else None
+
+
+_real_threads: set[object] = set()  # what stands for the real threads that were started by the functions of ``_threads``, and may hold what a task waits for
+_promises: dict[Hub, Promise] = {}  # of hubs in which a task has waited while there was such a thread
+
+
+def real_thread_begins(thread: object) -> None:
+    """Call it before a real thread starts: while there is one, a task that waits is no deadlock."""
+    _real_threads.add(thread)
+
+
+def real_thread_ended(thread: object) -> None:
+    """Undo it, when the thread has let go of all. From any thread."""
+    _real_threads.discard(thread)
+    if not _real_threads:
+        _close_promises()
+
+
+def _close_promises() -> None:
+    while _promises:
+        try:
+            _hub, promise = _promises.popitem()
+        except KeyError:  # another thread has taken the last one
+            return
+        promise.close()
+
+
+def _promise_for_threads(hub: Hub) -> None:
+    if hub not in _promises:
+        _promises[hub] = hub.promise("a real thread lets go of a lock, or puts an item")
+        if not _real_threads:  # the last one has ended meanwhile, and may have looked before
+            _close_promises()
+
+
+class Waiter:
+    """Somebody in the line of a thing, and what their park waits for.
+
+    Whoever `claim`s it decides how the wait ends: one who serves it, and then calls `wake`, or the waiter itself, that gives up. Only the first `claim` returns True.
+    """
+
+    __slots__ = ("_claim", "_fork", "_gate", "_task", "given", "thing", "wait_is_shielded")
+
+    def __init__(self, thing: Any, gate: Any, shielded: bool = False) -> None:
+        """``gate`` is a native lock that is locked."""
+        self.thing = thing
+        self.given: Any = None
+        """What whoever serves it leaves here, before the claim."""
+        self._gate = gate
+        self._task = task_to_park()
+        self._claim = allocate_lock().acquire
+        self._fork = forks
+        self.wait_is_shielded = shielded
+
+    def claim(self) -> bool:
+        """True for the first who asks, whichever thread they are in; False in the child of a fork for a waiter of the parent's."""
+        return self._fork == forks and self._claim(False)
+
+    def wake(self) -> None:
+        """End the wait. From any thread, by whoever claimed it."""
+        task = self._task
+        if task is None:
+            self._gate.release()
+        else:
+            unpark_anywhere(task, self)
+
+    def wait(self, timeout: float) -> bool:
+        """Wait for `wake`, for at most ``timeout`` seconds if it is not negative. Raises what is thrown into the task."""
+        task = self._task
+        if task is None:
+            return self._wait_for_thread(timeout, None) if on_hub() else self._gate.acquire(True, timeout)
+        if _real_threads:
+            _promise_for_threads(task.hub)
+        try:
+            if self.wait_is_shielded:
+                return park_shielded(task, self) is not False
+            return park_task(task, self, None if timeout < 0 else timeout) is not False
+        except (HubClosedError, ParkInFinalizerError) as error:
+            self._task = None
+            return self._wait_for_thread(timeout, error)
+
+    def _wait_for_thread(self, timeout: float, refusal: Exception | None) -> bool:
+        """Where nobody can park only another thread can help, and should soon."""
+        here = get_ident()
+        owners = self.thing.wait_owners()
+        if len(sys._current_frames()) > 1 and all(task.hub.thread != here for task in owners):
+            patience = PATIENCE if timeout < 0 else min(timeout, PATIENCE)
+            if self._gate.acquire(True, patience):
+                return True
+            if 0 <= timeout <= PATIENCE:
+                return False
+        elif timeout == 0:
+            return False
+        raise refusal or ParkInHubError(
+            f"{self.thing!r} was to be waited for in a callback on the hub itself (a rawlink, a timer or call_soon), where nothing may wait: the hub is what wakes "
+            f"the others. Spawn a task that does the waiting, or pass a timeout of 0."
+        )
+
+    def describe_wait(self) -> str:
+        return repr(self.thing)
+
+    def wait_owners(self) -> Any:
+        return self.thing.wait_owners()
+
+
+def _after_fork_in_child() -> None:
+    global forks
+    forks += 1
+    _real_threads.clear()
+    _promises.clear()
+    homes.clear()
+    homes.add(get_ident())
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
