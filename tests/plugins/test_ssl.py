@@ -243,11 +243,14 @@ def test_a_write_that_must_read_and_a_read_that_must_write_perform_the_handshake
             writer = spawn(client.send, b"hello")
             parked(writer)
             reader = spawn(served.recv)
-            parked(reader)  # the certificates don't fit
+            answerer = spawn(served.send, b"x")
+            parked(reader, answerer)  # the certificates don't fit
             assert served._at == {WRITABLE: reader}
             assert client._at == {READABLE: writer}
             assert writer.get(timeout=5) == 5
             assert reader.get(timeout=5) == b"hello"
+            assert answerer.get(timeout=5) == 1
+            assert client.recv() == b"x"
 
 
 def test_invariant_3_tasks_that_need_one_direction_wait_together(on: Run) -> None:
@@ -841,6 +844,10 @@ def test_invariant_8_a_fast_peer_does_not_starve_the_others(on: Run) -> None:
             assert len(turns) >= 3
             turns.clear()
             for _ in range(100):
+                near.recv_into(bytearray(1))
+            assert len(turns) >= 3
+            turns.clear()
+            for _ in range(100):
                 near.send(b"x")
             assert len(turns) >= 3
             turns.clear()
@@ -1072,6 +1079,33 @@ def test_a_socket_that_never_waits(on: Run) -> None:
                 with pytest.raises(ssl.SSLWantReadError):
                     call()
             assert client.gettimeout() == 0
+
+
+def test_a_socket_that_never_waits_says_what_the_handshake_lacks(on: Run) -> None:
+    @on
+    def body() -> None:
+        near, far = plain_pair()
+        far.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+        near.setblocking(False)
+        far.setblocking(False)
+        client = client_context().wrap_socket(near, server_hostname="localhost", do_handshake_on_connect=False)
+        served = heavy_server_context().wrap_socket(far, server_side=True, do_handshake_on_connect=False)
+        with client, served:
+            for call in (lambda: client.send(b"x"), lambda: client.sendall(b"x"), client.recv):
+                with pytest.raises(ssl.SSLWantReadError):
+                    call()
+            for call in (served.do_handshake, served.recv, lambda: served.send(b"x")):
+                with pytest.raises(ssl.SSLWantWriteError):
+                    call()
+            assert served._unfinished is None  # it was the handshake that could not be sent
+            served.settimeout(0.01)
+            with pytest.raises(TimeoutError, match="The handshake operation timed out"):
+                served.do_handshake()
+
+
+def test_a_full_buffer_is_told_by_each_form_of_sending(on: Run) -> None:
+    @on
+    def body() -> None:
         for call in ("send", "write", "sendall"):
             near, far = tls_pair()
             with near, far:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import ssl as _stdlib
 import sys
-from types import ModuleType as _ModuleType
-from typing import TYPE_CHECKING as _TYPE_CHECKING
+from types import ModuleType
+from typing import TYPE_CHECKING
 
-from coopcore.lowlevel import hide_frames as _hide_frames
+from coopcore.lowlevel import hide_frames
 
 from ..socket._core import socket as socket
 from ..socket._functions import create_connection as create_connection
@@ -28,11 +28,11 @@ if sys.version_info < (3, 12):
     from ._functions import wrap_socket as wrap_socket
 
 # The standard module declares none. These are the names that a star import of it gives, without the modules among them.
-__all__ = [name for name, thing in vars(_stdlib).items() if not name.startswith("_") and not isinstance(thing, _ModuleType)]
+__all__ = [name for name, thing in vars(_stdlib).items() if not name.startswith("_") and not isinstance(thing, ModuleType)]
 
-if _TYPE_CHECKING:
+if TYPE_CHECKING:
     from ssl import *  # type: ignore[assignment]  # noqa: F403 - of a name, the first import counts: ours
 else:
     globals().update((name, vars(_stdlib)[name]) for name in __all__ if name not in globals())
 
-_hide_frames(__file__)
+hide_frames(__file__)

@@ -164,7 +164,7 @@ class SSLSocket(_Standard):
                             self._wake_joined(task.hub, want)
             except BaseException as error:
                 if operation == "write" and want == WRITABLE:
-                    self._keep_unfinished(args[0])
+                    self._keep_unfinished(args[1])
                 if type(error) is TimeoutError and error.args == ("timed out",):  # as the plain socket and `_join` say it
                     raise TimeoutError(f"The {operation or ('read' if want == READABLE else 'write')} operation timed out") from None
                 raise
@@ -341,21 +341,21 @@ class SSLSocket(_Standard):
         sslobj = self._sslobj
         if sslobj is None:
             return super().write(data)
-        return self._send_one(sslobj.write, data)
+        return self._send_one(sslobj, data)
 
     def send(self, data: Any, flags: int = 0) -> int:
         """As `write`."""
         sslobj = self._sslobj
         if sslobj is None or flags:
             return super().send(data, flags)
-        return self._send_one(sslobj.write, data)
+        return self._send_one(sslobj, data)
 
-    def _send_one(self, call: Callable[[Any], int], data: Any) -> int:
-        sent = self._try_write(call, data)
+    def _send_one(self, sslobj: Any, data: Any) -> int:
+        sent = self._try_write(sslobj, data)
         if sent < 0:
             self._writer = current_task()
             try:
-                return self._go_on("write", -sent, self._deadline(), call, (data,))
+                return self._go_on("write", -sent, self._deadline(), self._write, (sslobj, data))
             finally:
                 self._writer = None
         return sent
@@ -368,29 +368,29 @@ class SSLSocket(_Standard):
             return
         sent = 0
         if type(data) is bytes and data:
-            sent = self._try_write(sslobj.write, data)
+            sent = self._try_write(sslobj, data)
             if sent == len(data):
                 return
         with memoryview(data) as given, given.cast("B") as view:
-            self._send_records(sslobj.write, view, sent)
+            self._send_records(sslobj, view, sent)
 
-    def _send_records(self, call: Callable[[Any], int], view: memoryview, sent: int) -> None:
+    def _send_records(self, sslobj: Any, view: memoryview, sent: int) -> None:
         deadline = self._deadline()
         if self._writer is not None:
             self._refuse("write", self._writer)
         self._writer = current_task()
         try:
             if sent < 0:
-                sent = self._go_on("write", -sent, deadline, call, (view,))
+                sent = self._go_on("write", -sent, deadline, self._write, (sslobj, view))
             while sent < len(view):
-                sent += self._send_next(call, view[sent:], deadline)
+                sent += self._send_next(sslobj, view[sent:], deadline)
         finally:
             self._writer = None
 
-    def _send_next(self, call: Callable[[Any], int], view: memoryview, deadline: int | None) -> int:
+    def _send_next(self, sslobj: Any, view: memoryview, deadline: int | None) -> int:
         """Send a record in the middle of a longer sending. Returns how many bytes."""
-        sent = self._try_write(call, view)
-        return sent if sent >= 0 else self._go_on("write", -sent, deadline, call, (view,))
+        sent = self._try_write(sslobj, view)
+        return sent if sent >= 0 else self._go_on("write", -sent, deadline, self._write, (sslobj, view))
 
     def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
         """Send a file that is open in binary mode. Returns how many bytes; moves the file's position behind them. Parks; the timeout is for all of it.
@@ -412,7 +412,7 @@ class SSLSocket(_Standard):
             while piece := file.read(_PIECE if count is None else min(count - sent, _PIECE)):
                 view = memoryview(piece)
                 while view:
-                    done = self._send_next(sslobj.write, view, deadline)
+                    done = self._send_next(sslobj, view, deadline)
                     view = view[done:]
                     sent += done
         finally:
@@ -421,7 +421,15 @@ class SSLSocket(_Standard):
                 file.seek(offset + sent)
         return sent
 
-    def _try_write(self, call: Callable[[Any], int], data: Any) -> int:
+    def _write(self, sslobj: Any, data: Any) -> int:
+        if self._early:
+            # OpenSSL would do so itself, but not while another task's part of it has been sent in part.
+            sslobj.do_handshake()
+            self._early = False
+        sent: int = sslobj.write(data)
+        return sent
+
+    def _try_write(self, sslobj: Any, data: Any) -> int:
         """How many bytes were sent, or minus the direction that OpenSSL has to wait for."""
         self._streak += 1
         if self._streak > _STREAK:
@@ -429,7 +437,8 @@ class SSLSocket(_Standard):
         if self._writer is not None or self._unfinished is not None:
             self._check_order(data)
         try:
-            return self._enter(call, data) if self._early else call(data)
+            sent: int = self._enter(self._write, sslobj, data) if self._early else sslobj.write(data)
+            return sent
         except SSLWantReadError:
             if self._timeout == 0.0:
                 raise
