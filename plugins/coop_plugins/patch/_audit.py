@@ -18,6 +18,7 @@ from coopcore.lowlevel import hide_frames
 from ._libraries import LIBRARIES
 
 _OURS = ("coopcore", "coop_plugins", "coop_pytest", "greenlet", "pluggy")
+_THREADS = ("_thread", "threading")  # whose locks and idents the standard library's own modules use for moments, in which nothing parks
 _MOST_LINKS = 6  # of a chain of imports
 _LOCKS = (LockType, type(threading.RLock()), threading._PyRLock)  # type: ignore[attr-defined]  # the pure one has no public name
 
@@ -111,7 +112,8 @@ def _taken(replaced: _Replacements) -> Iterator[tuple[str, Any, str, str, str]]:
         for attribute, value in list(vars(module).items()):
             was = replaced.find(value)
             if was is not None:
-                yield module.__name__, module, attribute, *was
+                if getattr(value, "__module__", "") != module.__name__:  # else it is its home
+                    yield module.__name__, module, attribute, *was
             elif isinstance(value, type) and value.__module__ == module.__name__:
                 for inner, held in list(vars(value).items()):
                     was = replaced.find(held.__func__ if isinstance(held, staticmethod) else held)
@@ -121,6 +123,8 @@ def _taken(replaced: _Replacements) -> Iterator[tuple[str, Any, str, str, str]]:
 
 def _aliases(replaced: _Replacements) -> Iterator[Finding]:
     for holding, holder, attribute, was, name in _taken(replaced):
+        if _is_standard(holding) and was in _THREADS:
+            continue
         where = f"{holding}.{attribute}" if isinstance(holder, ModuleType) else f"{holding}.{holder.__qualname__}.{attribute}"
         yield Finding(
             "alias",
