@@ -73,13 +73,12 @@ def heavy_server_context() -> Any:
 def test_every_name_of_the_standard_module_is_here() -> None:
     public = [name for name in vars(stdlib) if not name.startswith("_") and not isinstance(getattr(stdlib, name), type(os))]
     assert [name for name in public if not hasattr(ssl, name)] == []
-    assert set(public) == set(ssl.__all__)
+    assert {*public, "wrap_socket"} == set(ssl.__all__)
     for name in ("_create_unverified_context", "_create_default_https_context", "_create_stdlib_context"):
         assert isinstance(getattr(ssl, name)(), ssl.SSLContext)
     assert ssl.SSLError is stdlib.SSLError
     assert ssl.MemoryBIO is stdlib.MemoryBIO
     assert ssl.SSLObject is stdlib.SSLObject
-    assert hasattr(ssl, "wrap_socket") == hasattr(stdlib, "wrap_socket")
 
 
 def test_a_tls_socket_is_a_standard_one_and_a_cooperative_one(on: Run) -> None:
@@ -481,6 +480,28 @@ def test_an_sni_callback_that_refuses_ends_the_handshake(on: Run) -> None:
             client_context().wrap_socket(near, server_hostname="localhost")
         with pytest.raises(ssl.SSLError):
             serving.get(timeout=5)
+
+
+def test_a_kill_while_a_callback_waits_ends_the_handshake(on: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The exception cannot pass through OpenSSL, which reports it and gives up."""
+    reported: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: reported.append(unraisable.exc_type))
+
+    @on
+    def body() -> None:
+        context, seen, _ = waiting_callback()
+        near, far = plain_pair()
+        calling = spawn(client_context().wrap_socket, near, server_hostname="localhost")
+        serving = spawn(context.wrap_socket, far, server_side=True)
+        while not seen:
+            sleep(0)
+        serving.kill()
+        assert serving.dead
+        assert reported == [coopcore.TaskExit]
+        assert isinstance(serving.exception, ssl.SSLError)
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            calling.get(timeout=5)
+        assert seen[0].fileno() == -1
 
 
 def waiting_callback() -> tuple[Any, list[Any], list[bool]]:
@@ -1354,7 +1375,6 @@ def test_get_server_certificate(on: Run) -> None:
             ssl.get_server_certificate(silent.getsockname(), timeout=0.01)
 
 
-@pytest.mark.skipif(sys.version_info >= (3, 12), reason="the standard module has it no more")
 def test_wrap_socket_of_old(on: Run) -> None:
     @on
     def body() -> None:
