@@ -165,6 +165,12 @@ class Response:
         self._chunked = False
         self._bodiless = False
 
+    @property
+    def headers(self) -> Headers:
+        """Those that went out, or will."""
+        lines = [] if self._head is None else self._head.lines
+        return [(name, value) for name, _, value in (line.rstrip("\r\n").partition(": ") for line in lines) if name]
+
     # -- what the application calls -------------------------------------------------------------------------------------
 
     def start_response(self, status: str, headers: Headers, exc_info: Any = None) -> Callable[[bytes], None]:

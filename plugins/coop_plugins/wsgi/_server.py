@@ -30,6 +30,7 @@ from coopcore import Task, Timeout, killall, sleep
 from coopcore.lowlevel import ParkingLot, current_task, hide_frames, on_hub
 
 from ..server import StreamServer
+from ._proxies import Proxies
 from ._request import ClientError, Input, Limits, Request, RequestReader
 from ._response import Response
 from ._upgrade import Headers, Upgraded, switching_head
@@ -227,8 +228,9 @@ class _Connection:
         server = self.server
         began = time.perf_counter()
         response = Response(request, self._send, self._may_stay, server.date(), server.software, self._send_file)
+        environ = self._make_environ(request, response)
         try:
-            self._call_application(request, response)
+            self._call_application(request, response, environ)
         except ClientError as error:
             server.log_client(self.remote, request.line, error)
             self.unread = True
@@ -246,7 +248,7 @@ class _Connection:
         finally:
             response.over = True
             if server.logs_access:
-                server.log_access(self.remote, request.line, response.status[:3], response.sent, time.perf_counter() - began)
+                server.log_answer(request, response, environ, time.perf_counter() - began)
         if self.lost is not None:
             return False
         if not request.complete and not (response.keep_alive and self._drain(request, response)):
@@ -257,8 +259,7 @@ class _Connection:
     def _may_stay(self) -> bool:
         return self.server.started and not self.reader.ended and not self.spoilt
 
-    def _call_application(self, request: Request, response: Response) -> None:
-        environ = self._make_environ(request, response)
+    def _call_application(self, request: Request, response: Response, environ: Environ) -> None:
         body = self.server.application(environ, response.start_response)
         try:
             response.send_body(body)
@@ -366,6 +367,8 @@ class _Connection:
             environ["HTTP_HOST"] = request.host.decode("latin-1")
         if request.upgrade is not None and not request.chunked and not request.content_length:
             environ["coop.upgrade"] = partial(self._hand_over, request, response)
+        if self.server.trusts is not None:
+            self.server.trusts.apply(environ)
         return environ
 
 
@@ -415,7 +418,8 @@ class WSGIServer(StreamServer):
 
     ``listener``, ``backlog``, ``spawn`` and ``reuse_port`` are those of `StreamServer`; one handler is one connection. ``log`` and ``error_log``: a logger
     (anything with ``info`` and ``error``), None for none, or "default" for the loggers ``coop_plugins.wsgi.access`` and ``.error``. ``environ``: added to every
-    request's. ``limits``: what a client may cost, see `Limits`.
+    request's. ``limits``: what a client may cost, see `Limits`. ``trusted_proxies``: addresses and networks ("10.0.0.0/8", or "unix" for a Unix socket) whose
+    X-Forwarded-For and X-Forwarded-Proto are believed; nobody's are by default.
     """
 
     software = "coopcore"
@@ -433,6 +437,7 @@ class WSGIServer(StreamServer):
         limits: Limits | None = None,
         *,
         reuse_port: bool = False,
+        trusted_proxies: Iterable[str] = (),
     ) -> None:
         super().__init__(listener, None, backlog, spawn, reuse_port=reuse_port)
         if application is not None:
@@ -443,10 +448,13 @@ class WSGIServer(StreamServer):
             raise TypeError(f"{type(self).__name__} has no application: pass one, or override application() in a subclass")
         if limits is not None and not isinstance(limits, Limits):
             raise TypeError(f"limits are an object of coop_plugins.wsgi.Limits, not {limits!r}")
+        self.trusts = Proxies(trusted_proxies) if trusted_proxies else None
+        """Whose forwarding headers are believed; None for nobody's."""
         self.limits = Limits() if limits is None else limits
         self._log = _logger(log, "access")
         self._error_log = _logger(error_log, "error")
-        self.logs_access = self._log is not None or type(self).log_access is not WSGIServer.log_access
+        cls = type(self)
+        self.logs_access = self._log is not None or cls.log_access is not WSGIServer.log_access or cls.log_answer is not WSGIServer.log_answer
         """Whether anybody wants lines for the access log."""
         self.errors = _ErrorStream(self.log_error)
         """What applications get as ``wsgi.errors``."""
@@ -516,6 +524,10 @@ class WSGIServer(StreamServer):
             day = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")[at.tm_wday]
             self._date = f"{day}, {at.tm_mday:02} {_MONTHS[at.tm_mon - 1]} {at.tm_year} {at.tm_hour:02}:{at.tm_min:02}:{at.tm_sec:02} GMT"
         return self._date
+
+    def log_answer(self, request: Request, response: Response, environ: Environ, seconds: float) -> None:
+        """Called after each answer. Override it for a log that needs to know more than `log_access` is told."""
+        self.log_access(environ["REMOTE_ADDR"], request.line, response.status[:3], response.sent, seconds)
 
     def log_access(self, remote: str, line: str, status: str, sent: int, seconds: float) -> None:
         """A line for each answer: client, date, request, status, bytes of the body, seconds. Override it for another form."""
