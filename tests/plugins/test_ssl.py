@@ -405,6 +405,33 @@ def test_invariant_4_a_timeout_bounds_connection_and_handshake_together(on: Run)
                 assert client.gettimeout() == 0.05
 
 
+def test_invariant_4_what_the_connection_took_is_no_longer_there_for_the_handshake(on: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    deadlines: list[Any] = []
+    plain_connect, go_on = socket.socket.connect, ssl.SSLSocket._go_on
+
+    def connect(self: Any, address: Any) -> None:
+        deadlines.append(self._deadline())
+        sleep(0.001)
+        plain_connect(self, address)
+
+    def spy(self: Any, operation: str, want: int, deadline: Any, *args: Any) -> Any:
+        deadlines.append(deadline)
+        return go_on(self, operation, want, deadline, *args)
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    monkeypatch.setattr(ssl.SSLSocket, "_go_on", spy)
+
+    @on
+    def body() -> None:
+        deadlines.clear()
+        with socket.create_server(("127.0.0.1", 0)) as listener, client_context().wrap_socket(socket.socket(), server_hostname="localhost") as client:
+            client.settimeout(0.02)
+            with pytest.raises(TimeoutError):
+                client.connect(listener.getsockname())
+            assert len(deadlines) == 2
+            assert deadlines[0] == deadlines[1]
+
+
 def test_a_connect_whose_handshake_is_killed_can_be_closed_and_holds_nothing(on: Run) -> None:
     @on
     def body() -> None:
@@ -937,8 +964,13 @@ def test_a_sendfile_that_times_out_says_where_it_is(on: Run) -> None:
             file = io.BytesIO(bytes(BIG))
             with pytest.raises(TimeoutError, match="The write operation timed out"):
                 near.sendfile(file)
-            assert 0 < file.tell() < BIG
             assert near._writer is None
+            far.settimeout(0)
+            got = 0
+            with pytest.raises(ssl.SSLWantReadError):
+                while True:
+                    got += len(far.recv(65536))
+            assert 0 < got == file.tell()
 
 
 # -- timeouts, kills, closing -------------------------------------------------------------------------------------------
@@ -1077,6 +1109,36 @@ def test_invariant_6_a_record_that_was_sent_in_part_is_finished_or_nothing_is_se
             near.shutdown(socket.SHUT_WR)
             got = b"".join(reader.get(timeout=5)) + read_all(far)
             assert got == written + data + b"and more"
+
+
+@pytest.mark.parametrize("how", ["kill", "timeout", "never waits"])
+def test_invariant_6_a_long_write_goes_on_where_it_was(on: Run, how: str) -> None:
+    data = os.urandom(1_000_000)
+
+    @on
+    def body() -> None:
+        near, far = tls_pair()
+        with near, far:
+            got = bytearray()
+            for _ in range(5):
+                if how == "kill":
+                    task = spawn(near.sendall, data)
+                    parked(task)
+                    task.kill()
+                else:
+                    near.settimeout(0.005 if how == "timeout" else 0)
+                    with pytest.raises((TimeoutError, ssl.SSLWantWriteError)):
+                        near.send(data)
+                    near.settimeout(None)
+                with pytest.raises(ssl.SSLError, match="an earlier write"):
+                    near.sendall(data[1:])
+                for _ in range(3):
+                    got += far.recv(16384)
+            task = spawn(near.send, data + b"and more")
+            while len(got) < len(data) + 8:
+                got += far.recv(65536)
+            assert task.get(timeout=5) == len(data) + 8
+            assert got == data + b"and more"
 
 
 def test_a_socket_that_never_waits(on: Run) -> None:

@@ -194,8 +194,36 @@ def test_a_read_whose_answer_cannot_be_sent_waits_for_that(monkeypatch: pytest.M
             near.sendall(b"x")
             far.recv()
             assert far.getpeercert()["subject"] == ((("commonName", "a client"),),)
+            far.verify_client_post_handshake()
+            far.sendall(b"and again?")
+            assert near.recv() == b"and again?"
+            assert (near._sslobj._left, near._sslobj._going.pending) == (b"", 0), "nobody may call again"
 
     coopcore.run(body, network=HiddenNetwork(), backend="selectors")  # which reports again what it has reported
+
+
+def test_a_network_that_takes_everything_at_once_does_not_starve_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the middle of one long `sendall`, which never has to wait."""
+    plain_send, sinking = Wire.send, False
+    monkeypatch.setattr(Wire, "send", lambda self, data, *flags: len(data) if sinking else plain_send(self, data, *flags))
+
+    @hidden
+    def body() -> None:
+        nonlocal sinking
+        near, far = tls_pair()
+        with near, far:
+            sinking = True
+            turns: list[int] = []
+
+            def other() -> None:
+                while True:
+                    turns.append(len(turns))
+                    sleep(0)
+
+            task = spawn(other)
+            near.sendall(bytes(100 * 65536))
+            assert len(turns) >= 3
+            task.kill()
 
 
 def test_the_alert_of_a_failed_handshake_is_sent() -> None:
