@@ -22,6 +22,7 @@ from .patch import audit, patch
 from .wsgi import Limits, WSGIServer
 
 try:
+    from gunicorn.sock import ssl_context
     from gunicorn.workers.base import Worker
 except ImportError as missing:
     raise ImportError("coop_plugins.gunicorn is a worker for gunicorn, which is not installed: pip install gunicorn") from missing
@@ -112,6 +113,7 @@ class CoopWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
             listener.sock,
             spawn=self.cfg.worker_connections,
             limits=_limits(cfg),
+            ssl_context=ssl_context(cfg) if cfg.is_ssl else None,
             environ={"wsgi.multiprocess": cfg.workers > 1},
             trusted_proxies=["0.0.0.0/0", "::/0", "unix"] if "*" in cfg.forwarded_allow_ips else trusted,
         )

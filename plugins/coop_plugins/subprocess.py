@@ -38,16 +38,17 @@ import contextlib
 import functools
 import io
 import os
-import subprocess
-import threading
+import subprocess as _stdlib
 import weakref
+from _thread import start_new_thread
 from collections.abc import Callable, Iterator, Sequence
 from subprocess import DEVNULL, PIPE, STDOUT, CalledProcessError, CompletedProcess, SubprocessError, TimeoutExpired, list2cmdline
+from time import monotonic
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, AnyStr, TypeVar
 
 from coopcore import Task, Timeout, joinall, killall, spawn
-from coopcore.errors import HubClosedError, WrongThreadError
+from coopcore.errors import CoopError, HubClosedError, WrongThreadError
 from coopcore.lowlevel import (
     READABLE,
     WRITABLE,
@@ -90,6 +91,7 @@ hide_frames(__file__)
 T = TypeVar("T")
 
 _CHUNK = 65536  # what a pipe holds
+_REAPING = 1.0  # seconds that a child which was killed has to end, before who waits for that may be interrupted
 _INTERRUPT_GRACE = 0.25  # seconds that a child gets to obey the Ctrl-C that we also got; the standard module's number
 
 
@@ -302,14 +304,14 @@ class _Watch:
     """The tasks of one hub that wait for one child, and the links that were made there."""
 
     # It must not refer to the child: the Popen owns it, and goes when its last user lets go.
-    __slots__ = ("_bell", "_led", "_links", "_lot", "_server", "_thread", "_what")
+    __slots__ = ("_bell", "_has_thread", "_led", "_links", "_lot", "_server", "_what")
 
     def __init__(self, what: str) -> None:
         self._what = what
         self._led = False
         self._lot = ParkingLot(what)
         self._bell = ParkingLot(what)
-        self._thread: threading.Thread | None = None
+        self._has_thread = False
         self._links: list[Callable[[Any], object]] = []
         self._server: Task[None] | None = None
 
@@ -338,9 +340,9 @@ class _Watch:
             self._lot.unpark()
 
     def _wait_for_thread(self, child: Popen[Any]) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=_wait_and_ring, args=(child, current_hub(), self._bell), name=self._what, daemon=True)
-            self._thread.start()
+        if not self._has_thread:
+            start_new_thread(_wait_and_ring, (child, current_hub(), self._bell))
+            self._has_thread = True
         self._bell.park()
 
     def link(self, child: Popen[Any], callback: Callable[[Any], object]) -> None:
@@ -381,14 +383,17 @@ def _wait_and_close(pidfd: int) -> None:
 
 
 def _wait_and_ring(child: Popen[Any], hub: Hub, bell: ParkingLot) -> None:
-    subprocess.Popen.wait(child)
+    _Standard.wait(child)
     try:
         hub.call_soon_threadsafe(bell.unpark_all)
     except HubClosedError:
         pass  # and with it whoever waited
 
 
-class Popen(subprocess.Popen[AnyStr]):
+_Standard = _stdlib.Popen  # also when the program is patched, and the standard module has ours
+
+
+class Popen(_stdlib.Popen[AnyStr]):
     """Start a program in a child process. The arguments are those of the standard ``subprocess.Popen``.
 
     The constructor blocks the thread until the child executes its program, or fails to; everything else parks the task only. ``stdin``, ``stdout`` and
@@ -406,7 +411,7 @@ class Popen(subprocess.Popen[AnyStr]):
 
     if not TYPE_CHECKING:  # for type checkers the overloads of the standard constructor hold
 
-        @functools.wraps(subprocess.Popen.__init__)
+        @functools.wraps(_Standard.__init__)
         def __init__(self, args, bufsize=-1, *more, **keywords):
             super().__init__(args, bufsize, *more, **keywords)
             size = -1 if bufsize is None else bufsize
@@ -608,10 +613,22 @@ def call(*popenargs: Any, timeout: float | None = None, **kwargs: Any) -> int:
 
 
 def _kill_and_reap(child: Popen[Any]) -> None:
-    """Leave no zombie, also where a cancelled scope would cut the wait short: it cannot take long."""
+    """Leave no zombie. What would end the wait, a cancelled scope, a kill, a timeout, is raised after it, since it cannot take long; if it does, at once."""
     child.kill()
+    limit = monotonic() + _REAPING
+    late: BaseException | None = None
     with shielded():
-        child.wait()
+        while child.returncode is None:
+            try:
+                child._coop_watch().wait(child)
+            except CoopError:
+                raise
+            except BaseException as error:
+                late = late or error
+                if monotonic() > limit:
+                    break
+    if late is not None:
+        raise late
 
 
 def check_call(*popenargs: Any, **kwargs: Any) -> int:

@@ -6,6 +6,7 @@ import errno
 import gc
 import io
 import os
+import random
 import select
 import socket as stdlib_socket
 import ssl as stdlib
@@ -1412,6 +1413,56 @@ def test_a_report_says_what_is_waited_for(on: Run) -> None:
             parked(task)
             assert f"descriptor {near.fileno()}" in coopcore.get_hub().describe()
             task.kill()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_kills_and_timeouts_at_random_lose_nothing(on: Run, seed: int) -> None:
+    """Both ends write and read at once; each read and write may be killed or time out, and is then done again."""
+    chance = random.Random(seed)
+
+    def again(call: Callable[[], Any]) -> Any:
+        """Do it until it comes to an end by itself."""
+        while True:
+            task = spawn(call)
+            how = chance.random()
+            if how < 0.3:
+                sleep(0)
+                task.kill()
+            elif how < 0.6:
+                with Timeout(chance.random() / 1000, False):
+                    task.join()
+                task.kill()
+            try:
+                value = task.get(timeout=10)
+            except TimeoutError:
+                continue
+            if not isinstance(value, coopcore.TaskExit):
+                return value
+
+    def write(sock: Any, data: bytes) -> None:
+        while data:
+            piece = data[: chance.choice([1, 100, 20_000, 300_000])]
+            again(lambda: sock.sendall(piece))  # noqa: B023 - it is called here and now
+            data = data[len(piece) :]
+
+    def read(sock: Any, size: int) -> bytes:
+        got = bytearray()
+        buffer = bytearray(100_000)
+        while len(got) < size:
+            got += buffer[: again(lambda: sock.recv_into(buffer, chance.choice([1, 1000, 100_000])))]
+        return bytes(got)
+
+    @on
+    def body() -> None:
+        near, far = tls_pair(chance.choice(["unix", "tcp"]))
+        with near, far:
+            near.settimeout(0.001)
+            data = [chance.randbytes(400_000) for _ in range(2)]
+            writers = [spawn(write, near, data[0]), spawn(write, far, data[1])]
+            readers = [spawn(read, far, 400_000), spawn(read, near, 400_000)]
+            assert [reader.get(timeout=20) for reader in readers] == data
+            for writer in writers:
+                writer.get(timeout=5)
 
 
 # -- functions ----------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 from typing import Any, Literal, assert_type
 
 from coop_plugins import file, os, select, selectors, ssl
@@ -10,9 +11,11 @@ from coop_plugins.local import local
 from coop_plugins.lock import Barrier, BoundedSemaphore, Condition, DummySemaphore, Lock, RLock, Semaphore
 from coop_plugins.pool import Group, Pool
 from coop_plugins.queue import Channel, Empty, Full, LifoQueue, PriorityQueue, Queue, SimpleQueue
+from coop_plugins.resolver import ThreadResolver, current_resolver, use_resolver
 from coop_plugins.scope import CancelScope, TaskGroup, current_time, fail_after, move_on_after
+from coop_plugins.threadpool import Future, ProcessPoolExecutor, ThreadPool, ThreadPoolExecutor, ThreadResult, await_future, offload, shared_pool
 from coopcore import Task, iwait, spawn
-from coopcore.protocols import Waitable
+from coopcore.protocols import Resolver, Waitable
 
 
 def length(text: str) -> int:
@@ -107,6 +110,33 @@ def scopes() -> None:
     assert_type(scope.deadline, float)
     assert_type(scope.cancel_called, bool)
     assert_type(scope.cancelled_caught, bool)
+
+
+def threads() -> None:
+    assert_type(offload(length, "abc"), int)
+    pool = ThreadPool(2, idle_task_timeout=1)
+    assert_type(pool.spawn(length, "abc"), ThreadResult[int])
+    assert_type(pool.spawn(length, "abc").get(timeout=1), int)
+    assert_type(pool.apply(length, ("abc",)), int)
+    assert_type(pool.map(length, ["a", "b"]), list[int])
+    assert_type(list(pool.imap(length, ["a"], maxsize=1)), list[int])
+    assert_type(pool.apply_async(length, ("abc",)), Task[int])
+    assert_type(pool.join(timeout=1), bool)
+    shared_pool().maxsize = 20
+    with ThreadPoolExecutor(2) as executor, ProcessPoolExecutor(2) as processes:
+        for maker in (executor, processes):
+            assert_type(maker.submit(length, "abc"), Future[int])
+            assert_type(maker.submit(length, "abc").result(timeout=1), int)
+            assert_type(list(maker.map(length, ["a"])), list[int])
+    standard: concurrent.futures.Future[int] = executor.submit(length, "abc")
+    assert_type(await_future(standard, timeout=1), int)
+
+
+def resolvers() -> None:
+    assert_type(current_resolver(), Resolver)
+    assert_type(use_resolver("block"), Resolver)
+    assert_type(use_resolver(ThreadResolver()), Resolver)
+    assert_type(current_resolver().gethostbyname("localhost"), str)
 
 
 def locals_() -> None:

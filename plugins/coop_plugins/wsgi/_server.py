@@ -60,6 +60,8 @@ class _Connection:
         self.idle = True
         """True while it waits for a request."""
         self.answered = 0
+        self.plain = bool(_AT_ONCE) and server.ssl_context is None
+        """True if flags may be given when it sends."""
         self.spoilt = False
         """True once the rest of a body did not come, or came wrong."""
         self.unread = False
@@ -186,7 +188,7 @@ class _Connection:
         if self.lost is not None:
             raise self.lost
         try:
-            sent = self.client.send(data, _AT_ONCE) if _AT_ONCE else 0
+            sent = self.client.send(data, _AT_ONCE) if self.plain else 0
             if sent == len(data):
                 return
         except BlockingIOError:
@@ -416,10 +418,10 @@ class _ErrorStream:
 class WSGIServer(StreamServer):
     """Serves a WSGI application over HTTP/1.1. Start it with `serve_forever` or `start`.
 
-    ``listener``, ``backlog``, ``spawn`` and ``reuse_port`` are those of `StreamServer`; one handler is one connection. ``log`` and ``error_log``: a logger
-    (anything with ``info`` and ``error``), None for none, or "default" for the loggers ``coop_plugins.wsgi.access`` and ``.error``. ``environ``: added to every
-    request's. ``limits``: what a client may cost, see `Limits`. ``trusted_proxies``: addresses and networks ("10.0.0.0/8", or "unix" for a Unix socket) whose
-    X-Forwarded-For and X-Forwarded-Proto are believed; nobody's are by default.
+    ``listener``, ``backlog``, ``spawn``, ``reuse_port`` and those for TLS are as for `StreamServer`; one handler is one connection. ``log`` and
+    ``error_log``: a logger (anything with ``info`` and ``error``), None for none, or "default" for the loggers ``coop_plugins.wsgi.access`` and ``.error``.
+    ``environ``: added to every request's. ``limits``: what a client may cost, see `Limits`. ``trusted_proxies``: addresses, networks ("10.0.0.0/8"), or
+    "unix" for a Unix socket, whose X-Forwarded-For and X-Forwarded-Proto are believed; nobody's are by default.
     """
 
     software = "coopcore"
@@ -437,9 +439,12 @@ class WSGIServer(StreamServer):
         limits: Limits | None = None,
         *,
         reuse_port: bool = False,
+        ssl_context: Any = None,
+        certfile: str | None = None,
+        keyfile: str | None = None,
         trusted_proxies: Iterable[str] = (),
     ) -> None:
-        super().__init__(listener, None, backlog, spawn, reuse_port=reuse_port)
+        super().__init__(listener, None, backlog, spawn, reuse_port=reuse_port, ssl_context=ssl_context, certfile=certfile, keyfile=keyfile)
         if application is not None:
             if not callable(application):
                 raise TypeError(f"a WSGI application is called for each request; {application!r} cannot be")
@@ -462,12 +467,13 @@ class WSGIServer(StreamServer):
             "SCRIPT_NAME": "",
             "SERVER_SOFTWARE": self.software,
             "wsgi.version": (1, 0),
-            "wsgi.url_scheme": "http",
+            "wsgi.url_scheme": "http" if self.ssl_context is None else "https",
             "wsgi.multithread": True,  # it is entered anew while it parks
             "wsgi.multiprocess": False,
             "wsgi.run_once": False,
             "wsgi.input_terminated": True,
             "wsgi.file_wrapper": FileWrapper,
+            **({} if self.ssl_context is None else {"HTTPS": "on"}),
             **(environ or {}),
         }
         self.connections: set[_Connection] = set()
