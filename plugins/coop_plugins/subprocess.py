@@ -479,7 +479,7 @@ class Popen(_stdlib.Popen[AnyStr]):
         # Those of a call that was interrupted while it waited for their end: they hold their pipes until then.
         joinall([helper for helper in self._coop_ending if not helper.dead])
         jobs: list[Callable[[], None]] = [_pipe_of(stream).collect for stream in (self.stdout, self.stderr) if stream and not stream.closed]
-        if self.stdin and not self.stdin.closed:
+        if self.stdin and self.stdin.closed is not True:  # what stands in for one need not know
             jobs.append(self._coop_send)
         if not jobs:
             return
@@ -496,6 +496,9 @@ class Popen(_stdlib.Popen[AnyStr]):
 
     def _coop_send(self) -> None:
         stdin: Any = self.stdin
+        if not isinstance(stdin, io.IOBase):
+            self._coop_send_by_its_methods(stdin)
+            return
         pipe = _pipe_of(stdin)
         try:
             stdin.flush()
@@ -507,6 +510,13 @@ class Popen(_stdlib.Popen[AnyStr]):
             # The child has read all that it wants. What it got is its own affair, as in the standard module.
             self._coop_unsent = None
             pipe.close()
+
+    def _coop_send_by_its_methods(self, stdin: Any) -> None:
+        """To something that stands in for the stdin that was made here."""
+        unsent, self._coop_unsent = self._coop_unsent, None
+        for step in (stdin.flush, *([functools.partial(stdin.write, unsent)] if unsent else ()), stdin.close):
+            with contextlib.suppress(BrokenPipeError):
+                step()
 
     def _coop_expired(self, seconds: float) -> TimeoutExpired:
         out, err = (_pipe_of(stream).kept() or None if stream else None for stream in (self.stdout, self.stderr))
