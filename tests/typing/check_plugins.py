@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import concurrent.futures
-from typing import Any, assert_type
+from typing import Any, Literal, assert_type
 
-from coop_plugins import file, os, select, selectors, threading
+from coop_plugins import file, os, select, selectors, ssl, threading
 from coop_plugins.event import AsyncResult, Event
 from coop_plugins.local import local
 from coop_plugins.lock import Barrier, BoundedSemaphore, Condition, DummySemaphore, Lock, RLock, Semaphore
@@ -182,6 +182,19 @@ def between_threads() -> None:
     assert_type(threading.start_new_thread(length, ("abc",)), int)
     threading.REAL.add("my_package")
     threading.sleep(0.5)
+
+
+def tls(plain: ssl.socket, connection: ssl.SSLSocket) -> None:
+    context = ssl.create_default_context()
+    assert_type(context, ssl.SSLContext)
+    assert_type(context.wrap_socket(plain).version(), str | None)
+    assert_type(connection.recv(10), bytes)
+    assert_type(connection.recv_into(bytearray(10)), int)
+    assert_type(connection.send(b"data"), int)
+    assert_type(connection.getpeercert(True), bytes | None)
+    assert_type(connection.gettimeout(), float | None)
+    assert_type(ssl.get_server_certificate(("localhost", 443), timeout=1), str)
+    assert_type(ssl.CERT_REQUIRED, Literal[ssl.VerifyMode.CERT_REQUIRED])
 
 
 def all_of_them_can_be_waited_for() -> None:

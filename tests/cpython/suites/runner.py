@@ -11,7 +11,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,9 @@ class Outcome:
         return self.reason.strip().rpartition("\n")[2]
 
 
+Tell = Callable[[str, Outcome], object]
+
+
 @dataclass
 class _Job:
     module: str
@@ -54,21 +57,26 @@ class _Job:
     only: Sequence[str]
     limit: float
     path: Sequence[str]
+    tell: Tell
     tests: list[str] = field(default_factory=list)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     fixtures: dict[str, Outcome] = field(default_factory=dict)
+
+    def note(self, test: str, outcome: Outcome) -> None:
+        self.outcomes[test] = outcome
+        self.tell(test, outcome)
 
     @property
     def remaining(self) -> list[str]:
         return [test for test in self.tests if test not in self.outcomes]
 
 
-def run(module: str, way: str, *, only: Sequence[str] = (), limit: float = LIMIT, path: Sequence[str] = ()) -> dict[str, Outcome]:
+def run(module: str, way: str, *, only: Sequence[str] = (), limit: float = LIMIT, path: Sequence[str] = (), tell: Tell | None = None) -> dict[str, Outcome]:
     """The outcome of each test of a module, by its id. Blocks until all have ended, or were ended.
 
-    ``only`` has patterns of ids, as `fnmatch` knows them. ``path`` comes first in the module's sys.path.
+    ``only`` has patterns of ids, as `fnmatch` knows them. ``path`` comes first in the module's sys.path. ``tell`` is called with each outcome at once.
     """
-    job = _Job(module, way, only, limit, path)
+    job = _Job(module, way, only, limit, path, tell or (lambda test, outcome: None))
     stuck = ""
     while True:
         with _process(job) as process:
@@ -76,13 +84,13 @@ def run(module: str, way: str, *, only: Sequence[str] = (), limit: float = LIMIT
         if ended:
             break
         if not job.tests:
-            job.outcomes[IMPORT] = Outcome(ERROR, process.farewell)
+            job.note(IMPORT, Outcome(ERROR, process.farewell))
             break
         if process.current:
             stuck = ""
-            job.outcomes[process.current] = Outcome(HUNG if process.hung else ERROR, process.farewell, time.monotonic() - process.since)
+            job.note(process.current, Outcome(HUNG if process.hung else ERROR, process.farewell, time.monotonic() - process.since))
         elif stuck == job.remaining[0]:  # between two tests, for the second time: what comes before this one
-            job.outcomes[stuck] = Outcome(HUNG if process.hung else ERROR, f"before it began: {process.farewell}")
+            job.note(stuck, Outcome(HUNG if process.hung else ERROR, f"before it began: {process.farewell}"))
         else:
             stuck = job.remaining[0]
         if not job.remaining:
@@ -95,10 +103,10 @@ def _blame_fixtures(job: _Job) -> None:
     """A test that never began has the outcome of the setUpClass or setUpModule that failed; a fixture that failed after the tests has its own."""
     for name, outcome in job.fixtures.items():
         if not name.startswith("setUp"):
-            job.outcomes[name] = outcome
+            job.note(name, outcome)
     for test in job.remaining:
         of_it = [outcome for name, outcome in job.fixtures.items() if test.startswith(f"{name.partition('(')[2].rstrip(')')}.")]
-        job.outcomes[test] = of_it[-1] if of_it else Outcome(ERROR, "it was not run, and nothing says why")
+        job.note(test, of_it[-1] if of_it else Outcome(ERROR, "it was not run, and nothing says why"))
 
 
 class _Process:
@@ -163,12 +171,12 @@ class _Process:
                 self.current, self._began = test, self.since
             case {"ends": test, "outcome": what, "reason": reason}:
                 self.current = ""
-                job.outcomes[test] = Outcome(what, reason, time.monotonic() - self._began)
+                job.note(test, Outcome(what, reason, time.monotonic() - self._began))
                 self._began = self.since
             case {"fixture": name, "outcome": what, "reason": reason}:
                 job.fixtures[name] = Outcome(what, reason)
             case {"skipped": reason}:
-                job.outcomes[IMPORT] = Outcome(SKIPPED, reason)
+                job.note(IMPORT, Outcome(SKIPPED, reason))
                 return True
             case {"over": _}:
                 return True
@@ -205,11 +213,11 @@ class _Process:
     def _note_its_end(self) -> None:
         if not self._wait(self._job.limit):
             self.hung = True
-            self._job.outcomes[END] = Outcome(HUNG, self._last_words())
+            self._job.note(END, Outcome(HUNG, self._last_words()))
             return
         self.end()
         status = self._process.returncode
-        self._job.outcomes[END] = Outcome(ERROR, self._last_words()) if status else Outcome(PASSED)
+        self._job.note(END, Outcome(ERROR, self._last_words()) if status else Outcome(PASSED))
 
     def _last_words(self) -> str:
         """What it printed last, and how it ended. Of one that hangs, the stacks of its threads."""
