@@ -721,6 +721,14 @@ if __name__ == "__main__":
     assert (q.get(), q.get()) == (7, "MainThread")
     process.join()
     assert process.exitcode == 0
+    with context.Manager() as manager:
+        shared = manager.dict()
+        works = [threading.Thread(target=shared.__setitem__, args=(n, n)) for n in range(3)]
+        for thread in works:
+            thread.start()
+        for thread in works:
+            thread.join()
+        assert sorted(shared.keys()) == [0, 1, 2]
     ours, theirs = context.Pipe()
     theirs.send("hello")
     assert ours.recv() == "hello"
