@@ -494,6 +494,17 @@ def test_a_thread_of_a_library_in_c_may_let_a_task_go_on() -> None:
     """)
 
 
+def test_a_deadlock_is_told_when_the_last_unknown_thread_is_gone() -> None:
+    check("""
+        lock = threading.Lock()
+        lock.acquire()
+        native_start(original("time", "sleep"), (0.05,))
+        raises(coopcore.Deadlock, lock.acquire)
+        assert lock._line == []
+        assert coopcore.get_hub().tasks() == []
+    """)
+
+
 def test_it_is_told_when_only_a_thread_that_nobody_knows_could_help() -> None:
     out, err = python(
         PRELUDE

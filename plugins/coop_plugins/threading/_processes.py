@@ -1,8 +1,8 @@
 """Keeps the pipes of ``multiprocessing`` as they are while ``socket`` is patched: it reads and writes their descriptors itself, and relies on them to block.
 
-A cooperative socket makes its descriptor one that does not, also for those that share it, and it stays so when it is detached. So these modules get a ``socket``
-of their own, executed a second time, whether they were imported before the patch or are while it lasts. (A copy of the module would not do: its functions,
-and the methods of its class, would find the patched names.)
+A cooperative socket makes its descriptor one that does not, also for those that share it, and it stays so when it is detached. So these modules get a
+``socket`` of their own, executed a second time, whether they were imported before the patch or are while it lasts. (A copy of the module would not do: its
+functions, and the methods of its class, would find the patched names.)
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.machinery import ModuleSpec
-from importlib.util import find_spec, module_from_spec
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from types import ModuleType
 from typing import Any
 
@@ -24,9 +24,12 @@ _MODULES = ("multiprocessing.connection", "multiprocessing.reduction")
 
 @cache
 def _second_socket() -> ModuleType:
-    spec = find_spec("socket")
-    assert spec is not None and spec.loader is not None
-    module = module_from_spec(spec)
+    """The standard module once more, under a name of its own: it looks for that among the modules when it makes its enumerations."""
+    found = find_spec("socket")
+    spec = None if found is None or found.origin is None else spec_from_file_location(f"{__name__}.socket", found.origin)
+    assert spec is not None
+    assert spec.loader is not None
+    sys.modules[spec.name] = module = module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
@@ -40,7 +43,8 @@ def apply() -> Callable[[], None]:
         module.socket = _second_socket()
 
     def undo() -> None:
-        sys.meta_path.remove(finder)
+        if finder in (sys.meta_path or ()):  # there is none when the interpreter ends
+            sys.meta_path.remove(finder)
         while turned:
             module, before = turned.pop()
             module.socket = before
