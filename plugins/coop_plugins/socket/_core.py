@@ -156,7 +156,7 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
         else:
             self._raw = raw
             self._io_refs, self._closed = 0, False  # the standard close() and makefile() keep these
-            self._begin()
+            self._start_state()
             self.__class__ = _foreign_class(type(self))
 
     def _open(self, family: int, type: int, proto: int, fileno: int | None) -> None:
@@ -164,9 +164,9 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
         _Kernel.setblocking(self, False)
         self._raw: Any = None
         """The network's object, unless the kernel has it."""
-        self._begin()
+        self._start_state()
 
-    def _begin(self) -> None:
+    def _start_state(self) -> None:
         self._ended = False
         """True once it was closed or detached, though another thread's hub may still have to close the descriptor."""
         self._reading: FdWait = _NOWHERE
@@ -229,9 +229,9 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
 
     def _when_ready(self, direction: int, call: Callable[..., R], *args: Any) -> R:
         """Go on with a call that has just met EAGAIN."""
-        return self._go_on(direction, None if self._timeout is None else self._deadline(), call, *args)
+        return self._retry(direction, None if self._timeout is None else self._deadline(), call, *args)
 
-    def _go_on(self, direction: int, deadline: int | None, call: Callable[..., R], *args: Any) -> R:
+    def _retry(self, direction: int, deadline: int | None, call: Callable[..., R], *args: Any) -> R:
         while True:
             self._wait(direction, deadline)
             if direction == WRITABLE and self._sending is not None:
@@ -282,7 +282,7 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
         except BlockingIOError:
             if self._timeout == 0.0 or flags & _AT_ONCE:
                 raise
-            data = self._go_on(READABLE, deadline or self._deadline(), self._recv_now, bufsize, flags)
+            data = self._retry(READABLE, deadline or self._deadline(), self._recv_now, bufsize, flags)
         if len(data) < bufsize and self._reading.tells:
             self._after_short_read(flags)
         return data
@@ -337,7 +337,7 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
         except BlockingIOError:
             if self._timeout == 0.0 or flags & _AT_ONCE:
                 raise
-            received = self._go_on(READABLE, deadline or self._deadline(), self._recv_into_now, buffer, nbytes, flags)
+            received = self._retry(READABLE, deadline or self._deadline(), self._recv_into_now, buffer, nbytes, flags)
         if received < size and self._reading.tells:
             self._after_short_read(flags)
         return received
