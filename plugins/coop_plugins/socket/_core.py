@@ -161,7 +161,7 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
 
     def _open(self, family: int, type: int, proto: int, fileno: int | None) -> None:
         _standard_init(self, family, type, proto, fileno)
-        _Kernel.setblocking(self, False)
+        self._never_block()
         self._raw: Any = None
         """The network's object, unless the kernel has it."""
         self._start_state()
@@ -751,6 +751,7 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
             if seconds < 0:
                 raise ValueError(f"Timeout value out of range: {value!r} is negative. Did a deadline pass before this call? Use max(0.001, ...).")
             value = float(seconds)
+        self._never_block()
         self._timeout = value
 
     def gettimeout(self) -> float | None:
@@ -764,11 +765,16 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
 
     def setblocking(self, flag: bool, /) -> None:
         """True: as ``settimeout(None)``. False: as ``settimeout(0)``. The descriptor itself never blocks."""
+        self._never_block()
         self._timeout = None if flag else 0.0
 
     def getblocking(self) -> bool:
         """False if calls never wait."""
         return self._timeout != 0.0
+
+    def _never_block(self) -> None:
+        """Again, since who shares the open file may have changed that. Raises as the standard calls do if it is not open."""
+        _Kernel.setblocking(self, False)
 
 
 class _Foreign:
@@ -803,6 +809,10 @@ class _Foreign:
 
     def _sendfile_source(self, file: IO[bytes]) -> None:
         return None
+
+    def _never_block(self) -> None:
+        if cast(socket, self)._ended:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
 
 
 def _pass_on(name: str) -> Callable[..., Any]:
