@@ -63,6 +63,7 @@ _PAUSE = 0.01  # seconds
 _CONNECTING = (errno.EINPROGRESS, errno.EALREADY, errno.EWOULDBLOCK, errno.EAGAIN)
 _LONG = 10**10  # seconds; nobody waits for longer
 _TCP = (0, int(_stdlib.IPPROTO_TCP))
+_UNIX = getattr(_stdlib, "AF_UNIX", -1)
 _INTERNET = (_stdlib.AF_INET, _stdlib.AF_INET6)
 _SENDFILE_MOST = 0x7FFF_F000  # what Linux moves at once
 _COPY_PIECE = 65536
@@ -461,6 +462,8 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
         except BlockingIOError:
             if self._timeout == 0.0 or (len(args) == 2 and args[0] & _AT_ONCE):
                 raise
+        if self.family == _UNIX and args:
+            return self._when_received(self._sendto_now, data, *args)
         return self._when_ready(WRITABLE, self._sendto_now, data, *args)
 
     def sendmsg(self, buffers: Iterable[Any], ancdata: Iterable[Any] = (), flags: int = 0, address: Any = None, /) -> int:
@@ -478,7 +481,21 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
         except BlockingIOError:
             if self._timeout == 0.0 or flags & _AT_ONCE:
                 raise
+        if self.family == _UNIX and address is not None:
+            return self._when_received(self._sendmsg_now, buffers, ancdata, flags, address)
         return self._when_ready(WRITABLE, self._sendmsg_now, buffers, ancdata, flags, address)
+
+    def _when_received(self, call: Callable[..., R], *args: Any) -> R:
+        """Go on with a datagram for a Unix socket whose queue is full. No descriptor tells when it is not: ours is writable all the time."""
+        deadline = self._deadline()
+        while True:
+            self._pause(deadline)
+            if self._sending is not None:
+                self._refuse_second_sender()
+            try:
+                return call(*args)
+            except BlockingIOError:
+                continue
 
     def sendmsg_afalg(self, msg: Iterable[Any] = (), *, op: int, iv: Any = None, assoclen: int = -1, flags: int = 0) -> int:
         """Send a request to the kernel's crypto interface (AF_ALG). Parks while the buffer is full."""
@@ -632,7 +649,7 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
         """Returns 0 once connected, else the error number."""
         while error in _CONNECTING:
             if error in (errno.EAGAIN, errno.EWOULDBLOCK):
-                # A Unix socket whose listener's queue is full: no descriptor will ever tell when it isn't.
+                # A Unix socket whose listener's queue is full: no descriptor tells when it is not.
                 self._pause(deadline)
             else:
                 self._wait(WRITABLE, deadline)
