@@ -209,7 +209,7 @@ def test_looking_proves_nothing(on: Any) -> None:
     @on
     def body(near: Any, far: Any) -> None:
         far.sendall(b"look")
-        arrived(near)
+        coopcore.lowlevel.wait_readable(near.fileno(), 5)  # the report has come, and no other will
         assert near.recv(100, socket.MSG_PEEK) == b"look"
         assert near.recv(100) == b"look"
         far.sendall(b"again")

@@ -178,6 +178,19 @@ def caller_unix(stack: ExitStack) -> Any:
     return made
 
 
+class Cipher(socket.socket):
+    """As one of AF_ALG, which few kernels have in a container, with a buffer that is full."""
+
+    __slots__ = ()
+
+    def _sendmsg_afalg_now(self, msg: list[Any], *, op: int, flags: int = 0) -> int:  # type: ignore[override]  # an attribute there
+        return self._send_now(b"".join(msg), flags)
+
+
+def full_cipher(stack: ExitStack) -> Any:
+    return stack.enter_context(Cipher(fileno=full_unix(stack).detach()))
+
+
 def fill(sock: Any) -> None:
     sock.settimeout(0)
     size = 65536 if sock.type == socket.SOCK_STREAM else 1000
@@ -270,6 +283,7 @@ def _table() -> Iterator[Wait]:
     yield Wait("sendto", unconnected_datagrams, lambda s: s.sendto(b"x", _addresses[s.fileno()]), "pause")
     yield Wait("sendto with flags", unconnected_datagrams, lambda s: s.sendto(b"x", 0, _addresses[s.fileno()]), "pause")
     yield Wait("sendmsg to an address", unconnected_datagrams, lambda s: s.sendmsg([b"x"], [], 0, _addresses[s.fileno()]), "pause")
+    yield Wait("sendmsg_afalg", full_cipher, lambda s: s.sendmsg_afalg([b"x"], op=1))
     yield Wait("accept", listening, lambda s: s.accept())
     yield Wait("accept unix", listening_unix, lambda s: s.accept())
     yield Wait("connect", caller, lambda s: s.connect(_addresses[s.fileno()]))

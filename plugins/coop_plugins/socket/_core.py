@@ -134,6 +134,7 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
     _send_now = _stdlib.socket.send
     _sendto_now = _stdlib.socket.sendto
     _sendmsg_now = _stdlib.socket.sendmsg
+    _sendmsg_afalg_now: Callable[..., int] = getattr(_Kernel, "sendmsg_afalg", _stdlib.socket.sendmsg)
 
     def __init__(self, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None) -> None:
         network = current_network()
@@ -497,17 +498,13 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
             except BlockingIOError:
                 continue
 
-    def sendmsg_afalg(self, msg: Iterable[Any] = (), *, op: int, iv: Any = None, assoclen: int = -1, flags: int = 0) -> int:
-        """Send a request to the kernel's crypto interface (AF_ALG). Parks while the buffer is full."""
-        call = partial(_Kernel.sendmsg_afalg, self, list(msg), op=op, flags=flags)
-        if iv is not None:
-            call = partial(call, iv=iv)
-        if assoclen != -1:
-            call = partial(call, assoclen=assoclen)
+    def sendmsg_afalg(self, msg: Iterable[Any] = (), **options: Any) -> int:
+        """Send a request to the kernel's crypto interface (AF_ALG): ``op``, ``iv``, ``assoclen`` and ``flags`` by name. Parks while the buffer is full."""
+        call = partial(self._sendmsg_afalg_now, list(msg), **options)
         try:
             return call()
         except BlockingIOError:
-            if self._timeout == 0.0 or flags & _AT_ONCE:
+            if self._timeout == 0.0 or options.get("flags", 0) & _AT_ONCE:
                 raise
         return self._when_ready(WRITABLE, call)
 
@@ -833,14 +830,14 @@ class _Foreign:
 
 
 def _pass_on(name: str) -> Callable[..., Any]:
-    def method(self: _Foreign, *args: Any) -> Any:
-        return getattr(self._raw, name)(*args)
+    def method(self: _Foreign, *args: Any, **options: Any) -> Any:
+        return getattr(self._raw, name)(*args, **options)
 
     method.__name__ = name
     return method
 
 
-_TRIED = ("accept", "bind", "recv", "recv_into", "recvfrom", "recvfrom_into", "recvmsg", "recvmsg_into", "send", "sendto", "sendmsg")
+_TRIED = ("accept", "bind", "recv", "recv_into", "recvfrom", "recvfrom_into", "recvmsg", "recvmsg_into", "send", "sendto", "sendmsg", "sendmsg_afalg")
 _PASSED_ON = ("fileno", "getpeername", "getsockname", "getsockopt", "setsockopt", "listen", "shutdown", "get_inheritable", "set_inheritable")
 for _name in _TRIED:
     setattr(_Foreign, f"_{_name}_now", _pass_on(_name))
