@@ -14,8 +14,9 @@ could use: on a network that is not the kernel's (`_memory`).
 
 `SSLSocket` is a subclass of the standard class, and so gets its construction, its certificates, its session and all else that never waits from there; with
 them come the fixes of each Python release. It is a `coop_plugins.socket.socket` as well, which knows how to wait and to close. Contexts make it through their
-attribute ``sslsocket_class``, which is public for just that; so those of the standard class need not be replaced when the program is patched, only told. One
-private name is used: ``_sslobj``, where the standard class keeps OpenSSL's connection.
+attribute ``sslsocket_class``, which is public for just that; so those of the standard class need not be replaced when the program is patched, only told.
+Private names of the standard classes that are needed, the same in every Python since 3.8: ``_sslobj``, where a socket keeps OpenSSL's connection; ``_create``,
+which contexts call; ``_check_connected`` and ``_real_close``; and in `_memory` ``_context``, ``_session`` and the context's ``_wrap_bio``.
 
 Up to four tasks use one connection: a reader, a writer, one in the handshake and one in `unwrap`. Two of them may need one direction; the descriptor takes one
 waiter for each, so a second waits with the first, and both try again.
