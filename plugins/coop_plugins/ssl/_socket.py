@@ -28,7 +28,8 @@ Invariants
 3. Tasks of one connection that need the same direction of the descriptor all wake when it is ready, and go on without the first if that leaves.
 4. A timeout bounds the whole call: of a `sendall` all records, of a `connect` the connection and its handshake.
 5. A handshake that fails or is killed while a connection is being wrapped leaves its descriptor closed.
-6. A record of which only a part was sent, since its write was killed or timed out, is never followed by other data: only the same data finishes it.
+6. A write that is left in the middle of a record, by a kill, a timeout or a socket that never waits, goes on where it was when the same data is written again;
+   other data is refused, and never sent in that record's place.
 7. No call enters OpenSSL while another of the same connection is inside, parked in a callback of the handshake. A `close` meanwhile keeps the descriptor
    until that one is out, so that OpenSSL never uses a number that names another file by then.
 8. Nobody starves: records that never have to wait let the other tasks run after every `_STREAK` of them.
@@ -55,7 +56,7 @@ S = TypeVar("S", bound="SSLSocket")
 _NANOSECONDS = 1_000_000_000
 _STREAK = 32  # calls or records in a row that found the socket ready
 _RECORD = 16384  # the most that one record carries
-_PIECE = 65536  # what is read of a file at once
+_PIECE = 65536  # the most that OpenSSL gets at once, so that the other tasks have their turns
 
 
 class _Plain(socket):
@@ -120,7 +121,9 @@ class SSLSocket(_Standard):
         self._joined: dict[tuple[Hub, int], ParkingLot] = {}
         """Those who wait with them."""
         self._unfinished: bytes | None = None
-        """The data of a record of which only a part was sent."""
+        """The data of a write that was left in the middle of a record, up to the end of what OpenSSL has seen of it."""
+        self._sent_of_it = 0
+        """How much of that was sent."""
         self._until: int | None = None
         """When the connect that is under way has to be done."""
         if self._raw is not None:
@@ -162,12 +165,10 @@ class SSLSocket(_Standard):
                             del at[want]
                         if self._joined:
                             self._wake_joined(task.hub, want)
-            except BaseException as error:
-                if operation == "write" and want == WRITABLE:
-                    self._keep_unfinished(args[0])
-                if type(error) is TimeoutError and error.args == ("timed out",):  # as the plain socket and `_join` say it
-                    raise TimeoutError(f"The {operation or ('read' if want == READABLE else 'write')} operation timed out") from None
-                raise
+            except TimeoutError as error:
+                if error.args != ("timed out",):  # as the plain socket and `_join` say it
+                    raise
+                raise TimeoutError(f"The {operation or ('read' if want == READABLE else 'write')} operation timed out") from None
             try:
                 return self._enter(call, *args) if self._early else call(*args)
             except SSLWantReadError:
@@ -337,60 +338,47 @@ class SSLSocket(_Standard):
     # -- writing --------------------------------------------------------------------------------------------------------
 
     def write(self, data: Any) -> int:
-        """Send some of ``data``, at most a record of 16 KiB, and return how many bytes. Parks while the socket's buffer is full."""
+        """Send all of ``data``, as the standard method does, and return how many bytes that are. Parks as often as needed; the timeout is for all of it."""
         sslobj = self._sslobj
         if sslobj is None:
             return super().write(data)
-        return self._send_one(sslobj.write, data)
+        return self._send(sslobj, data)
 
     def send(self, data: Any, flags: int = 0) -> int:
         """As `write`."""
         sslobj = self._sslobj
         if sslobj is None or flags:
             return super().send(data, flags)
-        return self._send_one(sslobj.write, data)
-
-    def _send_one(self, call: Callable[[Any], int], data: Any) -> int:
-        sent = self._try_write(call, data)
-        if sent < 0:
-            self._writer = current_task()
-            try:
-                return self._go_on("write", -sent, self._deadline(), call, (data,))
-            finally:
-                self._writer = None
-        return sent
+        return self._send(sslobj, data)
 
     def sendall(self, data: Any, flags: int = 0) -> None:
         """Send all of ``data``. Parks as often as needed; the timeout is for all of it. After an error, how much was sent is unknown."""
         sslobj = self._sslobj
         if sslobj is None or flags:
             super().sendall(data, flags)
-            return
-        sent = 0
-        if type(data) is bytes and data:
-            sent = self._try_write(sslobj.write, data)
-            if sent == len(data):
-                return
-        with memoryview(data) as given, given.cast("B") as view:
-            self._send_records(sslobj.write, view, sent)
+        else:
+            self._send(sslobj, data)
 
-    def _send_records(self, call: Callable[[Any], int], view: memoryview, sent: int) -> None:
-        deadline = self._deadline()
+    def _send(self, sslobj: Any, data: Any) -> int:
+        self._streak += 1
+        if self._streak > _STREAK:
+            self._give_way()
         if self._writer is not None:
             self._refuse("write", self._writer)
-        self._writer = current_task()
-        try:
-            if sent < 0:
-                sent = self._go_on("write", -sent, deadline, call, (view,))
-            while sent < len(view):
-                sent += self._send_next(call, view[sent:], deadline)
-        finally:
-            self._writer = None
-
-    def _send_next(self, call: Callable[[Any], int], view: memoryview, deadline: int | None) -> int:
-        """Send a record in the middle of a longer sending. Returns how many bytes."""
-        sent = self._try_write(call, view)
-        return sent if sent >= 0 else self._go_on("write", -sent, deadline, call, (view,))
+        if type(data) is bytes and 0 < len(data) <= _PIECE and self._unfinished is None and not self._early:
+            try:  # what is most often sent, and most often taken at once
+                if sslobj.write(data) == len(data):
+                    return len(data)
+            except (SSLWantReadError, SSLWantWriteError):
+                pass
+        with memoryview(data) as given, given.cast("B") as view:
+            deadline = self._deadline()
+            self._writer = current_task()
+            try:
+                self._send_view(sslobj, view, deadline)
+            finally:
+                self._writer = None
+            return len(view)
 
     def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
         """Send a file that is open in binary mode. Returns how many bytes; moves the file's position behind them. Parks; the timeout is for all of it.
@@ -401,64 +389,81 @@ class SSLSocket(_Standard):
         if sslobj is None:
             return super().sendfile(file, offset, count)
         self._check_sendfile(file, offset, count)
-        deadline = self._deadline()
         if self._writer is not None:
             self._refuse("write", self._writer)
+        deadline = self._deadline()
         self._writer = current_task()
         sent = 0
         try:
             if offset:
                 file.seek(offset)
-            while piece := file.read(_PIECE if count is None else min(count - sent, _PIECE)):
-                view = memoryview(piece)
-                while view:
-                    done = self._send_next(sslobj.write, view, deadline)
-                    view = view[done:]
-                    sent += done
+            while piece := file.read(_RECORD if count is None else min(count - sent, _RECORD)):
+                self._send_view(sslobj, memoryview(piece), deadline)
+                sent += len(piece)
         finally:
             self._writer = None
             if sent and hasattr(file, "seek"):
                 file.seek(offset + sent)
         return sent
 
-    def _try_write(self, call: Callable[[Any], int], data: Any) -> int:
+    def _send_view(self, sslobj: Any, view: memoryview, deadline: int | None) -> None:
+        """Send all of it, or the rest of it if it is what an earlier write left. To be called by the writer."""
+        sent = self._resume(view)
+        while sent < len(view):
+            piece = view[sent : sent + _PIECE]
+            try:
+                done = self._try_write(sslobj, piece)
+                if done < 0:
+                    done = self._go_on("write", -done, deadline, self._write, (sslobj, piece))
+            except BaseException as error:
+                self._leave(view, sent, len(piece), error)
+                raise
+            sent += done
+            self._streak += 1
+            if self._streak > _STREAK:
+                self._give_way()
+
+    def _try_write(self, sslobj: Any, piece: Any) -> int:
         """How many bytes were sent, or minus the direction that OpenSSL has to wait for."""
-        self._streak += 1
-        if self._streak > _STREAK:
-            self._give_way()
-        if self._writer is not None or self._unfinished is not None:
-            self._check_order(data)
         try:
-            return self._enter(call, data) if self._early else call(data)
+            done: int = self._enter(self._write, sslobj, piece) if self._early else sslobj.write(piece)
+            return done
         except SSLWantReadError:
             if self._timeout == 0.0:
                 raise
             return -READABLE
         except SSLWantWriteError:
             if self._timeout == 0.0:
-                self._keep_unfinished(data)
                 raise
             return -WRITABLE
 
-    def _keep_unfinished(self, data: Any) -> None:
-        if not self._early:  # else it was the handshake that could not be sent
-            with memoryview(data) as given, given.cast("B") as view:
-                self._unfinished = bytes(view[:_RECORD])
+    def _write(self, sslobj: Any, piece: Any) -> int:
+        if self._early:
+            # OpenSSL would do so itself, but not while another task's part of it has been sent in part.
+            sslobj.do_handshake()
+            self._early = False
+        done: int = sslobj.write(piece)
+        return done
 
-    def _check_order(self, data: Any) -> None:
-        """Refuse to mix data with another task's, or with the rest of a record that was begun."""
-        if self._writer is not None and self._writer is not current_task():
-            self._refuse("write", self._writer)
+    def _leave(self, view: memoryview, sent: int, piece: int, error: BaseException) -> None:
+        """Remember where a write was left, if OpenSSL may have sent a part of a record then."""
+        left = not isinstance(error, OSError) or isinstance(error, (TimeoutError, SSLWantWriteError))  # else the connection is broken
+        if left and not self._early:
+            self._unfinished, self._sent_of_it = bytes(view[: sent + piece]), sent
+
+    def _resume(self, view: memoryview) -> int:
+        """How much of ``view`` was sent already, by a write that was left. Refuses other data than that had."""
         begun = self._unfinished
-        if begun is not None:
-            with memoryview(data) as given, given.cast("B") as view:
-                if view[: len(begun)] != begun:
-                    raise SSLError(
-                        SSL_ERROR_SSL,
-                        f"an earlier write on {self!r} was killed, timed out or would have blocked when a part of its record had been sent; OpenSSL can "
-                        f"only go on with the same data. Write that again, or close the connection.",
-                    )
-            self._unfinished = None
+        if begun is None:
+            return 0
+        if view[: len(begun)] != begun:
+            raise SSLError(
+                SSL_ERROR_SSL,
+                f"an earlier write on {self!r} was killed, timed out or would have blocked when a part of its record had been sent; OpenSSL can only go "
+                f"on with the same data. Write that again, or close the connection.",
+            )
+        self._unfinished = None
+        return self._sent_of_it
 
     # -- ending ---------------------------------------------------------------------------------------------------------
 
