@@ -623,8 +623,9 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
             return address
         except (OSError, ValueError):
             pass
-        found = current_network().getaddrinfo(name, address[1], self.family, self.type & 0xF, self.proto)[0][4]
-        return (found[0], *address[1:]) if len(address) > 2 else found
+        # Without the port: whether that is one is for the kernel's own function to say, in its words.
+        found = current_network().getaddrinfo(name, None, self.family, self.type & 0xF, self.proto)[0][4]
+        return (found[0], *address[1:], *found[len(address) :])
 
     # -- ending ---------------------------------------------------------------------------------------------------------
 
