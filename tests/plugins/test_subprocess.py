@@ -837,40 +837,6 @@ def test_communicate_with_a_stream_that_was_closed_or_replaced(go: Go) -> None:
     go(main)
 
 
-class Pen:
-    """Stands in for a stdin. Nobody reads what it writes."""
-
-    def __init__(self) -> None:
-        self.calls: list[Any] = []
-
-    def write(self, data: Any) -> None:
-        self.calls.append(bytes(data))
-        raise BrokenPipeError
-
-    def flush(self) -> None:
-        self.calls.append("flush")
-        raise BrokenPipeError
-
-    def close(self) -> None:
-        self.calls.append("close")
-        raise BrokenPipeError
-
-    closed = property(lambda self: self)  # as of a mock: something, not False
-
-
-@pytest.mark.parametrize(("data", "calls"), [(b"stuff", ["flush", b"stuff", "close"]), (None, ["flush", "close"])])
-def test_communicate_sends_to_what_stands_in_for_stdin_by_its_methods(go: Go, data: bytes | None, calls: list[Any]) -> None:
-    def main() -> None:
-        with Popen(["echo", "out"], stdout=PIPE) as child:
-            pen: Any = Pen()
-            child.stdin = pen
-            assert child.communicate(data, timeout=10) == (b"out\n", None)
-            assert pen.calls == calls
-            child.stdin = None
-
-    go(main)
-
-
 # -- starting -------------------------------------------------------------------------------------------------------------------------
 
 
