@@ -17,18 +17,26 @@ __all__ = ["TaskFailed"]
 
 MARK = "coop"
 BACKEND_PARAM = "_coop_backend"
+_MODES = ("strict", "auto")
 
 
 class TaskFailed(Exception):
     """A task failed during a marked test, and nobody joined it. Raised in the test, with the traceback of the task."""
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addini("coop_mode", "strict: only tests with the mark coop run in a task; auto: every test function but `async def` ones does", default="strict")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
-        f"{MARK}(backend=None): run setup, test and teardown in one task of coopcore, so that all of them can block. "
-        "backend names the backend to run on; a list of names runs the test once on each.",
+        f"{MARK}(backend=None, clock=None, enabled=True): run setup, test and teardown in one task of coopcore, so that all of them can block. "
+        "backend names the backend to run on; a list of names runs the test once on each. clock names its clock: virtual. enabled=False: not in a task.",
     )
+    mode = config.getini("coop_mode")
+    if mode not in _MODES:
+        raise pytest.UsageError(f"coop_mode = {mode}: there is no such mode; it is strict or auto.")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -45,7 +53,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         problem = str(error)
     if problem:  # outside of the handler: a report would show its error, with the same text, too
         pytest.fail(f"{metafunc.definition.nodeid}: {problem}", pytrace=False)
-    if wanted.is_list:
+    if wanted.enabled and wanted.is_list:
         metafunc.fixturenames.append(BACKEND_PARAM)
         metafunc.parametrize(BACKEND_PARAM, wanted.backends)
 
@@ -53,8 +61,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Bring in the rest if it is needed."""
-    marked = [item for item in session.items if MARK in item.keywords and item.get_closest_marker(MARK)]
-    if marked and not session.config.option.collectonly:
+    auto = session.config.getini("coop_mode") == "auto"
+    marked = session.items if auto else [item for item in session.items if MARK in item.keywords and item.get_closest_marker(MARK)]
+    if not marked or session.config.option.collectonly:
+        return
+    from ._mark import is_wanted
+
+    wanted = [item for item in marked if is_wanted(item, auto)]
+    if wanted:
         from ._plugin import Plugin
 
-        session.config.pluginmanager.register(Plugin(session.config, marked), "coop-session")
+        session.config.pluginmanager.register(Plugin(session.config, wanted), "coop-session")

@@ -1,7 +1,11 @@
-"""What a mark asks for. Marks of a function, its class and its module add up; for each keyword the closest one counts."""
+"""What a mark asks for. Marks of a function, its class and its module add up; for each argument the closest one that names it counts.
+
+``enabled`` is the exception: a mark that doesn't name it means True, so the closest mark alone says whether the test runs in a task.
+"""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -12,7 +16,7 @@ from coopcore.lowlevel import load_offer
 
 from . import BACKEND_PARAM, MARK
 
-_KEYWORDS = ("backend",)
+_KEYWORDS = ("backend", "clock", "enabled")
 
 
 class MarkError(Exception):
@@ -22,8 +26,10 @@ class MarkError(Exception):
 class Wanted(NamedTuple):
     """What the marks of one test function ask for, all told."""
 
+    enabled: bool
     backends: tuple[str | None, ...]  # None: whatever is the default
     is_list: bool  # the test is to run once on each
+    clock: str | None  # None: whatever is the default
 
 
 def read_marks(marks: Iterable[pytest.Mark]) -> Wanted:
@@ -32,41 +38,78 @@ def read_marks(marks: Iterable[pytest.Mark]) -> Wanted:
     for mark in marks:
         if mark.args:
             raise MarkError(f"@pytest.mark.{MARK} takes no positional arguments, but got {mark.args!r}. Name it: @pytest.mark.{MARK}(backend=...).")
-        for keyword, value in mark.kwargs.items():
+        for keyword in mark.kwargs:
             if keyword not in _KEYWORDS:
                 raise MarkError(f"@pytest.mark.{MARK} has no argument {keyword!r}; it takes: {', '.join(_KEYWORDS)}. Check the spelling.")
+        for keyword, value in {"enabled": True, **mark.kwargs}.items():
             asked.setdefault(keyword, value)
-    backend = asked.get("backend")
+    enabled = asked.get("enabled", True)
+    if not isinstance(enabled, bool):
+        raise MarkError(f"@pytest.mark.{MARK}(enabled=...) takes True or False, not {enabled!r}.")
+    return Wanted(enabled, *_checked_backends(asked.get("backend")), _checked_name("clock", asked.get("clock")))
+
+
+def _checked_backends(backend: Any) -> tuple[tuple[str | None, ...], bool]:
     if not isinstance(backend, (list, tuple)):
-        return Wanted((_checked(backend),), False)
+        return (_checked_name("backend", backend, "the name of a backend, or a list of names"),), False
     if not backend:
         raise MarkError(f"@pytest.mark.{MARK}(backend={backend!r}) names no backend, so the test would never run. Name at least one, or leave it out.")
     if len(set(map(repr, backend))) < len(backend):
         raise MarkError(f"@pytest.mark.{MARK}(backend={backend!r}) names a backend twice. Name each once.")
-    return Wanted(tuple(_checked(name, listed=True) for name in backend), True)
+    if None in backend:
+        raise MarkError(f"@pytest.mark.{MARK}(backend=...) takes the name of a backend, or a list of names, not None.")
+    return tuple(_checked_name("backend", name, "the name of a backend, or a list of names") for name in backend), True
 
 
-def _checked(name: Any, listed: bool = False) -> str | None:
-    if name is None and not listed:
+def _checked_name(kind: str, name: Any, wanted: str = "the name of a clock") -> str | None:
+    if name is None:
         return None
     if not isinstance(name, str):
-        raise MarkError(f"@pytest.mark.{MARK}(backend=...) takes the name of a backend, or a list of names, not {name!r}.")
+        raise MarkError(f"@pytest.mark.{MARK}({kind}=...) takes {wanted}, not {name!r}.")
     try:
-        load_offer("backend", name)
+        load_offer(kind, name)
     except PluginError as error:
-        raise MarkError(f"@pytest.mark.{MARK}(backend={name!r}): {error}") from None  # a report would show the same text twice
+        raise MarkError(f"@pytest.mark.{MARK}({kind}={name!r}): {error}") from None  # a report would show the same text twice
     return name
 
 
-def wanted_backend(item: pytest.Item) -> str | None:
-    """The backend that this very test is to run on; None for the default. Raises `MarkError`."""
+def is_wanted(item: pytest.Item, auto: bool) -> bool:
+    """Whether it is to run in a task. What is wrong with its marks is for `wanted_of` to say."""
+    try:
+        marks = list(item.iter_markers(MARK))
+        return read_marks(marks).enabled if marks else auto and _is_plain(item)
+    except MarkError:
+        return True
+
+
+def _is_plain(item: pytest.Item) -> bool:
+    """Whether it is for us in auto mode: a test function or a doctest. An ``async def`` is for others, and what other plugins collect may be no Python at all."""
+    return isinstance(item, pytest.DoctestItem) or (isinstance(item, pytest.Function) and not is_async(item))
+
+
+def is_async(item: pytest.Item) -> bool:
+    """Whether its function needs an event loop."""
+    function = getattr(item, "obj", None)
+    inner = getattr(getattr(function, "hypothesis", None), "inner_test", function)  # which hypothesis wraps in a plain function
+    return inspect.iscoroutinefunction(inner) or inspect.isasyncgenfunction(inner)
+
+
+class Place(NamedTuple):
+    """On which hub a test is to run. None is the default."""
+
+    backend: str | None
+    clock: str | None
+
+
+def wanted_of(item: pytest.Item) -> Place:
+    """Where this very test is to run. Raises `MarkError`."""
+    wanted = read_marks(item.iter_markers(MARK))
     callspec = getattr(item, "callspec", None)
     if callspec is not None and BACKEND_PARAM in callspec.params:
-        return str(callspec.params[BACKEND_PARAM])
-    wanted = read_marks(item.iter_markers(MARK))
+        return Place(str(callspec.params[BACKEND_PARAM]), wanted.clock)
     if wanted.is_list:
         raise MarkError(
             f"@pytest.mark.{MARK}(backend=[...]) with a list needs a test that can be parametrised, and a {type(item).__name__} cannot. "
             f"Name one backend, or make it a plain function."
         )
-    return wanted.backends[0]
+    return Place(wanted.backends[0], wanted.clock)

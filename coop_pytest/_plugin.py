@@ -21,7 +21,6 @@ Invariants
 
 from __future__ import annotations
 
-import inspect
 import sys
 import warnings
 from collections.abc import Callable, Generator, Sequence
@@ -36,7 +35,7 @@ from coopcore.lowlevel import TaskView, hide_frames, plugins
 
 from . import MARK
 from ._hubs import Hubs
-from ._mark import MarkError, wanted_backend
+from ._mark import MarkError, Place, is_async, wanted_of
 from ._tasks import OWNER, Failed, Owner, end_tasks, raise_failed, take_failures, tasks_of
 from ._watchdog import Settings, Watchdog, without_machinery
 
@@ -73,14 +72,31 @@ class Run(Owner):
 class Fixture(Owner):
     """A fixture that was set up, and not finished."""
 
-    def __init__(self, name: str, scope: str, node: Any, hub: Hub | None) -> None:
-        self.name = name
-        self.scope = scope
+    def __init__(self, definition: pytest.FixtureDef[Any], node: Any, hub: Hub | None) -> None:
+        self.name = definition.argname
+        self.scope = definition.scope
         self.node = node
         self.hub = hub
+        self._definition = definition
 
     def is_used_by(self, item: pytest.Item) -> bool:
         return self.name in getattr(item, "fixturenames", ()) and self.node in item.listchain()
+
+    @property
+    def value(self) -> Any:
+        """What it was made to be; None if it is not."""
+        made = self._definition.cached_result
+        return None if made is None else made[0]
+
+    def bonds(self, hub: Hub | None) -> str:
+        """Why it can only be used on ``hub``, where it was made; empty if it can be anywhere."""
+        names = [repr(task.name) for task in tasks_of(self, hub)] if hub is not None else []
+        if names:
+            return f"has tasks there: {', '.join(names)}. They stand still while the test runs"
+        value = self.value
+        if isinstance(value, Hub | Task) or (hub is not None and value is hub.clock):
+            return f"is part of it: {value!r}. It would stand still while the test runs"
+        return ""
 
     def __str__(self) -> str:
         return f"fixture {self.name!r} ({self.scope} scope)"
@@ -96,7 +112,7 @@ class Plugin:
         self._watchdog: Watchdog | None = None
         self._fixtures: list[Fixture] = []
         self._lost: list[Failed] = []  # as Run.lost, while no test runs on a hub
-        self._marked: dict[pytest.Item, str | None] = {}
+        self._marked: dict[pytest.Item, Place] = {}
         self._refused: dict[pytest.Item, str] = {}  # why a mark makes no sense there
         for item in marked:
             self._read_mark(item)
@@ -106,9 +122,9 @@ class Plugin:
 
     def _read_mark(self, item: pytest.Item) -> None:
         """Most marks that make no sense are errors of the collection; of what cannot be parametrised, it is the test that fails, alone."""
-        self._marked[item] = None
+        self._marked[item] = Place(None, None)
         try:
-            self._marked[item] = wanted_backend(item)
+            self._marked[item] = wanted_of(item)
         except MarkError as error:
             self._refused[item] = f"{item.nodeid}: {error}"
 
@@ -163,7 +179,7 @@ class Plugin:
         if item in self._refused:
             return None, self._refused[item]
         try:
-            return self._hubs.get(self._marked[item]), ""
+            return self._hubs.get(*self._marked[item]), ""
         except CoopError as error:
             return None, f"{item.nodeid} cannot run in a task: {error}"
 
@@ -285,7 +301,7 @@ class Plugin:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> Generator[None, object, object]:
-        fixture = Fixture(fixturedef.argname, fixturedef.scope, request.node, self._hubs.current)
+        fixture = Fixture(fixturedef, request.node, self._hubs.current)
         self._fixtures.append(fixture)
         add = fixturedef.addfinalizer
 
@@ -326,12 +342,11 @@ class Plugin:
         for fixture in self._fixtures:
             if fixture.hub is hub or not fixture.is_used_by(item):
                 continue
-            theirs = fixture.hub or self._hubs.outside_hub()
-            names = [repr(task.name) for task in tasks_of(fixture, theirs)] if theirs is not None else []
-            if names:
+            bonds = fixture.bonds(fixture.hub or self._hubs.outside_hub())
+            if bonds:
                 pytest.fail(
-                    f"{item.nodeid} runs {_place(hub)}, but uses {fixture}, which was made {_place(fixture.hub)} and has tasks there: {', '.join(names)}. "
-                    f"They stand still while the test runs. Mark all tests that share the fixture alike, or give it function scope.",
+                    f"{item.nodeid} runs {_place(hub)}, but uses {fixture}, which was made {_place(fixture.hub)} and {bonds}. "
+                    f"Mark all tests that share the fixture alike, or give it function scope.",
                     pytrace=False,
                 )
 
@@ -378,8 +393,7 @@ def _next_ident() -> int:
 
 
 def _refuse_async(item: pytest.Item) -> None:
-    function = getattr(item, "obj", None)
-    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+    if is_async(item):
         pytest.fail(
             f"{item.nodeid} is an `async def` test, but marked {MARK}: its body would need an event loop, and a task has none. "
             f"Write it as a plain `def` (calls may block), or take the mark away and use an asyncio plugin.",
