@@ -17,6 +17,7 @@ __all__ = ["TaskFailed"]
 
 MARK = "coop"
 BACKEND_PARAM = "_coop_backend"
+LEAKS = ("tasks", "sockets", "subprocesses", "threads", "locks")
 _MODES = ("strict", "auto")
 
 
@@ -26,17 +27,27 @@ class TaskFailed(Exception):
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("coop_mode", "strict: only tests with the mark coop run in a task; auto: every test function but `async def` ones does", default="strict")
+    parser.addini(
+        "coop_leaks",
+        f"what must not be left behind by a test in a task, or by a wider fixture of such tests; out of: {' '.join(LEAKS)}",
+        type="args",
+        default=[kind for kind in LEAKS if kind != "tasks"],  # which are ended with the test, in order
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
-        f"{MARK}(backend=None, clock=None, enabled=True): run setup, test and teardown in one task of coopcore, so that all of them can block. "
-        "backend names the backend to run on; a list of names runs the test once on each. clock names its clock: virtual. enabled=False: not in a task.",
+        f"{MARK}(backend=None, clock=None, enabled=True, leaks=None): run setup, test and teardown in one task of coopcore, so that all of them can block. "
+        "backend names the backend to run on; a list of names runs the test once on each. clock names its clock: virtual. enabled=False: not in a task. "
+        "leaks: what must not be left behind, in place of the ini setting coop_leaks.",
     )
     mode = config.getini("coop_mode")
     if mode not in _MODES:
         raise pytest.UsageError(f"coop_mode = {mode}: there is no such mode; it is strict or auto.")
+    unknown = [kind for kind in config.getini("coop_leaks") if kind not in LEAKS]
+    if unknown:
+        raise pytest.UsageError(f"coop_leaks: nothing can be left behind of the kind {', '.join(unknown)}; the kinds are: {' '.join(LEAKS)}.")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

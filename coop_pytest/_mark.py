@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple
 
 import pytest
@@ -14,9 +14,9 @@ import pytest
 from coopcore.errors import PluginError
 from coopcore.lowlevel import load_offer
 
-from . import BACKEND_PARAM, MARK
+from . import BACKEND_PARAM, LEAKS, MARK
 
-_KEYWORDS = ("backend", "clock", "enabled")
+_KEYWORDS = ("backend", "clock", "enabled", "leaks")
 
 
 class MarkError(Exception):
@@ -30,6 +30,7 @@ class Wanted(NamedTuple):
     backends: tuple[str | None, ...]  # None: whatever is the default
     is_list: bool  # the test is to run once on each
     clock: str | None  # None: whatever is the default
+    leaks: frozenset[str] | None  # None: as the ini setting says
 
 
 def read_marks(marks: Iterable[pytest.Mark]) -> Wanted:
@@ -46,7 +47,8 @@ def read_marks(marks: Iterable[pytest.Mark]) -> Wanted:
     enabled = asked.get("enabled", True)
     if not isinstance(enabled, bool):
         raise MarkError(f"@pytest.mark.{MARK}(enabled=...) takes True or False, not {enabled!r}.")
-    return Wanted(enabled, *_checked_backends(asked.get("backend")), _checked_name("clock", asked.get("clock")))
+    backends, is_list = _checked_backends(asked.get("backend"))
+    return Wanted(enabled, backends, is_list, _checked_name("clock", asked.get("clock")), _checked_leaks(asked.get("leaks")))
 
 
 def _checked_backends(backend: Any) -> tuple[tuple[str | None, ...], bool]:
@@ -73,6 +75,15 @@ def _checked_name(kind: str, name: Any, wanted: str = "the name of a clock") -> 
     return name
 
 
+def _checked_leaks(value: Any) -> frozenset[str] | None:
+    if value is None:
+        return None
+    names = LEAKS if value is True else () if value is False else (value,) if isinstance(value, str) else value
+    if not isinstance(names, Collection) or any(name not in LEAKS for name in names):
+        raise MarkError(f"@pytest.mark.{MARK}(leaks=...) takes True, False, or names out of {', '.join(LEAKS)}; not {value!r}.")
+    return frozenset(names)
+
+
 def is_wanted(item: pytest.Item, auto: bool) -> bool:
     """Whether it is to run in a task. What is wrong with its marks is for `wanted_of` to say."""
     try:
@@ -83,7 +94,7 @@ def is_wanted(item: pytest.Item, auto: bool) -> bool:
 
 
 def _is_plain(item: pytest.Item) -> bool:
-    """Whether it is for us in auto mode: a test function or a doctest. An ``async def`` is for others, and what other plugins collect may be no Python at all."""
+    """Whether it is for us in auto mode: a test function or a doctest. An ``async def`` is for others, and what other plugins collect may not be Python."""
     return isinstance(item, pytest.DoctestItem) or (isinstance(item, pytest.Function) and not is_async(item))
 
 
@@ -94,22 +105,23 @@ def is_async(item: pytest.Item) -> bool:
     return inspect.iscoroutinefunction(inner) or inspect.isasyncgenfunction(inner)
 
 
-class Place(NamedTuple):
-    """On which hub a test is to run. None is the default."""
+class Plan(NamedTuple):
+    """How a test is to run. None is the default."""
 
-    backend: str | None
-    clock: str | None
+    backend: str | None = None
+    clock: str | None = None
+    leaks: frozenset[str] | None = None
 
 
-def wanted_of(item: pytest.Item) -> Place:
+def wanted_of(item: pytest.Item) -> Plan:
     """Where this very test is to run. Raises `MarkError`."""
     wanted = read_marks(item.iter_markers(MARK))
     callspec = getattr(item, "callspec", None)
     if callspec is not None and BACKEND_PARAM in callspec.params:
-        return Place(str(callspec.params[BACKEND_PARAM]), wanted.clock)
+        return Plan(str(callspec.params[BACKEND_PARAM]), wanted.clock, wanted.leaks)
     if wanted.is_list:
         raise MarkError(
             f"@pytest.mark.{MARK}(backend=[...]) with a list needs a test that can be parametrised, and a {type(item).__name__} cannot. "
             f"Name one backend, or make it a plain function."
         )
-    return Place(wanted.backends[0], wanted.clock)
+    return Plan(wanted.backends[0], wanted.clock, wanted.leaks)

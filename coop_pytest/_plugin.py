@@ -29,15 +29,17 @@ from typing import Any
 
 import pytest
 
-from coopcore import Deadlock, Hub, Task, hookimpl
+from coopcore import Deadlock, Hub, Task, current_task, hookimpl
 from coopcore.errors import CoopError
 from coopcore.lowlevel import TaskView, hide_frames, plugins
 
 from . import MARK
 from ._hubs import Hubs
-from ._mark import MarkError, Place, is_async, wanted_of
+from ._leaks import Made, Watch, find_left, loose, reached_from, report
+from ._mark import MarkError, Plan, is_async, wanted_of
+from ._places import without_machinery
 from ._tasks import OWNER, Failed, Owner, end_tasks, raise_failed, take_failures, tasks_of
-from ._watchdog import Settings, Watchdog, without_machinery
+from ._watchdog import Settings, Watchdog
 
 hide_frames(__file__)
 
@@ -49,10 +51,14 @@ _ENDS = (KeyboardInterrupt, pytest.exit.Exception)
 class Run(Owner):
     """A marked test that is under way."""
 
-    def __init__(self, item: pytest.Item, hub: Hub | None, problem: str) -> None:
+    def __init__(self, item: pytest.Item, hub: Hub | None, problem: str, leaks: frozenset[str]) -> None:
+        super().__init__()
         self.item = item
         self.hub = hub
         self.problem = problem  # why the test cannot run
+        self.leaks = leaks  # the kinds of things that it must not leave behind
+        self.is_watched = hub is not None and bool(leaks)
+        self.is_spoilt = False  # it has failed, or was skipped in the middle, which explains what it leaves behind
         self.lost: list[Failed] = []  # failed, and dropped by everybody
         self.unreported: list[Failed] = []  # the phase has failed by itself; these go into its report
         self.first_ident = 0
@@ -61,6 +67,12 @@ class Run(Owner):
         """Everything that failed, was not joined, and was not taken yet; of tasks that are still referred to, only those from number ``since`` on."""
         assert self.hub is not None
         return take_failures(self.hub, self.lost, since)
+
+    def own_tasks(self) -> list[Task[Any]]:
+        """What it started itself, or a task of its did, and is still alive. Not what its fixtures did."""
+        assert self.hub is not None
+        me = current_task()
+        return [task for task in tasks_of(self, self.hub) if task is not me]
 
     def leftovers(self) -> list[Task[Any]]:
         """What the test started and is still alive. Who was started by a callback on the hub counts if that was during this test."""
@@ -72,7 +84,9 @@ class Run(Owner):
 class Fixture(Owner):
     """A fixture that was set up, and not finished."""
 
-    def __init__(self, definition: pytest.FixtureDef[Any], node: Any, hub: Hub | None) -> None:
+    def __init__(self, definition: pytest.FixtureDef[Any], node: Any, hub: Hub | None, is_watched: bool) -> None:
+        super().__init__()
+        self.is_watched = is_watched and hub is not None
         self.name = definition.argname
         self.scope = definition.scope
         self.node = node
@@ -112,21 +126,31 @@ class Plugin:
         self._watchdog: Watchdog | None = None
         self._fixtures: list[Fixture] = []
         self._lost: list[Failed] = []  # as Run.lost, while no test runs on a hub
-        self._marked: dict[pytest.Item, Place] = {}
+        self._marked: dict[pytest.Item, Plan] = {}
         self._refused: dict[pytest.Item, str] = {}  # why a mark makes no sense there
+        self._leaks = frozenset(config.getini("coop_leaks"))
+        self._watch = Watch()
         for item in marked:
             self._read_mark(item)
+        self._is_watching = any(self._leaks_of(item) for item in marked)
+        if self._is_watching:
+            self._watch.start()
+            self._watch.find_locks()
         _check_coverage()
         self._core = plugins()
         self._core.add(self, f"coop_pytest-{id(self):x}", "coopcore")
 
     def _read_mark(self, item: pytest.Item) -> None:
         """Most marks that make no sense are errors of the collection; of what cannot be parametrised, it is the test that fails, alone."""
-        self._marked[item] = Place(None, None)
+        self._marked[item] = Plan()
         try:
             self._marked[item] = wanted_of(item)
         except MarkError as error:
             self._refused[item] = f"{item.nodeid}: {error}"
+
+    def _leaks_of(self, item: pytest.Item) -> frozenset[str]:
+        asked = self._marked[item].leaks
+        return self._leaks if asked is None else asked
 
     # -- the session ----------------------------------------------------------------------------------------------------
 
@@ -138,6 +162,7 @@ class Plugin:
             self._hubs.close()
 
     def pytest_unconfigure(self) -> None:
+        self._watch.close()
         self._core.manager.unregister(self)
 
     @hookimpl
@@ -160,7 +185,7 @@ class Plugin:
         if item not in self._marked or self._run is not None:
             return None
         hub, problem = self._hub_for(item)
-        self._run = run = Run(item, hub, problem)
+        self._run = run = Run(item, hub, problem, self._leaks_of(item))
         protocol = self._rest_of_protocol()
 
         def test() -> object:
@@ -178,8 +203,9 @@ class Plugin:
         """The hub that it runs on; or None, and why it cannot run."""
         if item in self._refused:
             return None, self._refused[item]
+        plan = self._marked[item]
         try:
-            return self._hubs.get(*self._marked[item]), ""
+            return self._hubs.get(plan.backend, plan.clock), ""
         except CoopError as error:
             return None, f"{item.nodeid} cannot run in a task: {error}"
 
@@ -202,6 +228,7 @@ class Plugin:
             if run.problem:
                 pytest.fail(run.problem, pytrace=False)
             _refuse_async(item)
+            self._watch.find_locks()  # of modules that were imported meanwhile
         self._check_fixtures(item, None if run is None else run.hub)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -251,6 +278,47 @@ class Plugin:
         return result
 
     def _end_leftovers(self, run: Run) -> None:
+        left: list[Made] = []
+        if "tasks" in run.leaks and not run.is_spoilt:
+            assert run.hub is not None
+            left += find_left(lambda: loose(run.own_tasks()), run.hub, list)
+        self._kill_leftovers(run)
+        if run.leaks and not run.is_spoilt:
+            left += self._find_left(run)
+        if left:
+            self._watch.reported(left)
+            pytest.fail(report(run.item.nodeid, left, run.leaks, self._is_verbose), pytrace=False)
+
+    @property
+    def _is_verbose(self) -> bool:
+        return self._config.get_verbosity() > 0
+
+    def _find_left(self, owner: Run | Fixture) -> list[Made]:
+        """What else the owner leaves behind, and does not belong to a wider fixture."""
+        hub = owner.hub
+        assert hub is not None
+        leaks = owner.leaks if isinstance(owner, Run) else self._leaks
+        me = current_task()
+
+        def find() -> list[Made]:
+            locks = self._watch.locks_left_by(me) if "locks" in leaks and isinstance(owner, Run) else ()
+            return [*(made for made in owner.made if made.kind in leaks and made.is_left()), *locks]
+
+        return find_left(find, hub, lambda left: self._without_those_of_fixtures(owner, left))
+
+    def _without_those_of_fixtures(self, owner: Owner, left: Sequence[Made]) -> list[Made]:
+        """Hand to wider fixtures what they refer to, and return the rest."""
+        for fixture in self._fixtures:
+            if left and fixture is not owner and fixture.hub is not None:
+                reached = reached_from([fixture.value], (made.thing() for made in left))
+                for made in [made for made in left if id(made.thing()) in reached]:
+                    fixture.made.append(made)
+                    if made in owner.made:
+                        owner.made.remove(made)
+                left = [made for made in left if id(made.thing()) not in reached]
+        return list(left)
+
+    def _kill_leftovers(self, run: Run) -> None:
         stragglers = end_tasks(run.leftovers)
         if stragglers:
             names = ", ".join(f"{task.name!r} (spawned at {task.spawned_at}, waits for {task.waiting_on or 'nothing'})" for task in stragglers)
@@ -265,11 +333,13 @@ class Plugin:
         run = self._run_of(item)
         if run is not None and call.excinfo is not None and not item.config.getoption("fulltrace"):
             self._shorten(call.excinfo.value)
-        report = yield
+        made = yield
+        if run is not None:
+            run.is_spoilt = run.is_spoilt or not made.passed
         if run is not None and run.unreported:
             failures, run.unreported = run.unreported, []
-            _add_section(report, "failed tasks", "\n\n".join(failed.in_full() for failed in failures))
-        return report
+            _add_section(made, "failed tasks", "\n\n".join(failed.in_full() for failed in failures))
+        return made
 
     def _shorten(self, error: BaseException) -> None:
         """Let the traceback of what was thrown in from outside end where the test waited, not inside coopcore."""
@@ -301,7 +371,7 @@ class Plugin:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> Generator[None, object, object]:
-        fixture = Fixture(fixturedef, request.node, self._hubs.current)
+        fixture = Fixture(fixturedef, request.node, self._hubs.current, self._is_watching)
         self._fixtures.append(fixture)
         add = fixturedef.addfinalizer
 
@@ -327,6 +397,14 @@ class Plugin:
                 names = ", ".join(f"{task.name!r} (spawned at {task.spawned_at})" for task in stragglers)
                 pytest.fail(f"{len(stragglers)} task(s) of {fixture} did not end when they were killed: {names}. A task must let TaskExit pass.", pytrace=False)
             self._judge_end_of(hub)
+            self._judge_what_is_left_by(fixture)
+
+    def _judge_what_is_left_by(self, fixture: Fixture) -> None:
+        if fixture.scope == "function":
+            if self._run is not None:
+                self._run.made += fixture.made
+        elif fixture.made and (left := self._find_left(fixture)):
+            pytest.fail(report(str(fixture), left, self._leaks, self._is_verbose), pytrace=False)
 
     def _judge_end_of(self, hub: Hub) -> None:
         """Raise for the tasks that have failed on a hub, unless a test runs there, whose teardown will."""
