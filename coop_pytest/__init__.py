@@ -33,18 +33,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type="args",
         default=[kind for kind in LEAKS if kind != "tasks"],  # which are ended with the test, in order
     )
+    parser.addini("coop_blocking", "seconds for which a call in a task may block its hub before that fails the test; 0, the default: for any time", default="0")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
-        f"{MARK}(backend=None, clock=None, enabled=True, leaks=None): run setup, test and teardown in one task of coopcore, so that all of them can block. "
+        f"{MARK}(backend=None, blocking=None, clock=None, enabled=True, leaks=None): "
+        "run setup, test and teardown in one task of coopcore, so that all of them can block. "
         "backend names the backend to run on; a list of names runs the test once on each. clock names its clock: virtual. enabled=False: not in a task. "
-        "leaks: what must not be left behind, in place of the ini setting coop_leaks.",
+        "leaks: what must not be left behind, in place of the ini setting coop_leaks. "
+        "blocking: seconds for which a call may block the hub, in place of coop_blocking.",
     )
     mode = config.getini("coop_mode")
     if mode not in _MODES:
         raise pytest.UsageError(f"coop_mode = {mode}: there is no such mode; it is strict or auto.")
+    limit = config.getini("coop_blocking")
+    try:
+        is_span = 0 <= float(limit) < float("inf")
+    except ValueError:
+        is_span = False
+    if not is_span:
+        raise pytest.UsageError(f"coop_blocking = {limit}: this is no number of seconds. Write, for instance, 0.1; or 0 for no limit.")
     unknown = [kind for kind in config.getini("coop_leaks") if kind not in LEAKS]
     if unknown:
         raise pytest.UsageError(f"coop_leaks: nothing can be left behind of the kind {', '.join(unknown)}; the kinds are: {' '.join(LEAKS)}.")

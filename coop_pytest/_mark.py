@@ -16,7 +16,7 @@ from coopcore.lowlevel import load_offer
 
 from . import BACKEND_PARAM, LEAKS, MARK
 
-_KEYWORDS = ("backend", "clock", "enabled", "leaks")
+_KEYWORDS = ("backend", "blocking", "clock", "enabled", "leaks")
 
 
 class MarkError(Exception):
@@ -31,6 +31,7 @@ class Wanted(NamedTuple):
     is_list: bool  # the test is to run once on each
     clock: str | None  # None: whatever is the default
     leaks: frozenset[str] | None  # None: as the ini setting says
+    blocking: float | None  # seconds; None: as the ini setting says
 
 
 def read_marks(marks: Iterable[pytest.Mark]) -> Wanted:
@@ -48,7 +49,8 @@ def read_marks(marks: Iterable[pytest.Mark]) -> Wanted:
     if not isinstance(enabled, bool):
         raise MarkError(f"@pytest.mark.{MARK}(enabled=...) takes True or False, not {enabled!r}.")
     backends, is_list = _checked_backends(asked.get("backend"))
-    return Wanted(enabled, backends, is_list, _checked_name("clock", asked.get("clock")), _checked_leaks(asked.get("leaks")))
+    clock = _checked_name("clock", asked.get("clock"))
+    return Wanted(enabled, backends, is_list, clock, _checked_leaks(asked.get("leaks")), _checked_limit(asked.get("blocking")))
 
 
 def _checked_backends(backend: Any) -> tuple[tuple[str | None, ...], bool]:
@@ -84,6 +86,14 @@ def _checked_leaks(value: Any) -> frozenset[str] | None:
     return frozenset(names)
 
 
+def _checked_limit(value: Any) -> float | None:
+    if value is None or value is False:
+        return None if value is None else 0.0
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
+        raise MarkError(f"@pytest.mark.{MARK}(blocking=...) takes a number of seconds, or 0 or False for no limit, not {value!r}.")
+    return float(value)
+
+
 def is_wanted(item: pytest.Item, auto: bool) -> bool:
     """Whether it is to run in a task. What is wrong with its marks is for `wanted_of` to say."""
     try:
@@ -111,6 +121,7 @@ class Plan(NamedTuple):
     backend: str | None = None
     clock: str | None = None
     leaks: frozenset[str] | None = None
+    blocking: float | None = None
 
 
 def wanted_of(item: pytest.Item) -> Plan:
@@ -118,10 +129,10 @@ def wanted_of(item: pytest.Item) -> Plan:
     wanted = read_marks(item.iter_markers(MARK))
     callspec = getattr(item, "callspec", None)
     if callspec is not None and BACKEND_PARAM in callspec.params:
-        return Plan(str(callspec.params[BACKEND_PARAM]), wanted.clock, wanted.leaks)
+        return Plan(str(callspec.params[BACKEND_PARAM]), wanted.clock, wanted.leaks, wanted.blocking)
     if wanted.is_list:
         raise MarkError(
             f"@pytest.mark.{MARK}(backend=[...]) with a list needs a test that can be parametrised, and a {type(item).__name__} cannot. "
             f"Name one backend, or make it a plain function."
         )
-    return Plan(wanted.backends[0], wanted.clock, wanted.leaks)
+    return Plan(wanted.backends[0], wanted.clock, wanted.leaks, wanted.blocking)

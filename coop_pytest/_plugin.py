@@ -34,6 +34,7 @@ from coopcore.errors import CoopError
 from coopcore.lowlevel import TaskView, hide_frames, plugins
 
 from . import MARK
+from ._blocking import Blocking
 from ._hubs import Hubs
 from ._leaks import Made, Watch, find_left, loose, reached_from, report
 from ._mark import MarkError, Plan, is_async, wanted_of
@@ -51,16 +52,18 @@ _ENDS = (KeyboardInterrupt, pytest.exit.Exception)
 class Run(Owner):
     """A marked test that is under way."""
 
-    def __init__(self, item: pytest.Item, hub: Hub | None, problem: str, leaks: frozenset[str]) -> None:
+    def __init__(self, item: pytest.Item, hub: Hub | None, problem: str, leaks: frozenset[str], blocking: float) -> None:
         super().__init__()
         self.item = item
         self.hub = hub
         self.problem = problem  # why the test cannot run
         self.leaks = leaks  # the kinds of things that it must not leave behind
         self.is_watched = hub is not None and bool(leaks)
+        self.blocking = blocking  # seconds for which it may block the hub; 0 for any time
         self.is_spoilt = False  # it has failed, or was skipped in the middle, which explains what it leaves behind
         self.lost: list[Failed] = []  # failed, and dropped by everybody
         self.unreported: list[Failed] = []  # the phase has failed by itself; these go into its report
+        self.sections: list[tuple[str, str]] = []  # title and text of what else goes into the next report
         self.first_ident = 0
 
     def take_failures(self, since: int) -> list[Failed]:
@@ -123,6 +126,7 @@ class Plugin:
         self._config = config
         self._hubs = Hubs()
         self._run: Run | None = None
+        self._runs: dict[pytest.Item, Run] = {}  # the same, for `Blocking`
         self._watchdog: Watchdog | None = None
         self._fixtures: list[Fixture] = []
         self._lost: list[Failed] = []  # as Run.lost, while no test runs on a hub
@@ -136,6 +140,9 @@ class Plugin:
         if self._is_watching:
             self._watch.start()
             self._watch.find_locks()
+        self._limit = float(config.getini("coop_blocking"))
+        if any(self._limit_of(item) for item in marked):
+            config.pluginmanager.register(Blocking(self._runs), "coop-blocking")
         _check_coverage()
         self._core = plugins()
         self._core.add(self, f"coop_pytest-{id(self):x}", "coopcore")
@@ -151,6 +158,10 @@ class Plugin:
     def _leaks_of(self, item: pytest.Item) -> frozenset[str]:
         asked = self._marked[item].leaks
         return self._leaks if asked is None else asked
+
+    def _limit_of(self, item: pytest.Item) -> float:
+        asked = self._marked[item].blocking
+        return self._limit if asked is None else asked
 
     # -- the session ----------------------------------------------------------------------------------------------------
 
@@ -185,7 +196,8 @@ class Plugin:
         if item not in self._marked or self._run is not None:
             return None
         hub, problem = self._hub_for(item)
-        self._run = run = Run(item, hub, problem, self._leaks_of(item))
+        self._run = run = Run(item, hub, problem, self._leaks_of(item), self._limit_of(item))
+        self._runs[item] = run
         protocol = self._rest_of_protocol()
 
         def test() -> object:
@@ -198,6 +210,7 @@ class Plugin:
             return self._hubs.call(hub, test, item.name)
         finally:
             self._run = None
+            del self._runs[item]
 
     def _hub_for(self, item: pytest.Item) -> tuple[Hub | None, str]:
         """The hub that it runs on; or None, and why it cannot run."""
@@ -339,6 +352,10 @@ class Plugin:
         if run is not None and run.unreported:
             failures, run.unreported = run.unreported, []
             _add_section(made, "failed tasks", "\n\n".join(failed.in_full() for failed in failures))
+        if run is not None:
+            for title, text in run.sections:
+                _add_section(made, title, text)
+            run.sections.clear()
         return made
 
     def _shorten(self, error: BaseException) -> None:
