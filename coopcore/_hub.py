@@ -1144,6 +1144,14 @@ class Hub:
                     self.interrupt_main(error)
 
     @property
+    def heartbeat(self) -> int | None:
+        """A number that changes with each pass, so at least once a millisecond while tasks let each other run; None while it waits for something.
+
+        For another thread, which can so tell that a call blocks this one.
+        """
+        return None if self._inbox.asleep else self._last_pass
+
+    @property
     def has_calls(self) -> bool:
         """True if the inbox holds calls that were not made yet."""
         return bool(self._inbox.calls)
