@@ -97,7 +97,7 @@ def test_a_tls_socket_is_a_standard_one_and_a_cooperative_one(on: Run) -> None:
 
 def test_it_takes_no_name_of_the_plain_sockets_by_accident() -> None:
     """What both define, it means to replace."""
-    replaced = {"connect", "connect_ex", "recv", "recv_into", "send", "sendall", "sendfile", "_deadline", "_real_close", "_set_up"}
+    replaced = {"connect", "connect_ex", "recv", "recv_into", "send", "sendall", "sendfile", "_begin", "_deadline", "_real_close", "_set_up"}
     both = set(vars(ssl.SSLSocket)) & set(vars(socket.socket))
     assert {name for name in both if not name.startswith("__")} == replaced
 
@@ -408,7 +408,7 @@ def test_invariant_4_a_timeout_bounds_connection_and_handshake_together(on: Run)
 
 def test_invariant_4_what_the_connection_took_is_no_longer_there_for_the_handshake(on: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     deadlines: list[Any] = []
-    plain_connect, go_on = socket.socket.connect, ssl.SSLSocket._go_on
+    plain_connect, go_on = socket.socket.connect, ssl.SSLSocket._carry_on
 
     def connect(self: Any, address: Any) -> None:
         deadlines.append(self._deadline())
@@ -420,7 +420,7 @@ def test_invariant_4_what_the_connection_took_is_no_longer_there_for_the_handsha
         return go_on(self, operation, want, deadline, *args)
 
     monkeypatch.setattr(socket.socket, "connect", connect)
-    monkeypatch.setattr(ssl.SSLSocket, "_go_on", spy)
+    monkeypatch.setattr(ssl.SSLSocket, "_carry_on", spy)
 
     @on
     def body() -> None:

@@ -41,7 +41,6 @@ from __future__ import annotations
 import ssl as _stdlib
 from collections.abc import Callable
 from socket import SHUT_RDWR
-from socket import socket as _standard_socket
 from ssl import SSL_ERROR_SSL, SSLEOFError, SSLError, SSLWantReadError, SSLWantWriteError
 from typing import Any, NoReturn, TypeVar
 
@@ -64,7 +63,10 @@ class _Plain(socket):
     """What the standard SSLSocket finds beneath itself: the cooperative socket, on a descriptor or on a network's object that it takes over."""
 
     def __init__(self, family: int = -1, type: int = -1, proto: int = -1, fileno: Any = None) -> None:
-        self._set_up(_standard_socket(family, type, proto, fileno) if isinstance(fileno, int) else fileno)
+        if isinstance(fileno, int):
+            self._open(family, type, proto, fileno)
+        else:
+            self._set_up(fileno)
 
 
 class _Standard(_stdlib.SSLSocket, _Plain):  # type: ignore[misc]  # the standard class refuses what makes no sense with TLS
@@ -108,6 +110,11 @@ class SSLSocket(_Standard):
 
     def _set_up(self, raw: Any) -> None:
         super()._set_up(raw)
+        if self._raw is not None:
+            self.__class__ = over_memory(type(self))  # type: ignore[arg-type]  # a class is hashable
+
+    def _begin(self) -> None:
+        super()._begin()
         self._early = True
         """True until the handshake is known to be over: OpenSSL may call back, and a callback may park."""
         self._inside: Task[Any] | None = None
@@ -127,8 +134,6 @@ class SSLSocket(_Standard):
         """How much of that was sent."""
         self._until: int | None = None
         """When the connect that is under way has to be done."""
-        if self._raw is not None:
-            self.__class__ = over_memory(type(self))  # type: ignore[arg-type]  # a class is hashable
 
     # -- waiting --------------------------------------------------------------------------------------------------------
 
@@ -147,9 +152,9 @@ class SSLSocket(_Standard):
             if never:
                 raise
             want = WRITABLE
-        return self._go_on(operation, want, deadline, call)
+        return self._carry_on(operation, want, deadline, call)
 
-    def _go_on(self, operation: str, want: int, deadline: int | None, call: Callable[..., R], args: tuple[Any, ...] = ()) -> R:
+    def _carry_on(self, operation: str, want: int, deadline: int | None, call: Callable[..., R], args: tuple[Any, ...] = ()) -> R:
         """Go on with a call that OpenSSL could not finish, for the lack of what ``want`` says."""
         task = current_task()
         at = self._at
@@ -288,7 +293,7 @@ class SSLSocket(_Standard):
             self._refuse("read", self._reader)
         self._reader = current_task()
         try:
-            return self._go_on("read", want, None if self._timeout is None else self._deadline(), call, args)
+            return self._carry_on("read", want, None if self._timeout is None else self._deadline(), call, args)
         except SSLEOFError:
             if not self.suppress_ragged_eofs:
                 raise
@@ -343,14 +348,14 @@ class SSLSocket(_Standard):
         sslobj = self._sslobj
         if sslobj is None:
             return super().write(data)
-        return self._send(sslobj, data)
+        return self._send_tls(sslobj, data)
 
     def send(self, data: Any, flags: int = 0) -> int:
         """As `write`."""
         sslobj = self._sslobj
         if sslobj is None or flags:
             return super().send(data, flags)
-        return self._send(sslobj, data)
+        return self._send_tls(sslobj, data)
 
     def sendall(self, data: Any, flags: int = 0) -> None:
         """Send all of ``data``. Parks as often as needed; the timeout is for all of it. After an error, how much was sent is unknown."""
@@ -358,9 +363,9 @@ class SSLSocket(_Standard):
         if sslobj is None or flags:
             super().sendall(data, flags)
         else:
-            self._send(sslobj, data)
+            self._send_tls(sslobj, data)
 
-    def _send(self, sslobj: Any, data: Any) -> int:
+    def _send_tls(self, sslobj: Any, data: Any) -> int:
         self._streak += 1
         if self._streak > _STREAK:
             self._give_way()
@@ -415,7 +420,7 @@ class SSLSocket(_Standard):
             try:
                 done = self._try_write(sslobj, piece)
                 if done < 0:
-                    done = self._go_on("write", -done, deadline, self._write, (sslobj, piece))
+                    done = self._carry_on("write", -done, deadline, self._write, (sslobj, piece))
             except BaseException as error:
                 self._leave(view, sent, len(piece), error)
                 raise
