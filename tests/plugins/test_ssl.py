@@ -1112,6 +1112,43 @@ def test_invariant_6_a_record_that_was_sent_in_part_is_finished_or_nothing_is_se
             assert got == written + data + b"and more"
 
 
+def test_invariant_6_a_kill_between_two_records(on: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the writer lets the others run, and OpenSSL has nothing left to send."""
+    monkeypatch.setattr(ssl._socket, "_STREAK", 1)
+    data = os.urandom(150_000)
+
+    @on
+    def body() -> None:
+        near, far = tls_pair()
+        with near, far:
+            task = spawn(near.sendall, data)
+            while near._writer is None:
+                sleep(0)
+            assert task.state == "ready"
+            task.kill()
+            assert (near._writer, near._sent_of_it) == (None, 65536)
+            with pytest.raises(ssl.SSLError, match="an earlier write"):
+                near.sendall(b"other")
+            writer = spawn(near.sendall, data)
+            got = b""
+            while len(got) < len(data):
+                got += far.recv(65536)
+            writer.get(timeout=5)
+            assert got == data
+            file = io.BytesIO(data)  # whose own position says where it was left
+            task = spawn(near.sendfile, file)
+            while file.tell() < 2 * 16384:
+                sleep(0)  # when the second piece is read, the first is sent
+            assert task.state == "ready"
+            task.kill()
+            got = b""
+            while len(got) < file.tell():
+                got += far.recv(65536)
+            assert got == data[: file.tell()]
+            near.sendall(b"other")
+            assert far.recv(65536) == b"other"
+
+
 @pytest.mark.parametrize("how", ["kill", "timeout", "never waits"])
 def test_invariant_6_a_long_write_goes_on_where_it_was(on: Run, how: str) -> None:
     data = os.urandom(1_000_000)
