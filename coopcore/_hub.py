@@ -166,16 +166,21 @@ class FdWait:
         self._other: FdWait | None = None  # that of the other direction
 
     def park(self, deadline: int | None = None) -> bool:
-        """Park the current task until the descriptor may be ready; may wake spuriously. True, or False once the hub's clock has reached ``deadline``.
+        """Park the current task until the descriptor may be ready; may wake spuriously. True, or False once the hub's clock has reached ``deadline``, and at once
+        in a task of another hub.
 
         Only for a caller who knows that it is not ready: who has just met EAGAIN, or finds ``drained`` set. Raises as `lowlevel.wait_readable` does.
         """
         try:
             task = getcurrent().task
         except AttributeError:
+            task = None
+        if task is None:
             task = current_task()
         hub = self.hub
-        if self.task is not None or not self._armed or task._pending is not None or task._hub is not hub:
+        if task._hub is not hub:
+            return False
+        if self.task is not None or not self._armed or task._pending is not None:
             return hub._park_at(self, task, None if deadline is None else (deadline - hub._now()) / NANOSECONDS, edge=True)
         timer = None if deadline is None else hub._add_timer(deadline, task)
         self.task = task
@@ -925,6 +930,7 @@ class Hub:
             return bool(woken)
         finally:
             wait.leave(task)
+            wait.what = ""
             if not woken and not self._edge:
                 self.backend.unwatch(wait.fd)
                 self._rearm(wait.fd)
@@ -1136,6 +1142,14 @@ class Hub:
                 traceback.print_exception(error)
                 if isinstance(error, KeyboardInterrupt | SystemExit):
                     self.interrupt_main(error)
+
+    @property
+    def heartbeat(self) -> int | None:
+        """A number that changes with each pass, so at least once a millisecond while tasks let each other run; None while it waits for something.
+
+        For another thread, which can so tell that a call blocks this one.
+        """
+        return None if self._inbox.asleep else self._last_pass
 
     @property
     def has_calls(self) -> bool:

@@ -408,7 +408,7 @@ def test_invariant_4_a_timeout_bounds_connection_and_handshake_together(on: Run)
 
 def test_invariant_4_what_the_connection_took_is_no_longer_there_for_the_handshake(on: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     deadlines: list[Any] = []
-    plain_connect, go_on = socket.socket.connect, ssl.SSLSocket._carry_on
+    plain_connect, go_on = socket.socket.connect, ssl.SSLSocket._continue
 
     def connect(self: Any, address: Any) -> None:
         deadlines.append(self._deadline())
@@ -420,7 +420,7 @@ def test_invariant_4_what_the_connection_took_is_no_longer_there_for_the_handsha
         return go_on(self, operation, want, deadline, *args)
 
     monkeypatch.setattr(socket.socket, "connect", connect)
-    monkeypatch.setattr(ssl.SSLSocket, "_carry_on", spy)
+    monkeypatch.setattr(ssl.SSLSocket, "_continue", spy)
 
     @on
     def body() -> None:

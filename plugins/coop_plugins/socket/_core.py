@@ -43,7 +43,7 @@ import socket as _stdlib
 import stat
 from _thread import get_ident
 from collections.abc import Callable, Iterable, Iterator
-from functools import cache
+from functools import cache, partial
 from itertools import count as count_up
 from typing import IO, Any, NoReturn, TypeVar, cast
 
@@ -59,12 +59,14 @@ _NANOSECONDS = 1_000_000_000
 _AT_ONCE = int(getattr(_stdlib, "MSG_DONTWAIT", 0))  # a flag of the enum class would cost a call of Python for each test
 _URGENT = int(_stdlib.MSG_OOB)
 _STREAK = 32  # calls in a row that found the socket ready
+_PAUSE = 0.01  # seconds
 _CONNECTING = (errno.EINPROGRESS, errno.EALREADY, errno.EWOULDBLOCK, errno.EAGAIN)
 _LONG = 10**10  # seconds; nobody waits for longer
 _TCP = (0, int(_stdlib.IPPROTO_TCP))
 _INTERNET = (_stdlib.AF_INET, _stdlib.AF_INET6)
 _SENDFILE_MOST = 0x7FFF_F000  # what Linux moves at once
 _COPY_PIECE = 65536
+_NO_SENDFILE = (errno.EINVAL, errno.ENOSYS, errno.ENOTSOCK, errno.EOPNOTSUPP, errno.EOVERFLOW)  # what a file system says that cannot
 
 
 class _Place:
@@ -114,7 +116,7 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
     """
 
     __module__ = "coop_plugins.socket"  # the name that users import, in every repr
-    __slots__ = ("_ended", "_place", "_places", "_raw", "_reading", "_sending", "_streak", "_timeout")
+    __slots__ = ("_ended", "_place", "_places", "_raw", "_reading", "_sending", "_streak", "_timeout", "_urgent")
 
     _timeout: float | None
 
@@ -178,6 +180,8 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
         self._sending: Task[Any] | None = None
         """The task in the middle of a sendall, while it waits."""
         self._timeout = _stdlib.getdefaulttimeout()
+        self._urgent = False
+        """True once urgent data was asked for: reads then end at the place where it was, of which no report tells."""
 
     # -- waiting --------------------------------------------------------------------------------------------------------
 
@@ -211,7 +215,7 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
             if self._ended:
                 self._raise_ended()
             place = _Place(hub, self.fileno())
-            place.reading.tells = place.reading.tells and self._is_tcp()
+            place.reading.tells = place.reading.tells and not self._urgent and self._is_tcp()
             places.append(place)
         self._place = place
         self._reading = place.reading
@@ -297,15 +301,20 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
         self._streak += 1
         if self._streak > _STREAK:
             self._give_way()
+        if flags & _URGENT:
+            self._ask_for_urgent()
         return None
 
     def _after_short_read(self, flags: int) -> None:
         """A read brought less than was asked for: the next one need not be tried before a report."""
         wait = self._reading
-        if flags & _URGENT:
-            wait.tells = wait.drained = False  # reads end at the mark, of which no report will tell any more
-        elif not flags and wait.hub is current_task().hub:
+        if not flags and wait.hub is current_task().hub:
             wait.drained = True
+
+    def _ask_for_urgent(self) -> None:
+        self._urgent = True
+        for place in self._places:
+            place.reading.tells = place.reading.drained = False
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         """As `recv`, into ``buffer``. Returns how many bytes came."""
@@ -338,6 +347,8 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
         self._streak += 1
         if self._streak > _STREAK:
             self._give_way()
+        if flags & _URGENT:
+            self._ask_for_urgent()
         try:
             return self._recvfrom_now(bufsize, flags)
         except BlockingIOError:
@@ -350,6 +361,8 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
         self._streak += 1
         if self._streak > _STREAK:
             self._give_way()
+        if flags & _URGENT:
+            self._ask_for_urgent()
         try:
             return self._recvfrom_into_now(buffer, nbytes, flags)
         except BlockingIOError:
@@ -362,6 +375,8 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
         self._streak += 1
         if self._streak > _STREAK:
             self._give_way()
+        if flags & _URGENT:
+            self._ask_for_urgent()
         try:
             return self._recvmsg_now(bufsize, ancbufsize, flags)
         except BlockingIOError:
@@ -375,6 +390,8 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
         self._streak += 1
         if self._streak > _STREAK:
             self._give_way()
+        if flags & _URGENT:
+            self._ask_for_urgent()
         try:
             return self._recvmsg_into_now(buffers, ancbufsize, flags)
         except BlockingIOError:
@@ -405,20 +422,16 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
             self._give_way()
         if self._sending is not None:
             self._refuse_second_sender()
-        if type(data) is bytes:  # what nearly everybody sends, and nearly always it fits
-            try:
-                sent = self._send_now(data, flags)
-            except BlockingIOError:
-                if self._timeout == 0.0:
-                    raise
-                sent = 0
-            if sent == len(data):
-                return
-            with memoryview(data) as view:
-                self._sendall_rest(view, sent, flags)
-            return
-        with memoryview(data) as given, given.cast("B") as view:
-            self._sendall_rest(view, 0, flags)
+        try:
+            sent = self._send_now(data, flags)
+        except BlockingIOError:
+            if self._timeout == 0.0:
+                raise
+            sent = 0
+        if type(data) is not bytes or sent < len(data):
+            with memoryview(data) as given, given.cast("B") as view:
+                if sent < len(view):
+                    self._sendall_rest(view, sent, flags)
 
     def _sendall_rest(self, view: memoryview, sent: int, flags: int) -> None:
         deadline = self._deadline()
@@ -467,6 +480,20 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
                 raise
         return self._when_ready(WRITABLE, self._sendmsg_now, buffers, ancdata, flags, address)
 
+    def sendmsg_afalg(self, msg: Iterable[Any] = (), *, op: int, iv: Any = None, assoclen: int = -1, flags: int = 0) -> int:
+        """Send a request to the kernel's crypto interface (AF_ALG). Parks while the buffer is full."""
+        call = partial(_Kernel.sendmsg_afalg, self, list(msg), op=op, flags=flags)
+        if iv is not None:
+            call = partial(call, iv=iv)
+        if assoclen != -1:
+            call = partial(call, assoclen=assoclen)
+        try:
+            return call()
+        except BlockingIOError:
+            if self._timeout == 0.0 or flags & _AT_ONCE:
+                raise
+        return self._when_ready(WRITABLE, call)
+
     def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
         """Send a file that is open in binary mode, by ``os.sendfile`` where that works. Returns how many bytes; moves the file's position behind them.
 
@@ -474,21 +501,15 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
         waits, and bad counts.
         """
         self._check_sendfile(file, offset, count)
-        source = self._sendfile_source(file)
-        deadline = self._deadline()
-        sent = 0
         if self._sending is not None:
             self._refuse_second_sender()
+        deadline = self._deadline()
         self._sending = current_task()
         try:
-            if source is None:
-                sent = self._copy_file(file, offset, count, deadline)
-            else:
-                sent = self._splice_file(source, offset, count, deadline)
-                file.seek(offset + sent)
+            sent = self._splice_file(file, offset, count, deadline)
+            return self._copy_file(file, offset, count, deadline) if sent is None else sent
         finally:
             self._sending = None
-        return sent
 
     def _check_sendfile(self, file: IO[bytes], offset: int, count: int | None) -> None:
         if "b" not in getattr(file, "mode", "b"):
@@ -512,36 +533,52 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
         except (AttributeError, io.UnsupportedOperation, OSError):
             return None
 
-    def _splice_file(self, source: int, offset: int, count: int | None, deadline: int | None) -> int:
+    def _splice_file(self, file: IO[bytes], offset: int, count: int | None, deadline: int | None) -> int | None:
+        """Send it by os.sendfile; None if that does not work for this file."""
+        source = self._sendfile_source(file)
+        if source is None:
+            return None
         sent = 0
-        while count is None or sent < count:
-            try:
-                moved = os.sendfile(self.fileno(), source, offset + sent, _SENDFILE_MOST if count is None else min(count - sent, _SENDFILE_MOST))
-            except BlockingIOError:
-                self._wait(WRITABLE, deadline)
-                continue
-            if not moved:
-                break
-            sent += moved
-        return sent
+        try:
+            while count is None or sent < count:
+                try:
+                    moved = os.sendfile(self.fileno(), source, offset + sent, _SENDFILE_MOST if count is None else min(count - sent, _SENDFILE_MOST))
+                except BlockingIOError:
+                    self._wait(WRITABLE, deadline)
+                    continue
+                except OSError as error:
+                    if not sent and error.errno in _NO_SENDFILE:
+                        return None
+                    raise
+                if not moved:
+                    break
+                sent += moved
+            return sent
+        finally:
+            if sent:
+                file.seek(offset + sent)
 
     def _copy_file(self, file: IO[bytes], offset: int, count: int | None, deadline: int | None) -> int:
         if offset:
             file.seek(offset)
         sent = 0
-        while count is None or sent < count:
-            piece = memoryview(file.read(_COPY_PIECE if count is None else min(count - sent, _COPY_PIECE)))
-            if not piece:
-                break
-            while piece:
-                try:
-                    moved = self._send_now(piece)
-                except BlockingIOError:
-                    self._wait(WRITABLE, deadline)
-                    continue
-                piece = piece[moved:]
-                sent += moved
-        return sent
+        try:
+            while count is None or sent < count:
+                piece = memoryview(file.read(_COPY_PIECE if count is None else min(count - sent, _COPY_PIECE)))
+                if not piece:
+                    break
+                while piece:
+                    try:
+                        moved = self._send_now(piece)
+                    except BlockingIOError:
+                        self._wait(WRITABLE, deadline)
+                        continue
+                    piece = piece[moved:]
+                    sent += moved
+            return sent
+        finally:
+            if sent and hasattr(file, "seek"):
+                file.seek(offset + sent)
 
     # -- connecting -----------------------------------------------------------------------------------------------------
 
@@ -606,9 +643,12 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
         return 0 if error == errno.EISCONN else error
 
     def _pause(self, deadline: int | None) -> None:
-        if deadline is not None and current_task().hub.clock.now() >= deadline:
+        left = None if deadline is None else (deadline - current_task().hub.clock.now()) / _NANOSECONDS
+        if left is not None and left <= 0:
             raise TimeoutError("timed out")
-        sleep(0.01)
+        sleep(_PAUSE if left is None else min(left, _PAUSE))
+        if self._ended:
+            self._raise_ended()
 
     def _resolved(self, address: Any) -> Any:
         """``address`` with a number for the host's name. The standard class would look it up, and hold up the thread."""
@@ -623,8 +663,8 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
             return address
         except (OSError, ValueError):
             pass
-        found = current_network().getaddrinfo(name, address[1], self.family, self.type & 0xF, self.proto)[0][4]
-        return (found[0], *address[1:]) if len(address) > 2 else found
+        found = current_network().getaddrinfo(name, 0, self.family, self.type & 0xF, self.proto)[0][4]
+        return (found[0], address[1], *(address[2:] or found[2:]))
 
     # -- ending ---------------------------------------------------------------------------------------------------------
 
@@ -633,7 +673,7 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
         if self._ended:
             return
         fd = self.fileno()
-        elsewhere = self._end(fd)
+        elsewhere = self._tell_this_thread(fd)
         if not elsewhere:
             self._close_now()
             return
@@ -653,7 +693,7 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
         if next(told) == of:
             self._close_now()
 
-    def _end(self, fd: int) -> list[_Place]:
+    def _tell_this_thread(self, fd: int) -> list[_Place]:
         """Wake those who wait in this thread, and have its hubs forget the number. Returns the other places where tasks wait."""
         self._ended = True  # before it looks who waits
         me = get_ident()
@@ -679,7 +719,7 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
         """
         if not self._ended:
             self._refuse_to_detach_elsewhere()
-            self._end(self.fileno())
+            self._tell_this_thread(self.fileno())
         return self._detach_now()
 
     def _refuse_to_detach_elsewhere(self) -> None:

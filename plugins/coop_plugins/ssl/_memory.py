@@ -190,7 +190,7 @@ class Handover:
         sock = self._sock
         if not sock._ended:
             sock._refuse_to_detach_elsewhere()
-            sock._end(sock.fileno())
+            sock._tell_this_thread(sock.fileno())
         sock._raw = _Gone()
 
 

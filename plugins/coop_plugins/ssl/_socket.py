@@ -152,9 +152,9 @@ class SSLSocket(_Standard):
             if never:
                 raise
             want = WRITABLE
-        return self._carry_on(operation, want, deadline, call)
+        return self._continue(operation, want, deadline, call)
 
-    def _carry_on(self, operation: str, want: int, deadline: int | None, call: Callable[..., R], args: tuple[Any, ...] = ()) -> R:
+    def _continue(self, operation: str, want: int, deadline: int | None, call: Callable[..., R], args: tuple[Any, ...] = ()) -> R:
         """Go on with a call that OpenSSL could not finish, for the lack of what ``want`` says."""
         task = current_task()
         at = self._at
@@ -293,7 +293,7 @@ class SSLSocket(_Standard):
             self._refuse("read", self._reader)
         self._reader = current_task()
         try:
-            return self._carry_on("read", want, None if self._timeout is None else self._deadline(), call, args)
+            return self._continue("read", want, None if self._timeout is None else self._deadline(), call, args)
         except SSLEOFError:
             if not self.suppress_ragged_eofs:
                 raise
@@ -429,7 +429,7 @@ class SSLSocket(_Standard):
                     self._count()
                 done = self._try_write(sslobj, piece)
                 if done < 0:
-                    done = self._carry_on("write", -done, deadline, self._write, (sslobj, piece))
+                    done = self._continue("write", -done, deadline, self._write, (sslobj, piece))
             except BaseException as error:
                 self._leave(view, sent, len(piece), error)
                 raise
