@@ -12,7 +12,7 @@ import pytest
 
 import coopcore
 from coop_plugins import socket, ssl
-from coopcore import sleep, spawn
+from coopcore import current_task, sleep, spawn
 from coopcore.errors import BusyResourceError, ClosedResourceError
 from coopcore.lowlevel import READABLE, WRITABLE
 
@@ -81,8 +81,7 @@ def test_a_socket_at_which_another_thread_waits_is_not_taken_from_it() -> None:
         near, far = plain_pair()
         with near, far:
             here = near._place_in(coopcore.get_hub())
-            here.thread = -1
-            here.reading.task = coopcore.current_task()
+            here.thread, here.reading.task = -1, current_task()
             with pytest.raises(BusyResourceError):
                 client_context().wrap_socket(near, server_hostname="localhost")
             here.reading.task = None

@@ -29,8 +29,8 @@ Invariants
 3. Tasks of one connection that need the same direction of the descriptor all wake when it is ready, and go on without the first if that leaves.
 4. A timeout bounds the whole call: of a `sendall` all records, of a `connect` the connection and its handshake.
 5. A handshake that fails or is killed while a connection is being wrapped leaves its descriptor closed.
-6. A write that is left in the middle of a record, by a kill, a timeout or a socket that never waits, goes on where it was when the same data is written again;
-   other data is refused, and never sent in that record's place.
+6. A write that is left in the middle, by a kill, a timeout or a socket that never waits, goes on where it was when the same data is written again; other data
+   is refused, and never sent in the place of a record that was begun.
 7. No call enters OpenSSL while another of the same connection is inside, parked in a callback of the handshake. A `close` meanwhile keeps the descriptor
    until that one is out, so that OpenSSL never uses a number that names another file by then.
 8. Nobody starves: records that never have to wait let the other tasks run after every `_STREAK` of them.
@@ -41,7 +41,6 @@ from __future__ import annotations
 import ssl as _stdlib
 from collections.abc import Callable
 from socket import SHUT_RDWR
-from socket import socket as _standard_socket
 from ssl import SSL_ERROR_SSL, SSLEOFError, SSLError, SSLWantReadError, SSLWantWriteError
 from typing import Any, NoReturn, TypeVar
 
@@ -64,7 +63,10 @@ class _Plain(socket):
     """What the standard SSLSocket finds beneath itself: the cooperative socket, on a descriptor or on a network's object that it takes over."""
 
     def __init__(self, family: int = -1, type: int = -1, proto: int = -1, fileno: Any = None) -> None:
-        self._set_up(_standard_socket(family, type, proto, fileno) if isinstance(fileno, int) else fileno)
+        if isinstance(fileno, int):
+            self._open(family, type, proto, fileno)
+        else:
+            self._set_up(fileno)
 
 
 class _Standard(_stdlib.SSLSocket, _Plain):  # type: ignore[misc]  # the standard class refuses what makes no sense with TLS
@@ -108,6 +110,11 @@ class SSLSocket(_Standard):
 
     def _set_up(self, raw: Any) -> None:
         super()._set_up(raw)
+        if self._raw is not None:
+            self.__class__ = over_memory(type(self))  # type: ignore[arg-type]  # a class is hashable
+
+    def _begin(self) -> None:
+        super()._begin()
         self._early = True
         """True until the handshake is known to be over: OpenSSL may call back, and a callback may park."""
         self._inside: Task[Any] | None = None
@@ -122,13 +129,11 @@ class SSLSocket(_Standard):
         self._joined: dict[tuple[Hub, int], ParkingLot] = {}
         """Those who wait with them."""
         self._unfinished: bytes | None = None
-        """The data of a write that was left in the middle of a record, up to the end of what OpenSSL has seen of it."""
+        """The data of a write that was left in the middle, up to the end of what OpenSSL has seen of it."""
         self._sent_of_it = 0
         """How much of that was sent."""
         self._until: int | None = None
         """When the connect that is under way has to be done."""
-        if self._raw is not None:
-            self.__class__ = over_memory(type(self))  # type: ignore[arg-type]  # a class is hashable
 
     # -- waiting --------------------------------------------------------------------------------------------------------
 
@@ -343,14 +348,14 @@ class SSLSocket(_Standard):
         sslobj = self._sslobj
         if sslobj is None:
             return super().write(data)
-        return self._send(sslobj, data)
+        return self._send_tls(sslobj, data)
 
     def send(self, data: Any, flags: int = 0) -> int:
         """As `write`."""
         sslobj = self._sslobj
         if sslobj is None or flags:
             return super().send(data, flags)
-        return self._send(sslobj, data)
+        return self._send_tls(sslobj, data)
 
     def sendall(self, data: Any, flags: int = 0) -> None:
         """Send all of ``data``. Parks as often as needed; the timeout is for all of it. After an error, how much was sent is unknown."""
@@ -358,9 +363,9 @@ class SSLSocket(_Standard):
         if sslobj is None or flags:
             super().sendall(data, flags)
         else:
-            self._send(sslobj, data)
+            self._send_tls(sslobj, data)
 
-    def _send(self, sslobj: Any, data: Any) -> int:
+    def _send_tls(self, sslobj: Any, data: Any) -> int:
         self._streak += 1
         if self._streak > _STREAK:
             self._give_way()
@@ -399,6 +404,7 @@ class SSLSocket(_Standard):
             if offset:
                 file.seek(offset)
             while piece := file.read(_RECORD if count is None else min(count - sent, _RECORD)):
+                self._count()
                 self._send_view(sslobj, memoryview(piece), deadline)
                 sent += len(piece)
         finally:
@@ -407,12 +413,20 @@ class SSLSocket(_Standard):
                 file.seek(offset + sent)
         return sent
 
+    def _count(self) -> None:
+        """One more record that may not have to wait."""
+        self._streak += 1
+        if self._streak > _STREAK:
+            self._give_way()
+
     def _send_view(self, sslobj: Any, view: memoryview, deadline: int | None) -> None:
         """Send all of it, or the rest of it if it is what an earlier write left. To be called by the writer."""
         sent = self._resume(view)
         while sent < len(view):
             piece = view[sent : sent + _PIECE]
             try:
+                if sent:
+                    self._count()
                 done = self._try_write(sslobj, piece)
                 if done < 0:
                     done = self._continue("write", -done, deadline, self._write, (sslobj, piece))
@@ -420,9 +434,6 @@ class SSLSocket(_Standard):
                 self._leave(view, sent, len(piece), error)
                 raise
             sent += done
-            self._streak += 1
-            if self._streak > _STREAK:
-                self._give_way()
 
     def _try_write(self, sslobj: Any, piece: Any) -> int:
         """How many bytes were sent, or minus the direction that OpenSSL has to wait for."""
@@ -447,7 +458,7 @@ class SSLSocket(_Standard):
         return done
 
     def _leave(self, view: memoryview, sent: int, piece: int, error: BaseException) -> None:
-        """Remember where a write was left, if OpenSSL may have sent a part of a record then."""
+        """Remember where a write was left: OpenSSL may have sent a part of a record."""
         left = not isinstance(error, OSError) or isinstance(error, (TimeoutError, SSLWantWriteError))  # else the connection is broken
         if left and not self._early:
             self._unfinished, self._sent_of_it = bytes(view[: sent + piece]), sent
@@ -460,8 +471,8 @@ class SSLSocket(_Standard):
         if view[: len(begun)] != begun:
             raise SSLError(
                 SSL_ERROR_SSL,
-                f"an earlier write on {self!r} was killed, timed out or would have blocked when a part of its record had been sent; OpenSSL can only go "
-                f"on with the same data. Write that again, or close the connection.",
+                f"an earlier write on {self!r} was killed, timed out or would have blocked when a part of its data had been sent, and perhaps a part of a "
+                f"record, with which OpenSSL has to go on. Write the same data again, or close the connection.",
             )
         self._unfinished = None
         return self._sent_of_it
