@@ -157,8 +157,8 @@ def _verdict(case: Any, port: int, behind: bytes) -> str:
 
 def _judge(name: str, corpus: Any, folder: str) -> dict[str, str]:
     with _running(name, folder) as port, ThreadPoolExecutor(1 if "sync" in name else 8) as pool:
-        verdicts = pool.map(lambda case: _verdict(case, port, corpus.BEHIND), corpus.CASES)
-        return {case.name: verdict for case, verdict in zip(corpus.CASES, verdicts, strict=True)}
+        found = pool.map(lambda case: _verdict(case, port, corpus.BEHIND), corpus.CASES)
+        return {case.name: verdict for case, verdict in zip(corpus.CASES, found, strict=True)}
 
 
 # -- the table ----------------------------------------------------------------------------------------------------------
@@ -179,10 +179,10 @@ def _table(corpus: Any, results: dict[str, dict[str, str]]) -> Iterator[str]:
     yield f"| case | RFC 9112, or other | right | {' | '.join(results)} |"
     yield f"|---|---|---|{'---|' * len(results)}"
     for case in corpus.CASES:
-        verdicts = [results[name][case.name] for name in results]
-        if any(verdicts):
+        row = [results[name][case.name] for name in results]
+        if any(row):
             right = ", ".join(str(status) if status else "closed" for status in sorted(case.right, key=lambda status: status or 999))
-            yield f"| {case.name} | {case.rfc} | {right} | {' | '.join(verdict or '.' for verdict in verdicts)} |"
+            yield f"| {case.name} | {case.rfc} | {right} | {' | '.join(verdict or '.' for verdict in row)} |"
 
 
 def main() -> int:
