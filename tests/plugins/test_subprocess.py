@@ -1188,3 +1188,29 @@ def test_a_hundred_children_at_once_with_pipes(go: Go) -> None:
         assert [task.value for task in tasks] == [(str(n).encode() * 20_000, b"%d\n" % n) for n in range(100)]
 
     go(main)
+
+
+@pytest.mark.parametrize("broken", [None, "write", "flush", "close"])
+def test_communicate_writes_to_whatever_was_put_in_the_place_of_stdin(go: Go, broken: str | None) -> None:
+    """As the standard module does, which swallows a BrokenPipeError of each step."""
+    steps: list[Any] = []
+
+    class Other:
+        closed = False
+
+        def step(self, *step: str) -> None:
+            steps.append(step)
+            if step[0] == broken:
+                raise BrokenPipeError
+
+        write = lambda self, text: self.step("write", text)  # noqa: E731 - three of a kind
+        flush = lambda self: self.step("flush")  # noqa: E731
+        close = lambda self: self.step("close")  # noqa: E731
+
+    def main() -> None:
+        child: Any = Popen(["echo", "x"], stdout=PIPE, text=True)
+        child.stdin = Other()
+        assert child.communicate("text", timeout=10) == ("x\n", None)
+        assert steps == [("write", "text"), ("flush",), ("close",)]
+
+    go(main)

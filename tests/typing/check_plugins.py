@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import concurrent.futures
-from typing import Any, assert_type
+from typing import Any, Literal, assert_type
 
-from coop_plugins import file, os, select, selectors
+from coop_plugins import file, os, select, selectors, ssl, threading
 from coop_plugins.event import AsyncResult, Event
 from coop_plugins.local import local
 from coop_plugins.lock import Barrier, BoundedSemaphore, Condition, DummySemaphore, Lock, RLock, Semaphore
@@ -168,6 +168,33 @@ def files() -> None:
     assert_type(os.write(1, b"data"), int)
     assert_type(os.waitpid(-1, os.WNOHANG), tuple[int, int])
     assert_type(os.system("true"), int)
+
+
+def between_threads() -> None:
+    lock = threading.Lock()
+    assert_type(lock.acquire(timeout=1), bool)
+    with threading.RLock() as taken:
+        assert_type(taken, bool)
+    items: threading.SimpleQueue[int] = threading.SimpleQueue()
+    items.put(1)
+    assert_type(items.get(timeout=1.5), int)
+    assert_type(threading.get_ident(), int)
+    assert_type(threading.start_new_thread(length, ("abc",)), int)
+    threading.REAL.add("my_package")
+    threading.sleep(0.5)
+
+
+def tls(plain: ssl.socket, connection: ssl.SSLSocket) -> None:
+    context = ssl.create_default_context()
+    assert_type(context, ssl.SSLContext)
+    assert_type(context.wrap_socket(plain).version(), str | None)
+    assert_type(connection.recv(10), bytes)
+    assert_type(connection.recv_into(bytearray(10)), int)
+    assert_type(connection.send(b"data"), int)
+    assert_type(connection.getpeercert(True), bytes | None)
+    assert_type(connection.gettimeout(), float | None)
+    assert_type(ssl.get_server_certificate(("localhost", 443), timeout=1), str)
+    assert_type(ssl.CERT_REQUIRED, Literal[ssl.VerifyMode.CERT_REQUIRED])
 
 
 def all_of_them_can_be_waited_for() -> None:

@@ -59,18 +59,19 @@ class StreamServer(BaseServer):
             return args
         client, address = args
         client.settimeout(self.handshake_timeout)
-        secured = self.ssl_context.wrap_socket(client, server_side=True, do_handshake_on_connect=False)
         try:
-            secured.do_handshake()
+            client.getpeername()  # a client that is gone again is noticed here: the standard wrap_socket would take it for one that is not connected yet
+            client = self.ssl_context.wrap_socket(client, server_side=True, do_handshake_on_connect=False)
+            client.do_handshake()
         except OSError as error:
-            secured.close()
+            client.close()
             self.handshake_failed(address, error)
             return None
         except BaseException:
-            secured.close()
+            client.close()
             raise
-        secured.settimeout(None)
-        return secured, address
+        client.settimeout(None)
+        return client, address
 
     def handshake_failed(self, address: Any, error: OSError) -> None:
         """A client could not, or would not, complete the TLS handshake; its connection is closed. Override it to log that."""
