@@ -36,9 +36,9 @@ except ImportError as missing:
 
 # Those of the IANA's registry, and what UPnP and caches use. Another is not implemented (501).
 _METHODS = frozenset(
-    b"ACL BASELINE-CONTROL BIND CHECKIN CHECKOUT COPY DELETE GET HEAD LABEL LINK LOCK M-SEARCH MERGE MKACTIVITY MKCALENDAR MKCOL MKREDIRECTREF MKWORKSPACE MOVE "
-    b"NOTIFY OPTIONS ORDERPATCH PATCH POST PROPFIND PROPPATCH PURGE PUT QUERY REBIND REPORT SEARCH SUBSCRIBE TRACE UNBIND UNCHECKOUT UNLINK UNLOCK UNSUBSCRIBE "
-    b"UPDATE UPDATEREDIRECTREF VERSION-CONTROL".split()
+    b"ACL BASELINE-CONTROL BIND CHECKIN CHECKOUT COPY DELETE GET HEAD LABEL LINK LOCK M-SEARCH MERGE MKACTIVITY MKCALENDAR MKCOL MKREDIRECTREF "
+    b"MKWORKSPACE MOVE NOTIFY OPTIONS ORDERPATCH PATCH POST PROPFIND PROPPATCH PURGE PUT QUERY REBIND REPORT SEARCH SUBSCRIBE TRACE UNBIND UNCHECKOUT "
+    b"UNLINK UNLOCK UNSUBSCRIBE UPDATE UPDATEREDIRECTREF VERSION-CONTROL".split()
 )
 _AROUND_TARGET = 32  # bytes that a request line has besides its target, at most
 
@@ -52,6 +52,7 @@ _LENGTH = re.compile(rb"[0-9]{1,19}")
 _CODINGS = re.compile(_TOKEN + rb"(?:[ \t]*,[ \t]*" + _TOKEN + rb")*")
 _QUOTED = rb'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*+"'
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*+;[ \t]*+" + _TOKEN + rb"(?:[ \t]*=[ \t]*+(?:" + _TOKEN + rb"|" + _QUOTED + rb"))?)*")
+_PART_OF_SIZE = re.compile(rb"[0-9A-Fa-f]{1,16}(?:[ \t;][^\r\n]*)?\r?")
 # A line end that is not CR LF, whitespace at the start of a line, and what no line of a head may have; CR at the end of the input may be half a line end.
 _NEVER = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)|\n[ \t]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
@@ -77,6 +78,8 @@ class Limits:
     """From the first byte of a request (or the connection's start) to the end of its head; 408 after it."""
     body_timeout: float = 30.0
     """Between two pieces of a body; 408 after it."""
+    body_rate: int = 500
+    """Bytes a second of a body, at least, on average over the time that is spent on waiting for it, but for the first `body_timeout`; 408 below it."""
     idle_timeout: float = 30.0
     """From a response to the next request's first byte; then the connection is closed."""
     send_timeout: float = 60.0
@@ -151,6 +154,8 @@ class Request:
     fields: Fields
     body: Any = b""
     received = 0
+    waited = 0
+    """Nanoseconds that the server spent on waiting for the body."""
     complete = True
     keep_alive = False
     expects_continue = False
@@ -471,7 +476,7 @@ class RequestReader:
             part = data[at:]
             if len(part) > _SIZE_LINE_MOST:
                 _fail(400, "the line with the size of a chunk is too long")
-            if b"\n" in part or b"\r" in part[:-1] or (part and part[0] not in b"0123456789abcdefABCDEF"):
+            if part and not _PART_OF_SIZE.fullmatch(part):
                 _fail(400, "the size of a chunk is no number")
             return -1
         found = _SIZE.fullmatch(data, at, end)
@@ -487,7 +492,7 @@ class RequestReader:
         return end + 2
 
     def _read_trailers(self, request: Request, data: bytes, at: int) -> int:
-        """What comes after the last chunk is read as headers are, and dropped."""
+        """What comes behind the last chunk is read as headers are, and dropped."""
         if data.startswith(b"\r\n", at):
             self._finish(request)
             return at + 2
@@ -502,7 +507,8 @@ class RequestReader:
             self._searched = max(len(block) - 3, 0)
             return -1
         self._searched = 0
-        _take_apart(block)
+        if any(name in (b"content-length", b"transfer-encoding") for name, _ in _take_apart(block)):
+            _fail(400, "a trailer says where the body ends, which has ended")
         self._finish(request)
         return end + 4
 

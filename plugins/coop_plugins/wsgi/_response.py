@@ -64,7 +64,7 @@ class _Head:
     __slots__ = ("closes", "code", "dated", "length", "lines", "named")
 
     def __init__(self, status: Any, headers: Any) -> None:
-        code = self.code = _code_of(status)
+        self.code = _code_of(status)
         self.closes = self.dated = self.named = False
         self.length: int | None = None
         if not isinstance(headers, list):

@@ -23,7 +23,6 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import unquote_to_bytes
 from wsgiref.util import FileWrapper
 
 from coopcore import Task, Timeout, killall, sleep
@@ -169,7 +168,7 @@ class _Connection:
         request.expects_continue = False
         try:
             if self.reader.failure is None:  # else the mistake came together with what was read before
-                self.reader.feed(self._receive(self.server.limits.body_timeout))
+                self.reader.feed(self._receive_piece(request))
             if self.reader.failure is not None and not request.complete:
                 raise self.reader.failure
         except TimeoutError:
@@ -181,6 +180,15 @@ class _Connection:
         except OSError as error:
             self.spoilt = True
             raise ClientError(400, f"the client is gone: {error}") from error
+
+    def _receive_piece(self, request: Request) -> bytes:
+        limits = self.server.limits
+        began = self.clock.now()
+        piece = self._receive(limits.body_timeout)
+        request.waited += self.clock.now() - began
+        if request.waited / _NANOSECONDS > limits.body_timeout + (request.received + len(piece)) / limits.body_rate:
+            raise TimeoutError("timed out")
+        return piece
 
     def send(self, data: bytes) -> None:
         if self.lost is not None:

@@ -1,7 +1,7 @@
 """Requests that are malformed, smuggled or abusive, with the section of the RFC beside each and the answers that are right.
 
 Most are after known attacks: request smuggling (Watchfire 2005; Kettle, "HTTP Desync Attacks" and what followed), the discrepancies that the HTTP Garden found
-between servers, llhttp's lenient flags. A case is sent on a connection of its own or behind a good request, and another request behind it.
+between servers, llhttp's lenient flags. A case is sent on a connection of its own or behind a good request, with another request behind it.
 
 `Case.right` has the statuses of a right answer; CLOSED is in it where an end without an answer is right as well. A request that is refused must be the last on
 its connection: no answer follows to what was behind it, and what it smuggled (``/evil``) is never seen. Where RFC 9112 leaves a server the choice (MAY, SHOULD),
@@ -31,6 +31,8 @@ class Case:
     right: frozenset[int]
     body: bytes = b""
     """What the application must read, if the request may be served."""
+    strict: bool = False
+    """True if this server refuses it, though the RFC would let it be lenient."""
     cut: bool = False
     """True if the client half-closes behind it: nothing else can tell the server that no more comes."""
 
@@ -48,6 +50,11 @@ def _in(section: str) -> None:
 def _wrong(name: str, data: bytes, *right: int, rfc: str = "") -> None:
     """Must be refused: with 400, or one of ``right``; a bare end of the connection is right too."""
     CASES.append(Case(name, rfc or _section, data, frozenset((400, CLOSED, *right))))
+
+
+def _lenient(name: str, data: bytes, *right: int, body: bytes = b"", rfc: str = "") -> None:
+    """May be read leniently by the RFC (a bare LF for a line end, any whitespace for a space, a fold); here it is refused."""
+    CASES.append(Case(name, rfc or _section, data, frozenset((200, 400, CLOSED, *right)), body, strict=True))
 
 
 def _either(name: str, data: bytes, *right: int, body: bytes = b"", rfc: str = "") -> None:
@@ -84,30 +91,30 @@ LAST = b"0\r\n\r\n"
 # -- 2.1 to 2.3: lines, and the version -----------------------------------------------------------------------------------------
 
 _in("2.2")
-_wrong("bare LF everywhere", b"GET /case HTTP/1.1\nHost: x\n\n")
-_wrong("bare LF behind the request line", b"GET /case HTTP/1.1\nHost: x\r\n\r\n")
-_wrong("bare LF behind a header", b"GET /case HTTP/1.1\r\nHost: x\nA: b\r\n\r\n")
-_wrong("bare LF behind the last header", b"GET /case HTTP/1.1\r\nHost: x\n\r\n")
-_wrong("bare LF in place of the empty line", b"GET /case HTTP/1.1\r\nHost: x\r\n\n")
-_wrong("bare LF hides a header", get(b"A: b\nContent-Length: 33"))
-_wrong("bare LF at the start of a header", get(b"\nA: b"))
+_lenient("bare LF everywhere", b"GET /case HTTP/1.1\nHost: x\n\n")
+_lenient("bare LF behind the request line", b"GET /case HTTP/1.1\nHost: x\r\n\r\n")
+_lenient("bare LF behind a header", b"GET /case HTTP/1.1\r\nHost: x\nA: b\r\n\r\n")
+_lenient("bare LF behind the last header", b"GET /case HTTP/1.1\r\nHost: x\n\r\n")
+_lenient("bare LF in place of the empty line", b"GET /case HTTP/1.1\r\nHost: x\r\n\n")
+_lenient("bare LF hides a header", get(b"A: b\nContent-Length: 33"), body=BEHIND)
+_lenient("bare LF at the start of a header", get(b"\nA: b"))
 _wrong("bare CR behind the request line", b"GET /case HTTP/1.1\rHost: x\r\n\r\n")
-_wrong("bare CR behind a header", b"GET /case HTTP/1.1\r\nHost: x\rA: b\r\n\r\n")
-_wrong("bare CR in a value", get(b"A: b\rc"))
-_wrong("bare CR at the end of a value", get(b"A: b\r"))
-_wrong("bare CR at the start of a value", get(b"A:\rb"))
-_wrong("bare CR hides a header", get(b"A: b\rTransfer-Encoding: chunked"))
+_lenient("bare CR behind a header", b"GET /case HTTP/1.1\r\nHost: x\rA: b\r\n\r\n")
+_lenient("bare CR in a value", get(b"A: b\rc"))
+_lenient("bare CR at the end of a value", get(b"A: b\r"))
+_lenient("bare CR at the start of a value", get(b"A:\rb"))
+_lenient("bare CR hides a header", get(b"A: b\rTransfer-Encoding: chunked"))
 _wrong("bare CR in a name", get(b"A\rB: c"))
-_wrong("bare CR in place of the empty line", b"GET /case HTTP/1.1\r\nHost: x\r\n\rA: b\r\n\r\n")
+_lenient("bare CR in place of the empty line", b"GET /case HTTP/1.1\r\nHost: x\r\n\rA: b\r\n\r\n")
 _wrong("bare CRs in place of all line ends", b"GET /case HTTP/1.1\rHost: x\r\r")
-_wrong("CR CR LF behind a header", b"GET /case HTTP/1.1\r\nHost: x\r\r\n\r\n")
-_wrong("CR CR LF in place of the empty line", b"GET /case HTTP/1.1\r\nHost: x\r\n\r\r\n")
-_wrong("LF CR in place of CR LF", b"GET /case HTTP/1.1\n\rHost: x\n\r\n\r")
+_lenient("CR CR LF behind a header", b"GET /case HTTP/1.1\r\nHost: x\r\r\n\r\n")
+_lenient("CR CR LF in place of the empty line", b"GET /case HTTP/1.1\r\nHost: x\r\n\r\r\n")
+_lenient("LF CR in place of CR LF", b"GET /case HTTP/1.1\n\rHost: x\n\r\n\r")
 _wrong("NEL of EBCDIC's heirs as a line end", b"GET /case HTTP/1.1\x85Host: x\x85\x85\r\n\r\n")
 _wrong("U+2028 as a line end", b"GET /case HTTP/1.1\xe2\x80\xa8Host: x\r\n\r\n")
 _fine("an empty line before the request", b"\r\n" + get())
 _either("several empty lines before the request", b"\r\n\r\n\r\n" + get(), CLOSED)
-_wrong("bare LF before the request", b"\n" + get(), 200)
+_lenient("bare LF before the request", b"\n" + get())
 _wrong("bare CR before the request", b"\r" + get())
 _wrong("bare CR and CR LF before the request", b"\r\r\n" + get())
 _wrong("a space before the request", b" " + get())
@@ -117,8 +124,8 @@ _wrong("a byte order mark before the request", b"\xef\xbb\xbf" + get())
 _wrong("a form feed before the request", b"\x0c" + get())
 _wrong("a space before the first header", b"GET /case HTTP/1.1\r\n Host: x\r\n\r\n")
 _wrong("a tab before the first header", b"GET /case HTTP/1.1\r\n\tHost: x\r\n\r\n")
-_wrong("a folded line before the first header", b"GET /case HTTP/1.1\r\n A: b\r\nHost: x\r\n\r\n")
-_wrong("a blank line that is not empty before the headers", b"GET /case HTTP/1.1\r\n \r\nHost: x\r\n\r\n")
+_lenient("a folded line before the first header", b"GET /case HTTP/1.1\r\n A: b\r\nHost: x\r\n\r\n")
+_lenient("a blank line that is not empty before the headers", b"GET /case HTTP/1.1\r\n \r\nHost: x\r\n\r\n")
 
 _in("2.3")
 _wrong("HTTP/1.2", get(version=b"HTTP/1.2"), 200, 505)
@@ -158,17 +165,17 @@ _wrong("HTTP/0.9 with a space", b"GET /case \r\n\r\n", 505, rfc="A")
 # -- 3: the request line --------------------------------------------------------------------------------------------------------
 
 _in("3")
-_wrong("two spaces before the target", b"GET  /case HTTP/1.1\r\nHost: x\r\n\r\n")
-_wrong("two spaces behind the target", b"GET /case  HTTP/1.1\r\nHost: x\r\n\r\n")
-_wrong("two spaces, and the right line in a header", b"GET  /case HTTP/1.1\r\nHost: x\r\nA: GET /case HTTP/1.1\r\n\r\n")
-_wrong("a tab before the target", b"GET\t/case HTTP/1.1\r\nHost: x\r\n\r\n")
-_wrong("a tab behind the target", b"GET /case\tHTTP/1.1\r\nHost: x\r\n\r\n")
-_wrong("a vertical tab behind the target", b"GET /case\x0bHTTP/1.1\r\nHost: x\r\n\r\n")
-_wrong("a form feed behind the target", b"GET /case\x0cHTTP/1.1\r\nHost: x\r\n\r\n")
-_wrong("a bare CR behind the target", b"GET /case\rHTTP/1.1\r\nHost: x\r\n\r\n")
+_lenient("two spaces before the target", b"GET  /case HTTP/1.1\r\nHost: x\r\n\r\n")
+_lenient("two spaces behind the target", b"GET /case  HTTP/1.1\r\nHost: x\r\n\r\n")
+_lenient("two spaces, and the right line in a header", b"GET  /case HTTP/1.1\r\nHost: x\r\nA: GET /case HTTP/1.1\r\n\r\n")
+_lenient("a tab before the target", b"GET\t/case HTTP/1.1\r\nHost: x\r\n\r\n")
+_lenient("a tab behind the target", b"GET /case\tHTTP/1.1\r\nHost: x\r\n\r\n")
+_lenient("a vertical tab behind the target", b"GET /case\x0bHTTP/1.1\r\nHost: x\r\n\r\n")
+_lenient("a form feed behind the target", b"GET /case\x0cHTTP/1.1\r\nHost: x\r\n\r\n")
+_lenient("a bare CR behind the target", b"GET /case\rHTTP/1.1\r\nHost: x\r\n\r\n")
 _wrong("a no-break space behind the target", b"GET /case\xa0HTTP/1.1\r\nHost: x\r\n\r\n")
-_wrong("a space behind the version", b"GET /case HTTP/1.1 \r\nHost: x\r\n\r\n")
-_wrong("a tab behind the version", b"GET /case HTTP/1.1\t\r\nHost: x\r\n\r\n")
+_lenient("a space behind the version", b"GET /case HTTP/1.1 \r\nHost: x\r\n\r\n")
+_lenient("a tab behind the version", b"GET /case HTTP/1.1\t\r\nHost: x\r\n\r\n")
 _wrong("words behind the version", b"GET /case HTTP/1.1 now\r\nHost: x\r\n\r\n")
 _wrong("a second version", b"GET /case HTTP/1.1 HTTP/1.1\r\nHost: x\r\n\r\n")
 _wrong("a version in the target", b"GET /case HTTP/1.0 HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -196,10 +203,10 @@ _wrong("memcached", b"get key\r\n\r\n", 501)
 _wrong("Redis", b"*1\r\n$4\r\nPING\r\n\r\n")
 
 _in("9110 9.1")
-_wrong("a method in lower case", b"get /case HTTP/1.1\r\nHost: x\r\n\r\n", 405, 501)
-_wrong("a method in mixed case", b"Get /case HTTP/1.1\r\nHost: x\r\n\r\n", 405, 501)
-_wrong("an unknown method", b"FETCH /case HTTP/1.1\r\nHost: x\r\n\r\n", 405, 501)
-_wrong("a very long method", b"G" * 5000 + b" /case HTTP/1.1\r\nHost: x\r\n\r\n", 405, 414, 501)
+_lenient("a method in lower case", b"get /case HTTP/1.1\r\nHost: x\r\n\r\n", 405, 501)
+_lenient("a method in mixed case", b"Get /case HTTP/1.1\r\nHost: x\r\n\r\n", 405, 501)
+_lenient("an unknown method", b"FETCH /case HTTP/1.1\r\nHost: x\r\n\r\n", 405, 501)
+_lenient("a very long method", b"G" * 5000 + b" /case HTTP/1.1\r\nHost: x\r\n\r\n", 405, 414, 501)
 _wrong("an endless method", b"G" * 100_000, 405, 414, 431, 501)
 _wrong("a NUL in the method", b"GE\0T /case HTTP/1.1\r\nHost: x\r\n\r\n")
 _wrong("a colon in the method", b"GET: /case HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -346,7 +353,7 @@ _wrong("a space before the colon of a length", post(b"Content-Length : 5", body=
 _wrong("a space before the colon of a coding", post(b"Transfer-Encoding : chunked", body=ABC + LAST))
 _wrong("a vertical tab before the colon", post(b"Transfer-Encoding\x0b: chunked", body=ABC + LAST))
 _wrong("a space in a name", get(b"A B: c"))
-_wrong("a name that begins with a space", b"GET /case HTTP/1.1\r\nHost: x\r\nA: b\r\n C: d\r\n\r\n")
+_lenient("a name that begins with a space", b"GET /case HTTP/1.1\r\nHost: x\r\nA: b\r\n C: d\r\n\r\n")
 _wrong("an empty name", get(b": b"))
 _wrong("nothing but a colon", get(b":"))
 _wrong("no colon", get(b"A"))
@@ -381,20 +388,20 @@ _either("the name of a length with an underscore", post(b"Content_Length: 5"))
 _either("the name of a coding with an underscore", post(b"Transfer_Encoding: chunked"))
 
 _in("5.2")
-_wrong("a folded header", get(b"A: b", b" c"))
-_wrong("a header folded by a tab", get(b"A: b", b"\tc"))
-_wrong("an empty header that is folded", get(b"A:", b" b"))
-_wrong("a folded length", post(b"Content-Length:", b" 5", body=b"abcde"))
+_lenient("a folded header", get(b"A: b", b" c"))
+_lenient("a header folded by a tab", get(b"A: b", b"\tc"))
+_lenient("an empty header that is folded", get(b"A:", b" b"))
+_lenient("a folded length", post(b"Content-Length:", b" 5", body=b"abcde"), body=b"abcde")
 _wrong("a length continued", post(b"Content-Length: 1", b" 0", body=b"a"))
-_wrong("a folded coding", post(b"Transfer-Encoding:", b" chunked", body=ABC + LAST))
-_wrong("a coding folded by a tab", post(b"Transfer-Encoding:", b"\tchunked", body=ABC + LAST))
-_wrong("a coding in the fold of another header", post(b"A: b", b" Transfer-Encoding: chunked", body=ABC + LAST))
-_wrong("a fold of nothing but a space", get(b"A: b", b" "))
+_lenient("a folded coding", post(b"Transfer-Encoding:", b" chunked", body=ABC + LAST), body=b"abc")
+_lenient("a coding folded by a tab", post(b"Transfer-Encoding:", b"\tchunked", body=ABC + LAST), body=b"abc")
+_lenient("a coding in the fold of another header", post(b"A: b", b" Transfer-Encoding: chunked", body=ABC + LAST))
+_lenient("a fold of nothing but a space", get(b"A: b", b" "))
 
 _in("9110 5.5")
-_wrong("a NUL in a value", get(b"A: b\0c"))
-_wrong("a NUL at the end of a value", get(b"A: b\0"))
-_wrong("a NUL at the start of a value", get(b"A:\0b"))
+_lenient("a NUL in a value", get(b"A: b\0c"))
+_lenient("a NUL at the end of a value", get(b"A: b\0"))
+_lenient("a NUL at the start of a value", get(b"A:\0b"))
 _either("a bell in a value", get(b"A: \x07"))
 _either("a backspace in a value", get(b"A: b\x08"))
 _either("a vertical tab in a value", get(b"A: b\x0bc"))
@@ -414,7 +421,7 @@ _wrong("spaces that never end", b"GET /case HTTP/1.1\r\nHost: x\r\nA:" + b" " * 
 _wrong("too many headers", get(*[b"A: b"] * 200), 431)
 _wrong("far too many headers", get(*[b"A%d: b" % number for number in range(10_000)]), 431)
 _wrong("headers that never end", b"GET /case HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * 50_000, 431)
-_wrong("headers too large together", get(*[b"A%d: %b" % (number, b"a" * 7000) for number in range(50)]), 431)
+_lenient("headers too large together", get(*[b"A%d: %b" % (number, b"a" * 7000) for number in range(50)]), 431)
 _wrong("empty lines that never end", b"\r\n" * 100_000, 408, 414, 431)
 _either("colliding names", get(*[b"A: %d" % number for number in range(90)]))
 
@@ -425,7 +432,8 @@ for _name, _value in {
     "a plus sign": b"+5", "a minus sign": b"-5", "minus zero": b"-0", "hexadecimal": b"0x5", "an octal prefix": b"0o5", "an underscore": b"0_5",
     "a point": b"5.0", "an exponent": b"5e0", "a comma at its end": b"5,", "a comma at its start": b",5", "a list": b"5, 5", "a list without a space": b"5,5",
     "a list of different ones": b"5, 6", "a semicolon": b"5;", "quotes": b'"5"', "a letter": b"5a", "letters": b"five", "a space inside": b"5 5",
-    "a tab inside": b"5\t5", "a vertical tab at its start": b"\x0b5", "a vertical tab at its end": b"5\x0b", "a form feed": b"\x0c5", "a no-break space": b"\xa05",
+    "a tab inside": b"5\t5", "a vertical tab at its start": b"\x0b5", "a vertical tab at its end": b"5\x0b", "a form feed": b"\x0c5",
+    "a no-break space": b"\xa05",
     "Arabic digits": "\u0665".encode(), "a superscript": b"\xb2", "a fullwidth digit": "\uff15".encode(), "nothing": b"", "spaces only": b"  ",
     "a NUL": b"5\0", "a bare CR": b"5\r", "a percent escape": b"%35", "a byte order mark": b"\xef\xbb\xbf5", "brackets": b"(5)", "a colon": b":5",
     "a plus at its end": b"5+", "NaN": b"nan", "infinity": b"inf",
@@ -486,7 +494,8 @@ for _name, _value in {
     "a comma at its end": b"chunked,", "a comma at its start": b",chunked", "commas around it": b", chunked ,", "a comma alone": b",",
     "a semicolon": b"chunked;", "a parameter": b"chunked;a=b", "a parameter in quotes": b'chunked;a="b"', "quotes": b'"chunked"', "single quotes": b"'chunked'",
     "brackets": b"(chunked)", "an x before it": b"xchunked", "an x behind it": b"chunkedx", "a space inside": b"chu nked", "a hyphen": b"chun-ked",
-    "a vertical tab before it": b"\x0bchunked", "a vertical tab behind it": b"chunked\x0b", "a form feed before it": b"\x0cchunked", "a NUL before it": b"\0chunked",
+    "a vertical tab before it": b"\x0bchunked", "a vertical tab behind it": b"chunked\x0b", "a form feed before it": b"\x0cchunked",
+    "a NUL before it": b"\0chunked",
     "a NUL behind it": b"chunked\0", "a NUL and words": b"chunked\0x", "a bare CR before it": b"\rchunked", "a bare CR behind it": b"chunked\r",
     "a no-break space": b"\xa0chunked", "a byte order mark": b"\xef\xbb\xbfchunked", "a delete character": b"chunked\x7f", "a backspace": b"chunkedx\x08",
     "an escape": b"%63hunked", "an underscore": b"_chunked", "a long s": "\u017fchunked".encode(), "a Kelvin sign for its k": "chun\u212aed".encode(),
@@ -497,15 +506,15 @@ for _name, _value in {
     _wrong(f"a coding: {_name}", post(b"Transfer-Encoding: " + _value, body=ABC + LAST), 501)
     if _value not in (b"", b"  "):
         _wrong(f"a length and a coding: {_name}", post(_CL, b"Transfer-Encoding: " + _value, body=LAST + EVIL), 501)
-_wrong("a coding behind a bare LF", post(b"A: b\nTransfer-Encoding: chunked", body=ABC + LAST), rfc="2.2")
-_wrong("a coding behind a bare CR", post(b"A: b\rTransfer-Encoding: chunked", body=ABC + LAST), rfc="2.2")
-_wrong("a coding behind an escape and CR", post(b"A: b\x1b\rTransfer-Encoding: chunked", body=ABC + LAST), rfc="2.2")
-_wrong("a coding behind a quote and a bare LF", post(b'A: "b\nTransfer-Encoding: chunked', body=ABC + LAST), rfc="2.2")
+_lenient("a coding behind a bare LF", post(b"A: b\nTransfer-Encoding: chunked", body=ABC + LAST), body=b"abc", rfc="2.2")
+_lenient("a coding behind a bare CR", post(b"A: b\rTransfer-Encoding: chunked", body=ABC + LAST), rfc="2.2")
+_lenient("a coding behind an escape and CR", post(b"A: b\x1b\rTransfer-Encoding: chunked", body=ABC + LAST), rfc="2.2")
+_lenient("a coding behind a quote and a bare LF", post(b'A: "b\nTransfer-Encoding: chunked', body=ABC + LAST), body=b"abc", rfc="2.2")
 _wrong("the name of a coding with a NUL", post(b"Transfer-Encoding\0: chunked", body=ABC + LAST), rfc="5.1")
 _wrong("the name of a coding with a space in it", post(b"Transfer Encoding: chunked", body=ABC + LAST), rfc="5.1")
 _wrong("the name of a coding behind a space", post(b" Transfer-Encoding: chunked", body=ABC + LAST), rfc="5.1")
 _wrong("the name of a coding behind a vertical tab", post(b"\x0bTransfer-Encoding: chunked", body=ABC + LAST), rfc="5.1")
-_wrong("the name of a coding behind a tab", post(b"A: b", b"\tTransfer-Encoding: chunked", body=ABC + LAST), rfc="5.2")
+_lenient("the name of a coding behind a tab", post(b"A: b", b"\tTransfer-Encoding: chunked", body=ABC + LAST), rfc="5.2")
 _either("a coding that Connection names", post(_TE, b"Connection: Transfer-Encoding", body=ABC + LAST), body=b"abc")
 _either("a length that Connection names", post(_CL, b"Connection: Content-Length", body=b"abcde"), body=b"abcde")
 _fine("TE is not Transfer-Encoding", post(b"TE: chunked", _CL, body=b"abcde"), body=b"abcde", rfc="9110 10.1.4")
@@ -516,7 +525,8 @@ _fine("a coding for GET", get(_TE) + ABC + LAST, body=b"abc")
 _in("7.1")
 for _name, _size in {
     "a minus sign": b"-3", "a plus sign": b"+3", "minus zero": b"-0", "0x": b"0x3", "0X": b"0X3", "an underscore": b"0_3", "an underscore before it": b"_3",
-    "a space before it": b" 3", "a tab before it": b"\t3", "a space behind it": b"3 ", "a tab behind it": b"3\t", "spaces around it": b" 3 ", "a space inside": b"0 3",
+    "a space before it": b" 3", "a tab before it": b"\t3", "a space behind it": b"3 ", "a tab behind it": b"3\t", "spaces around it": b" 3 ",
+    "a space inside": b"0 3",
     "a vertical tab before it": b"\x0b3", "a vertical tab behind it": b"3\x0b", "a NUL before it": b"\x003", "a NUL behind it": b"3\0", "a point": b"3.0",
     "an exponent": b"3e", "a letter": b"3g", "an h": b"3h", "letters": b"three", "nothing": b"", "a comma": b"3,", "a colon": b"3:", "quotes": b'"3"',
     "brackets": b"(3)", "Arabic digits": "\u0663".encode(), "a fullwidth digit": "\uff13".encode(), "a bare CR": b"3\r", "a delete character": b"3\x7f",
@@ -584,7 +594,7 @@ _wrong("an extension with a line end in quotes", chunked(b'3;a="\r\n"\r\nabc\r\n
 _wrong("an extension whose quotes never end", chunked(b'3;a="b\r\nabc\r\n' + LAST), 200)
 _wrong("an extension that is too long", chunked(b"3;" + b"a" * 300_000 + b"\r\nabc\r\n" + LAST), 413, 431)
 _wrong("an extension that never ends", chunked(b"3;a=" + b"a" * 300_000), 413, 431)
-_wrong("extensions that are too long together", chunked(b"".join(b"1;%b\r\na\r\n" % (b"a" * 1000) for _ in range(500)) + LAST), 413, 431)
+_lenient("extensions that are too long together", chunked(b"".join(b"1;%b\r\na\r\n" % (b"a" * 1000) for _ in range(500)) + LAST), 413, 431, body=b"a" * 500)
 
 _in("7.1.2")
 _fine("a trailer", chunked(ABC + b"0\r\nA: b\r\n\r\n"), body=b"abc")
@@ -597,12 +607,12 @@ _either("a trailer that is a request for a protocol", chunked(ABC + b"0\r\nUpgra
 _wrong("a trailer with a space before the colon", chunked(ABC + b"0\r\nA : b\r\n\r\n"), rfc="5.1")
 _wrong("a trailer without a name", chunked(ABC + b"0\r\n: b\r\n\r\n"), rfc="5.1")
 _wrong("a trailer without a colon", chunked(ABC + b"0\r\nA\r\n\r\n"), rfc="5.1")
-_wrong("a trailer with a NUL", chunked(ABC + b"0\r\nA: \0\r\n\r\n"), rfc="9110 5.5")
-_wrong("a folded trailer", chunked(ABC + b"0\r\nA: b\r\n c\r\n\r\n"), rfc="5.2")
+_lenient("a trailer with a NUL", chunked(ABC + b"0\r\nA: \0\r\n\r\n"), body=b"abc", rfc="9110 5.5")
+_lenient("a folded trailer", chunked(ABC + b"0\r\nA: b\r\n c\r\n\r\n"), body=b"abc", rfc="5.2")
 _wrong("a trailer that begins with a space", chunked(ABC + b"0\r\n A: b\r\n\r\n"), rfc="5.2")
-_wrong("a trailer with a bare LF", chunked(ABC + b"0\r\nA: b\n\r\n"), rfc="2.2")
-_wrong("a trailer with a bare CR", chunked(ABC + b"0\r\nA: b\rc\r\n\r\n"), rfc="2.2")
-_wrong("a trailer with a bare LF that hides the end", chunked(ABC + b"0\r\nA: b\n\n" + EVIL), rfc="2.2")
+_lenient("a trailer with a bare LF", chunked(ABC + b"0\r\nA: b\n\r\n"), body=b"abc", rfc="2.2")
+_lenient("a trailer with a bare CR", chunked(ABC + b"0\r\nA: b\rc\r\n\r\n"), body=b"abc", rfc="2.2")
+_lenient("a trailer with a bare LF that hides the end", chunked(ABC + b"0\r\nA: b\n\n" + EVIL), body=b"abc", rfc="2.2")
 _wrong("a request in place of the trailers", chunked(ABC + b"0\r\n" + EVIL), rfc="7.1.2")
 _wrong("a trailer that is too large", chunked(ABC + b"0\r\nA: " + b"a" * 300_000 + b"\r\n\r\n"), 413, 431)
 _wrong("a trailer that never ends", chunked(ABC + b"0\r\nA: " + b"a" * 300_000), 413, 431)
