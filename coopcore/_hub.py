@@ -35,7 +35,6 @@ This is one file of more than 500 lines of code because descriptors, timers, pro
 from __future__ import annotations
 
 import errno
-import os
 import sys
 import threading
 import traceback
@@ -55,7 +54,6 @@ from ._clock import RealClock
 from ._inbox import Call, Inbox
 from ._raised import before_it_began, by_handler
 from ._state import (
-    DONE,
     IDLE,
     NANOSECONDS,
     SCHEDULED,
@@ -867,7 +865,7 @@ class Hub:
         return self._add_timer(self._now() + int(max(span, 0) * NANOSECONDS), entry)
 
     def _leave_out(self, handle: Any) -> None:
-        """Do not count this timer, of the wait that begins, among what holds off a deadlock. Until there is none of these, whoever disarms a timer asks for it."""
+        """Leave this timer, of the wait that begins, out of what holds off a deadlock. While there are such, whoever disarms a timer asks whether it is one."""
         self._left_out[id(handle)] = handle
         self._uncounted += 1
         self._disarm = self._disarm_left_out
@@ -1144,6 +1142,24 @@ class Hub:
                 traceback.print_exception(error)
                 if isinstance(error, KeyboardInterrupt | SystemExit):
                     self.interrupt_main(error)
+
+    @property
+    def heartbeat(self) -> int | None:
+        """A number that changes with each pass, so at least once a millisecond while tasks let each other run; None while it waits for something.
+
+        For another thread, which can so tell that a call blocks this one.
+        """
+        return None if self._inbox.asleep else self._last_pass
+
+    @property
+    def has_calls(self) -> bool:
+        """True if the inbox holds calls that were not made yet."""
+        return bool(self._inbox.calls)
+
+    @property
+    def waiting_at_descriptors(self) -> int:
+        """How many tasks are parked until a descriptor is ready."""
+        return self._fd_waiting
 
     def idle(self) -> None:
         """Park the current task until a pass finds that nothing is ready or due."""

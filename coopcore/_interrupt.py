@@ -1,16 +1,16 @@
 """Signals and the hub: an exception out of a handler must not tear a switch apart, and a hub that sleeps must wake for a signal.
 
-A Python signal handler runs between two bytecodes of whatever runs. Where that is our own code (the core's modules, and those of plugins, which add themselves with
-``hide_frames``) the hub makes good what an exception of it would tear apart, but an item or a permit on its way from hand to hand would be lost, and
-nothing can wait there. So `deferring` lets an exception out of a handler only where a user's code was interrupted; where it was ours, it goes through
-the inbox to the main task. `interrupted_hub` tells the two apart, for whoever would rather put off the whole handler.
+A Python signal handler runs between two bytecodes of whatever runs. Where that is our own code (the core's modules, and those of plugins, which add
+themselves with ``hide_frames``) the hub makes good what an exception would tear apart, but an item or a permit on its way from hand to hand would be
+lost, and nothing can wait there. So `deferring` lets an exception out of a handler only where a user's code was interrupted; where it was ours, it
+goes through the inbox to the main task. `interrupted_hub` tells the two apart, for whoever would rather put off the whole handler.
 
 Python calls a handler when the main thread runs bytecode again. The kernel interrupts a poll only if the signal hits the main thread in the middle of that
 system call: one that arrives an instant before it, or that is delivered to another thread, would be noticed when the poll ends, perhaps never. So
 the signal's C half writes a byte into a descriptor that the hub of the main thread watches (``signal.set_wakeup_fd``). There is one such
 descriptor in a process, and others take it as well: asyncio does for ``add_signal_handler``, and leaves -1 behind. So the hub looks after it before it
-sleeps. It borrows a stranger's for the time of the sleep, and hands on what was written meanwhile. To look costs as much as a system call or two, so after a look
-the hub takes it for done for a moment, and sleeps no longer than that.
+sleeps. It borrows a stranger's for the time of the sleep, and hands on what was written meanwhile. To look costs as much as a system call or two, so
+after a look the hub takes it for done for a moment, and sleeps no longer than that.
 
 Invariants
 ==========
@@ -27,6 +27,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from _thread import get_ident
 from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -66,7 +67,10 @@ def _deferring(handler: Handler) -> Handler:
 
 
 def interrupted_hub(frame: FrameType | None) -> Hub | None:
-    """The running hub, in a signal handler that was given ``frame``, if that is code of coopcore or of a plugin, where nothing should raise or wait; else None."""
+    """In a signal handler that was given ``frame``: the running hub, if that is code of coopcore or of a plugin, where nothing should raise or wait.
+
+    Else None: a user's code was interrupted, or there is no hub.
+    """
     stack = getcurrent()
     task: Task[Any] | None = getattr(stack, "task", None)
     if task is not None:
@@ -90,7 +94,7 @@ _shielded = 0  # hubs of the main thread that live
 
 def attend_to_signals(hub: Hub) -> Callable[[], None]:
     """Make signals safe for a hub of the main thread while it lives. Returns what undoes it. Does nothing in another thread."""
-    if threading.current_thread() is not threading.main_thread():
+    if get_ident() != threading.main_thread().ident:  # not current_thread(), which a program may have made to tell tasks apart
         return lambda: None
     unshield = _shield_sigint()
     door = _Door(hub)

@@ -55,7 +55,8 @@ class Patch(NamedTuple):
     When the program is patched, each of ``names`` of ``module`` becomes the attribute of that name of ``source`` (a module too).
     ``rare`` are names that are replaced where the platform has them. ``since`` and ``before`` bound the Python versions that the row is
     for: ``(3, 13)``. ``apply`` names a function of ``source`` that is called without arguments once the names are in place, for what no
-    name can express; it returns a function that undoes it. ``part`` is what is left out or undone as one, if it is not ``module``.
+    name can express; it returns a function that undoes it. ``part`` is what is left out or undone as one, if it is not ``module``. A part
+    with ``on_request`` is patched only by those who name it.
     """
 
     module: str
@@ -67,6 +68,7 @@ class Patch(NamedTuple):
     apply: str = ""
     part: str = ""
     interface: int = 1
+    on_request: bool = False
 
 
 @runtime_checkable

@@ -7,7 +7,12 @@ from coopcore.lowlevel import Offer, Patch, hookimpl
 _RARE_SELECTORS = ("DevpollSelector", "EpollSelector", "KqueueSelector", "PollSelector")
 
 
+_CLOCK = ("monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "time", "time_ns")
 _THREADS = "coop_plugins.threading._names"
+_KNOW_REAL_THREADS = (
+    *("_readiness", "_threads", "backends.epoll", "backends.selectors", "event", "lock", "os", "pool", "queue", "signal"),
+    *("socket", "subprocess", "threadpool"),
+)
 
 
 @hookimpl
@@ -30,6 +35,11 @@ def coop_resolvers() -> list[Offer]:
         Offer("dnspython", "coop_plugins.resolver.dnspython:DnsResolver", "asks name servers itself, without threads; needs the extra dns"),
         Offer("block", "coop_plugins.resolver.block:BlockResolver", "the system's look-ups, which stop every task meanwhile"),
     ]
+
+
+@hookimpl
+def coop_clocks() -> list[Offer]:
+    return [Offer("virtual", "coop_plugins.clock:VirtualClock", "stands still while anything can run, and jumps when nothing can")]
 
 
 @hookimpl
@@ -60,6 +70,12 @@ def coop_primitives() -> list[Offer]:
 @hookimpl
 def coop_patches() -> list[Patch]:
     return [
+        Patch("signal", "coop_plugins.signal", ("signal", "getsignal", "set_wakeup_fd"), rare=("pause", "sigtimedwait", "sigwait", "sigwaitinfo")),
+        Patch(
+            "subprocess",
+            "coop_plugins.subprocess",
+            ("Popen", "call", "check_call", "check_output", "getoutput", "getstatusoutput", "run"),
+        ),
         Patch(
             "socket",
             "coop_plugins.socket",
@@ -85,8 +101,6 @@ def coop_patches() -> list[Patch]:
         Patch("select", "coop_plugins.backends.epoll"),
         Patch("selectors", "coop_plugins.backends.selectors"),
         Patch("socket", "coop_plugins.backends.selectors"),
-        # They know the real threads, and the system's look-ups, by what they find when they are imported.
-        Patch("_thread", "coop_plugins.threadpool", part="thread"),
         Patch(
             "_thread",
             _THREADS,
@@ -111,12 +125,15 @@ def coop_patches() -> list[Patch]:
             apply="apply",
             part="thread",
         ),
-        # These know threads by their own idents, and would be imported too late.
-        *(Patch("_thread", f"coop_plugins.{name}", part="thread") for name in ("backends.epoll", "backends.selectors", "event", "lock", "pool", "queue")),
+        Patch("time", "coop_plugins.clock", _CLOCK, part="clock", on_request=True),
+        Patch("datetime", "coop_plugins.clock", ("date", "datetime"), part="clock", on_request=True),
+        # They know the real threads by what they find when they are imported.
+        *(Patch("_thread", f"coop_plugins.{name}", part="thread") for name in _KNOW_REAL_THREADS),
         Patch("queue", _THREADS, ("SimpleQueue",)),
         Patch("_queue", _THREADS, ("SimpleQueue",), part="queue"),
         Patch("time", _THREADS, ("sleep",)),
         Patch("ssl", "coop_plugins.ssl", ("SSLSocket", "create_connection"), apply="_make_sockets_cooperative"),
+        Patch("select", "coop_plugins.patch._psycopg", apply="wait_in_python"),
     ]
 
 

@@ -6,49 +6,30 @@ is raised by the next wait, and the next call begins with one.
 
 from __future__ import annotations
 
-from _thread import start_new_thread
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from coopcore import Task
-from coopcore.errors import HubClosedError
-from coopcore.lowlevel import current_task, hide_frames, park_shielded, park_task, promise, unpark
+from coopcore.lowlevel import current_task, hide_frames, park_shielded, unpark
 
 from ._readiness import give_way
+from .threadpool import offload, shared_pool
 
 T = TypeVar("T")
 
 
-class _Call:
-    """One call, and the reason of its task's wait."""
+class _Seeing:
+    """The reason of a wait that is not given up."""
+
+    __slots__ = ("task", "what")
 
     wait_is_shielded = True
 
-    def __init__(self, what: str, task: Task[Any], fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    def __init__(self, what: str, task: Task[Any]) -> None:
         self.what = what
         self.task: Task[Any] | None = task
-        """Who waits; None once it does so no more."""
-        self.hub = task.hub
-        self.fn = fn
-        self.args = args
-        self.ended = False
-        self.value: Any = None
-        self.error: BaseException | None = None
-        self.promise = promise(what)
 
-    def work(self) -> None:
-        try:
-            self.value = self.fn(*self.args)
-        except BaseException as error:
-            self.error = error
-        try:
-            self.hub.call_soon_threadsafe(self.done)
-        except HubClosedError:
-            pass
-
-    def done(self) -> None:
-        self.promise.close()
-        self.ended = True
+    def ring(self, result: object) -> None:
         if self.task is not None:
             unpark(self.task)
 
@@ -56,34 +37,25 @@ class _Call:
         return self.what
 
 
-class _Abandonable(_Call):
-    wait_is_shielded = False
-
-
 def in_thread(what: str, fn: Callable[..., T], *args: Any, to_the_end: bool = True) -> T:
-    """Call ``fn(*args)`` in a thread, and park until it has returned. Returns its value or raises its error. Not ``to_the_end``: a kill leaves it behind."""
+    """Call ``fn(*args)`` in a thread of the hub's shared pool, and park until it has returned. Returns its value or raises its error.
+
+    A kill comes out of the next wait. Not ``to_the_end``: it leaves the call behind, as with `offload`.
+    """
     give_way()
     task = current_task()
-    call = (_Call if to_the_end else _Abandonable)(what, task, fn, args)
+    if not to_the_end:
+        return offload(fn, *args)
+    result = shared_pool().spawn(fn, *args)
+    seeing = _Seeing(what, task)
+    result.rawlink(seeing.ring)
     try:
-        start_new_thread(call.work, ())
-    except BaseException:
-        call.promise.close()
-        raise
-    try:
-        while not call.ended:
-            if to_the_end:
-                park_shielded(task, call)
-            else:
-                park_task(task, call)
+        while not result.ready():
+            park_shielded(task, seeing)
+        return result.get()
     finally:
-        call.task = None
-    if call.error is not None:
-        try:
-            raise call.error
-        finally:
-            del call
-    return call.value  # type: ignore[no-any-return]  # fn's own type
+        seeing.task = None
+        del result  # the traceback of an error has this frame, and the result the error: a cycle
 
 
 hide_frames(__file__)

@@ -12,8 +12,8 @@ end; their going, seen through a weak reference, does as well.
 
 A callback on the hub runs in no task. All callbacks of one hub share a dict of their own, as if the hub were one more task.
 
-A thread without a hub, such as a worker of a thread pool, gets none here: its values are kept under a number of its own. When it has a hub later, and when that is gone again, they are
-those of the hub's root task, which stands for the thread: there they are found under either number.
+A thread without a hub, such as a worker of a thread pool, gets none here: its values are kept under a number of its own. When it has a hub later, and when
+that is gone again, they are those of the hub's root task, which stands for the thread: there they are found under either number.
 
 Invariants
 ==========
@@ -22,10 +22,12 @@ Invariants
 3. A local's values are let go when the local goes. A task that outlives many locals keeps nothing of them.
 4. ``__init__`` of a subclass runs once in each task that touches the local, with the arguments that the local was made with; anew only where it raised.
 5. A thread's own values are the same before it has a hub, while it has one and after it; no hub is made for them, and they go when the thread ends.
+6. In the child of a fork the code that forked finds its values, whether it was a task or not, and those of the others are gone.
 """
 
 from __future__ import annotations
 
+import os
 import weakref
 from _thread import _local as _thread_local
 from itertools import count
@@ -119,7 +121,9 @@ def _look_up(self: local, name: str) -> Any:
     """An attribute that is not in the dict of whoever runs, or whose dict must be made first."""
     if name == "__class__":  # asked by isinstance() of anything, which should not make a hub
         return type(self)
-    values = _values(self)
+    values = _values_of_thread(self)
+    if values is None:
+        values = _values(self)
     if name == "__dict__":
         return values
     return values[name] if name in values else object.__getattribute__(self, name)
@@ -127,14 +131,26 @@ def _look_up(self: local, name: str) -> Any:
 
 def _values(self: local) -> Values:
     """The dict of whoever runs. A newcomer's is made, and filled by ``__init__`` of a subclass."""
+    dicts: dict[int, Values] = _dicts_of(self)
     try:
-        return _dicts_of(self)[getcurrent().task.ident]  # type: ignore[no-any-return]  # as in __getattribute__: typed calls cost
+        return dicts[getcurrent().task.ident]
     except (KeyError, AttributeError):
-        values: Values | None = _dicts_of(self).get(_who()[0])
+        values = dicts.get(_who()[0])
         if values is None:
             return _initialise(self)
         _share_with_root(self, values)
         return values
+
+
+def _values_of_thread(self: local) -> Values | None:
+    """The dict of this thread, if it has one, and no hub. What `_values` finds, but sooner."""
+    stack = getcurrent()
+    if stack.parent is None and not hasattr(stack, "task"):
+        try:
+            return _dicts_of(self).get(_here.thread.key)  # type: ignore[no-any-return]  # as in __getattribute__
+        except AttributeError:
+            pass
+    return None
 
 
 class _Thread:
@@ -225,6 +241,33 @@ def _close_ledger(key: int) -> None:
         self = ref()
         if self is not None:
             _dicts_of(self).pop(key, None)
+
+
+_forking: dict[Any, int] = {}  # by the greenlet: the key of who forks
+
+
+def _before_fork() -> None:
+    _forking[getcurrent()] = _who()[0]
+
+
+def _after_fork_in_parent() -> None:
+    _forking.pop(getcurrent(), None)
+
+
+def _after_fork_in_child() -> None:
+    """Whoever has forked is no task any more, but the thread: give it what was the task's."""
+    key = _forking.pop(getcurrent())
+    _forking.clear()
+    mine = [(self, _dicts_of(self).get(key)) for ref in list(_ledgers.get(key, {}).values()) if (self := ref()) is not None]
+    for other in list(_ledgers):
+        _close_ledger(other)
+    _here.thread = thread = _Thread()
+    for self, values in mine:
+        if values is not None:
+            _note(self, thread.key, thread, values)
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
 
 
 def _belongs_to_class(cls: type, name: str) -> bool:

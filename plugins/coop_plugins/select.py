@@ -6,7 +6,7 @@ Theory
 ======
 Each call first asks the kernel with timeout 0, by the standard module's own function: what is ready, and what is wrong, is its answer. Only if nothing
 is ready the task parks: for `select` and `poll` in a nest (see ``_readiness``), for `epoll` at the epoll's own descriptor, which is readable when it has
-something to report.
+something to report. The look has just found nothing, so the hub may rely on edges there, and the wait costs no system call.
 
 An `epoll` belongs to nobody: several tasks may wait at one, as several threads may. In each hub one of them leads, and waits at the descriptor; the
 others stand in line behind. Whoever leaves the line, whatever the cause, wakes the next if there is no leader.
@@ -218,7 +218,7 @@ class _Pollable:
             return woken
         line.led = True
         try:
-            return self._waiters.wait(self.fileno(), READABLE, left, what=f"an event of {self!r}")
+            return self._waiters.wait(self.fileno(), READABLE, left, edge=True, what=f"an event of {self!r}")
         finally:
             line.led = False
 

@@ -23,7 +23,7 @@ from __future__ import annotations
 import selectors as _stdlib
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from select import POLLIN, POLLOUT
 from selectors import EVENT_READ, EVENT_WRITE, BaseSelector, SelectorKey
@@ -48,14 +48,9 @@ class _Marks:
         self._found: tuple[Any, Any] = _NO_MARKS
 
     @contextmanager
-    def aside(self) -> Iterator[None]:
+    def aside(self, events: Any) -> Iterator[None]:
         # The two functions are in the ``__all__`` of asyncio.events for implementers of loops, their underscore notwithstanding.
-        events: Any = sys.modules.get("asyncio.events")
-        loop = None if events is None else events._get_running_loop()
-        if loop is None:
-            yield
-            return
-        mine = loop, tuple(sys.get_asyncgen_hooks())
+        mine = events._get_running_loop(), tuple(sys.get_asyncgen_hooks())
         _set_marks(events, self._found)
         try:
             yield
@@ -81,7 +76,10 @@ class _Cooperative:
     def select(self, timeout: float | None = None) -> _Ready:
         """Parks until something that is registered is ready, at most for ``timeout`` seconds; 0 or less never parks. Returns keys and their events."""
         look: Callable[[float], _Ready] = super().select  # type: ignore[misc]  # that of the standard class behind
-        with self._coop_marks.aside():
+        events: Any = sys.modules.get("asyncio.events")
+        if events is None or events._get_running_loop() is None:
+            return look_and_wait(lambda: look(0) or None, self._coop_place, timeout) or []
+        with self._coop_marks.aside(events):
             return look_and_wait(lambda: look(0) or None, self._coop_place, timeout) or []
 
     def _coop_place(self) -> AbstractContextManager[Wait]:
@@ -102,9 +100,8 @@ class _OfDescriptor(_Cooperative):
 
     fileno: Callable[[], int]
 
-    @contextmanager
-    def _coop_place(self) -> Iterator[Wait]:
-        yield partial(self._coop_waiters.wait, self.fileno(), READABLE, what=f"what is registered in a {type(self).__name__}")
+    def _coop_place(self) -> AbstractContextManager[Wait]:
+        return nullcontext(partial(self._coop_waiters.wait, self.fileno(), READABLE, edge=True, what=f"what is registered in a {type(self).__name__}"))
 
     def close(self) -> None:
         """Close it. A task that waits in it gets `ClosedResourceError`. Idempotent."""

@@ -35,6 +35,8 @@ def _parse(arguments: Sequence[str]) -> Namespace:
     parser.add_argument("--connections", type=int, default=1000, help="how many are served at once; further ones wait in the kernel")
     parser.add_argument("--graceful", type=float, default=30.0, metavar="SECONDS", help="that requests have to end in when the server stops")
     parser.add_argument("--reuse-port", action="store_true", help="let other processes serve at the same port")
+    parser.add_argument("--certfile", metavar="FILE", help="speak TLS, with this certificate")
+    parser.add_argument("--keyfile", metavar="FILE", help="the certificate's key, if it is in another file")
     parser.add_argument("--quiet", action="store_true", help="write no line for each request")
     parser.add_argument("--chdir", default=".", metavar="FOLDER", help="to look for the module in")
     parser.add_argument("--no-patch", action="store_true", help="leave the standard library as it is: for an application that uses coop_plugins itself")
@@ -66,6 +68,8 @@ def main(arguments: Sequence[str]) -> int:
             log=None if chosen.quiet else _access_log(),
             limits=Limits(**{field.name: getattr(chosen, field.name) for field in fields(Limits)}),
             reuse_port=chosen.reuse_port,
+            certfile=chosen.certfile,
+            keyfile=chosen.keyfile,
         )
     except (LookupError, ValueError, TypeError) as error:
         print(f"coopcore serve: {error}", file=sys.stderr)
@@ -122,7 +126,8 @@ def _shown(server: Any) -> str:
     if not isinstance(server.address, tuple):
         return f"unix:{server.address}"
     host = server.server_host
-    return f"http://{f'[{host}]' if ':' in host else host}:{server.server_port}"
+    scheme = "http" if server.ssl_context is None else "https"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{server.server_port}"
 
 
 hide_frames(__file__)

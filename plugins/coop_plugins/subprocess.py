@@ -38,16 +38,17 @@ import contextlib
 import functools
 import io
 import os
-import subprocess
-import threading
+import subprocess as _stdlib
 import weakref
+from _thread import start_new_thread
 from collections.abc import Callable, Iterator, Sequence
 from subprocess import DEVNULL, PIPE, STDOUT, CalledProcessError, CompletedProcess, SubprocessError, TimeoutExpired, list2cmdline
+from time import monotonic
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, AnyStr, TypeVar
 
 from coopcore import Task, Timeout, joinall, killall, spawn
-from coopcore.errors import HubClosedError, WrongThreadError
+from coopcore.errors import CoopError, HubClosedError, WrongThreadError
 from coopcore.lowlevel import (
     READABLE,
     WRITABLE,
@@ -90,6 +91,7 @@ hide_frames(__file__)
 T = TypeVar("T")
 
 _CHUNK = 65536  # what a pipe holds
+_REAPING = 1.0  # seconds that a child which was killed has to end, before who waits for that may be interrupted
 _INTERRUPT_GRACE = 0.25  # seconds that a child gets to obey the Ctrl-C that we also got; the standard module's number
 
 
@@ -286,10 +288,14 @@ def _cooperative(stream: Any, bufsize: int) -> Any:
     return layer(_Pipe(stream.detach()), bufsize if bufsize > 1 else io.DEFAULT_BUFFER_SIZE)
 
 
+def _bottom_of(stream: Any) -> Any:
+    binary = getattr(stream, "buffer", stream)
+    return getattr(binary, "raw", binary)
+
+
 def _pipe_of(stream: Any) -> _Pipe:
     """What is under the layers of a stream that `_cooperative` made."""
-    binary = getattr(stream, "buffer", stream)
-    pipe = getattr(binary, "raw", binary)
+    pipe = _bottom_of(stream)
     if not isinstance(pipe, _Pipe):
         raise TypeError(f"communicate() needs the streams that Popen made, and one was replaced by {stream!r}. Read that yourself, and use wait().")
     return pipe
@@ -302,14 +308,14 @@ class _Watch:
     """The tasks of one hub that wait for one child, and the links that were made there."""
 
     # It must not refer to the child: the Popen owns it, and goes when its last user lets go.
-    __slots__ = ("_bell", "_led", "_links", "_lot", "_server", "_thread", "_what")
+    __slots__ = ("_bell", "_has_thread", "_led", "_links", "_lot", "_server", "_what")
 
     def __init__(self, what: str) -> None:
         self._what = what
         self._led = False
         self._lot = ParkingLot(what)
         self._bell = ParkingLot(what)
-        self._thread: threading.Thread | None = None
+        self._has_thread = False
         self._links: list[Callable[[Any], object]] = []
         self._server: Task[None] | None = None
 
@@ -338,9 +344,9 @@ class _Watch:
             self._lot.unpark()
 
     def _wait_for_thread(self, child: Popen[Any]) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=_wait_and_ring, args=(child, current_hub(), self._bell), name=self._what, daemon=True)
-            self._thread.start()
+        if not self._has_thread:
+            start_new_thread(_wait_and_ring, (child, current_hub(), self._bell))
+            self._has_thread = True
         self._bell.park()
 
     def link(self, child: Popen[Any], callback: Callable[[Any], object]) -> None:
@@ -381,14 +387,17 @@ def _wait_and_close(pidfd: int) -> None:
 
 
 def _wait_and_ring(child: Popen[Any], hub: Hub, bell: ParkingLot) -> None:
-    subprocess.Popen.wait(child)
+    _Standard.wait(child)
     try:
         hub.call_soon_threadsafe(bell.unpark_all)
     except HubClosedError:
         pass  # and with it whoever waited
 
 
-class Popen(subprocess.Popen[AnyStr]):
+_Standard = _stdlib.Popen  # also when the program is patched, and the standard module has ours
+
+
+class Popen(_stdlib.Popen[AnyStr]):
     """Start a program in a child process. The arguments are those of the standard ``subprocess.Popen``.
 
     The constructor blocks the thread until the child executes its program, or fails to; everything else parks the task only. ``stdin``, ``stdout`` and
@@ -400,13 +409,14 @@ class Popen(subprocess.Popen[AnyStr]):
     # The standard class has private names of its own, hence the prefix.
     _coop_started = False
     _coop_unsent: memoryview | None = None
+    _coop_given: Any = None  # the input, for a stdin that is not ours
     _coop_output: tuple[Any, Any] | None = None
     _coop_grace = _INTERRUPT_GRACE
     _coop_ending: Sequence[Task[None]] = ()
 
     if not TYPE_CHECKING:  # for type checkers the overloads of the standard constructor hold
 
-        @functools.wraps(subprocess.Popen.__init__)
+        @functools.wraps(_Standard.__init__)
         def __init__(self, args, bufsize=-1, *more, **keywords):
             super().__init__(args, bufsize, *more, **keywords)
             size = -1 if bufsize is None else bufsize
@@ -445,6 +455,7 @@ class Popen(subprocess.Popen[AnyStr]):
             raise ValueError("Cannot send input after starting communication")
         if not self._coop_started:
             self._coop_unsent = self._coop_encoded(input)
+            self._coop_given = input
             self._coop_started = True
         if self._coop_output is None:
             try:
@@ -459,7 +470,7 @@ class Popen(subprocess.Popen[AnyStr]):
 
     def _coop_encoded(self, input: Any) -> memoryview | None:
         stdin: Any = self.stdin
-        if not stdin or not input:
+        if not stdin or not input or not isinstance(_bottom_of(stdin), _Pipe):
             return None
         if isinstance(stdin, io.TextIOBase):
             if not isinstance(input, str):
@@ -474,8 +485,9 @@ class Popen(subprocess.Popen[AnyStr]):
         # Those of a call that was interrupted while it waited for their end: they hold their pipes until then.
         joinall([helper for helper in self._coop_ending if not helper.dead])
         jobs: list[Callable[[], None]] = [_pipe_of(stream).collect for stream in (self.stdout, self.stderr) if stream and not stream.closed]
-        if self.stdin and not self.stdin.closed:
-            jobs.append(self._coop_send)
+        stdin: Any = self.stdin
+        if stdin and stdin.closed is not True:
+            jobs.append(self._coop_send if isinstance(_bottom_of(stdin), _Pipe) else self._coop_hand_over)
         if not jobs:
             return
         mine = jobs.pop()
@@ -502,6 +514,16 @@ class Popen(subprocess.Popen[AnyStr]):
             # The child has read all that it wants. What it got is its own affair, as in the standard module.
             self._coop_unsent = None
             pipe.close()
+
+    def _coop_hand_over(self) -> None:
+        """Somebody has put another file in the place of stdin: it does its own writing."""
+        stdin: Any = self.stdin
+        given, self._coop_given = self._coop_given, None
+        for step in (*((lambda: stdin.write(given),) if given else ()), stdin.flush, stdin.close):
+            try:
+                step()
+            except BrokenPipeError:
+                pass  # as in _coop_send
 
     def _coop_expired(self, seconds: float) -> TimeoutExpired:
         out, err = (_pipe_of(stream).kept() or None if stream else None for stream in (self.stdout, self.stderr))
@@ -608,10 +630,22 @@ def call(*popenargs: Any, timeout: float | None = None, **kwargs: Any) -> int:
 
 
 def _kill_and_reap(child: Popen[Any]) -> None:
-    """Leave no zombie, also where a cancelled scope would cut the wait short: it cannot take long."""
+    """Leave no zombie. What would end the wait, a cancelled scope, a kill, a timeout, is raised after it, since it cannot take long; if it does, at once."""
     child.kill()
+    limit = monotonic() + _REAPING
+    late: BaseException | None = None
     with shielded():
-        child.wait()
+        while child.returncode is None:
+            try:
+                child._coop_watch().wait(child)
+            except CoopError:
+                raise
+            except BaseException as error:
+                late = late or error
+                if monotonic() > limit:
+                    break
+    if late is not None:
+        raise late
 
 
 def check_call(*popenargs: Any, **kwargs: Any) -> int:

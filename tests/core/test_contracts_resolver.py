@@ -58,7 +58,7 @@ def any_type(question, ask):
 
 
 def any_host(question, ask):
-    host, *more, flags = question
+    _, *more, flags = question
     return ask("localhost", *more, flags & ~socket.AI_NUMERICHOST)
 
 

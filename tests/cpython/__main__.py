@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import platform
+import signal
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
 from suites import MODULES, records, ways
-from suites.runner import PASSED, SKIPPED, run
+from suites.runner import PASSED, SKIPPED, Outcome, run
 
 
 def compare(arguments: argparse.Namespace) -> int:
@@ -47,10 +48,13 @@ def record(arguments: argparse.Namespace) -> int:
 
 def show(arguments: argparse.Namespace) -> int:
     """Run one module under one way, and print what did not pass."""
-    outcomes = run(f"test.{arguments.module}", arguments.way, only=[f"test.{arguments.module}.{pattern}" for pattern in arguments.only])
-    for test, outcome in outcomes.items():
+
+    def tell(test: str, outcome: Outcome) -> None:
         if arguments.verbose or outcome.what not in (PASSED, SKIPPED):
-            print(f"{test}: {outcome.what}, {outcome.seconds:.2f} s\n{outcome.reason}")
+            print(f"{test}: {outcome.what}, {outcome.seconds:.2f} s", outcome.reason, sep="\n" if outcome.reason else "", flush=True)
+
+    patterns = [f"test.{arguments.module}.{pattern}" for pattern in arguments.only]
+    outcomes = run(f"test.{arguments.module}", arguments.way, only=patterns, tell=tell)
     return int(any(outcome.what not in (PASSED, SKIPPED) for outcome in outcomes.values()))
 
 
@@ -73,6 +77,7 @@ def main(args: Sequence[str]) -> int:
             command.add_argument("-k", dest="only", action="append", default=[], metavar="PATTERN", help="such tests only: 'RLockTests.*'; can be repeated")
             command.add_argument("-v", "--verbose", action="store_true", help="whole tracebacks")
     arguments = parser.parse_args(args)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what runs is ended
     if importlib.util.find_spec("test.support") is None:
         print("this Python ships no tests of its own: some distributions have them in a package of their own, as python3-test")
         return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import threading
 from collections.abc import Callable
@@ -16,10 +17,28 @@ import dns.rdatatype
 import dns.rrset
 
 
+def _bound(host: str, port: int, tries: int = 20) -> tuple[socket.socket, socket.socket]:
+    """A UDP and a TCP socket of the same port. One that is free for UDP may be taken for TCP."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    udp, tcp = socket.socket(family, socket.SOCK_DGRAM), socket.socket(family)
+    try:
+        udp.bind((host, port))
+        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        tcp.bind((host, udp.getsockname()[1]))
+        tcp.listen(50)
+    except OSError as error:
+        udp.close()
+        tcp.close()
+        if error.errno != errno.EADDRINUSE or not tries:
+            raise
+        return _bound(host, port, tries - 1)
+    return udp, tcp
+
+
 class DnsServer:
     """Answers from ``records``: ``{"www.test.": {"A": ["192.0.2.1"], "CNAME": [...]}}``. A name with a string in place of a dict has a habit:
 
-    ``"silent"``: no answer; ``"servfail"``, ``"refused"``: that code; ``"forged"``: a wrong answer first, with another number; ``"garbage"``: no DNS message at all.
+    ``"silent"``: no answer; ``"servfail"``, ``"refused"``: that code; ``"forged"``: a wrong answer first, with another number; ``"garbage"``: no DNS message.
     A dict with ``"truncated"`` is told over TCP only, with ``"once silent"`` only when asked again. Unknown names are NXDOMAIN.
     """
 
@@ -28,14 +47,8 @@ class DnsServer:
         self.asked: list[tuple[str, str, str]] = []  # name, type, "udp" or "tcp"
         self.hold = threading.Event()  # answers wait for it
         self.hold.set()
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._udp = socket.socket(family, socket.SOCK_DGRAM)
-        self._udp.bind((host, port))
+        self._udp, self._tcp = _bound(host, port)
         self.host, self.port = self._udp.getsockname()[:2]
-        self._tcp = socket.socket(family)
-        self._tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._tcp.bind((self.host, self.port))
-        self._tcp.listen(50)
         self._threads = [threading.Thread(target=serve, daemon=True) for serve in (self._serve_udp, self._serve_tcp)]
 
     def __enter__(self) -> DnsServer:

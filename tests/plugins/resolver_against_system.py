@@ -1,6 +1,6 @@
 """Asks the resolver on dnspython and the system's own library the same questions, and prints where the answers differ. Run by test_resolver_system.py.
 
-It wants a network and a list of mounts of its own (`unshare -mn`): it puts other files in the place of /etc/hosts and /etc/resolv.conf, and a name server on port 53.
+It wants a network and mounts of its own (`unshare -mn`): it puts other files in the place of /etc/hosts and /etc/resolv.conf, and a name server on port 53.
 """
 
 from __future__ import annotations
@@ -67,7 +67,22 @@ NAMES: list[Any] = [
     *("www.test", "www.test.", "WWW.Test", "six.test", "both.test", "alias.test", "nodata.test", "big.test", "bücher.test", b"www.test", "foo_bar.test"),
     *("short", "short2", "a.b", "half", "failing", "nowhere", "nowhere.test", "1.2.3", "256.1.1.1", "[::1]", "127.1", "::1", "fe80::1%lo", "fe80::1%bad", "*"),
     *("first.hosts", "FIRST.hosts", "alias.one", "alias2", "other", "both.hosts", "six.hosts", "bad.hosts", "octal.hosts", "tabbed2", "sixonly.hosts", "s6"),
-    *("indented.hosts", "localhost", "LOCALHOST", "localhost.", "scoped", "second.name", "a b", " 127.0.0.1", "-x.test", "x*.test", "www.test\\.x", "", ".", None),
+    *(
+        "indented.hosts",
+        "localhost",
+        "LOCALHOST",
+        "localhost.",
+        "scoped",
+        "second.name",
+        "a b",
+        " 127.0.0.1",
+        "-x.test",
+        "x*.test",
+        "www.test\\.x",
+        "",
+        ".",
+        None,
+    ),
     *(b"a..b", b"x" * 64, b"x." * 130, b"caf\xc3\xa9.test", b".www.test", b"www.test..", "a..b", "x" * 70, "a\0b", b"a\0b"),
 ]
 ADDRESSES = [
@@ -103,7 +118,16 @@ def questions() -> Iterator[Question]:
         for flag in (0, socket.NI_NAMEREQD, socket.NI_NUMERICHOST, socket.NI_NUMERICSERV, socket.NI_DGRAM, socket.NI_NAMEREQD | socket.NI_NUMERICHOST):
             yield "getnameinfo", (address, 80), flag
             yield "getnameinfo", (address, 1), flag
-    for sockaddr in ((), ("127.0.0.1",), ("127.0.0.1", 80, 0, 0, 0), ("www.test", 80), ("127.0.0.1", "80"), ("127.0.0.1", -1), ("127.0.0.1", 70000), (None, 80)):
+    for sockaddr in (
+        (),
+        ("127.0.0.1",),
+        ("127.0.0.1", 80, 0, 0, 0),
+        ("www.test", 80),
+        ("127.0.0.1", "80"),
+        ("127.0.0.1", -1),
+        ("127.0.0.1", 70000),
+        (None, 80),
+    ):
         yield "getnameinfo", sockaddr, 0
     for thing in (5, 1.5, bytearray(b"www.test"), ["a"], b""):
         for function in ("gethostbyname", "gethostbyname_ex", "gethostbyaddr"):

@@ -141,7 +141,7 @@ def test_the_names_that_are_not_here(page: str) -> None:
     assert {place: missing_from(place) for place in listed} == listed
 
 
-@pytest.mark.parametrize("module", ["event", "lock", "queue", "pool", "local", "subprocess"])
+@pytest.mark.parametrize("module", ["event", "lock", "queue", "pool", "local", "subprocess", "threadpool"])
 def test_modules_without_a_row_have_every_name(module: str, page: str) -> None:
     assert f"gevent.{module}" not in names_that_are_not_here(page)
     assert missing_from(f"gevent.{module}") == set()
@@ -166,40 +166,20 @@ def test_a_task_exit_is_caught_as_gevents() -> None:
     assert issubclass(coopcore.TaskExit, gevent.GreenletExit)
 
 
-def recipe(page: str) -> Callable[..., Any]:
+def test_the_recipe_for_threads_lets_others_run(page: str) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     names: dict[str, Any] = {}
     exec(code, names)
-    return names["in_thread"]  # type: ignore[no-any-return]  # what the page defines
+    go_on = threading.Event()
+    names["fetch"] = go_on.wait  # in place of a page of somebody's
 
-
-def test_the_recipe_for_threads_lets_others_run(page: str) -> None:
-    in_thread, go_on = recipe(page), threading.Event()
-
-    def main() -> tuple[Any, Any]:
-        value = coopcore.spawn(in_thread, lambda: go_on.wait(20))
+    def main() -> Any:
+        value = coopcore.spawn(names["page"], 20)
         coopcore.sleep(0)
         coopcore.spawn(go_on.set)  # runs, though the thread is not done
-        failed = coopcore.spawn(in_thread, int, "x")
-        coopcore.joinall([value, failed], timeout=20)
-        return value.value, failed.exception
+        return value.get(timeout=20)
 
-    value, error = coopcore.run(main)
-    assert value is True
-    assert type(error) is ValueError
-
-
-def test_the_recipe_for_threads_may_be_given_up(page: str) -> None:
-    in_thread, go_on = recipe(page), threading.Event()
-
-    def main() -> object:
-        return coopcore.with_timeout(0.01, in_thread, go_on.wait, 20, timeout_value="gave up")
-
-    before = set(threading.enumerate())
-    assert coopcore.run(main) == "gave up"
-    go_on.set()
-    for thread in set(threading.enumerate()) - before:
-        thread.join(20)  # what it raised would be a warning, which is an error here
+    assert coopcore.run(main) is True
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import abc
 import copy
 import functools
 import gc
+import os
 import pickle
 import threading
 import weakref
@@ -19,6 +20,7 @@ import coopcore
 from coop_plugins import local as module
 from coop_plugins.local import all_local_dicts_for_greenlet, local
 from coopcore import spawn
+from coopcore.lowlevel import running_task
 
 
 class Value:
@@ -123,6 +125,96 @@ def test_invariant_3_a_task_that_outlives_many_locals_keeps_nothing_of_them() ->
         assert module._ledgers[me.ident] == {}
 
     in_task(work)
+
+
+def in_thread(fn: Any) -> Any:
+    """What ``fn`` returns in a thread of its own."""
+    outcome: list[Any] = []
+    thread = threading.Thread(target=lambda: outcome.append(fn()))
+    thread.start()
+    thread.join(5)
+    return outcome[0]
+
+
+def test_invariant_5_a_threads_values_are_the_same_before_it_has_a_hub_with_it_and_after() -> None:
+    data = local()
+    calls: list[str] = []
+
+    class Data(local):
+        def __init__(self) -> None:
+            calls.append(threading.current_thread().name)
+
+    counted = Data()
+    calls.clear()
+
+    def work() -> weakref.ref[Value]:
+        data.x = Value()
+        value = weakref.ref(data.x)
+        counted.y = 1
+        assert running_task() is None, "no hub was made"
+        coopcore.sleep(0)
+        assert running_task() is not None
+        assert data.x is value()
+        assert counted.y == 1
+        assert not hasattr(data, "z")
+        data.z = 3
+        assert in_task(lambda: hasattr(data, "x")) is False
+        assert vars(data) == {"x": value(), "z": 3}
+        del data.z
+        return value
+
+    value = in_thread(work)
+    gc.collect()
+    assert value() is None
+    assert len(calls) == 1
+
+    def run_twice() -> None:
+        data.x = 1
+        for _ in range(2):
+            coopcore.run(lambda: data.__dict__.update(x=2))
+            assert data.x == 1
+        coopcore.get_hub()
+        assert data.x == 1
+
+    in_thread(run_twice)
+
+
+def test_invariant_5_nothing_is_left_of_threads_in_the_tables_of_the_module() -> None:
+    data = local()
+    gc.collect()
+    before = len(module._ledgers), len(module._watches)
+    in_thread(lambda: setattr(data, "x", 1))
+    in_thread(lambda: (setattr(data, "x", 1), coopcore.sleep(0), setattr(data, "x", 2)))
+    gc.collect()
+    assert (len(module._ledgers), len(module._watches)) == before
+    assert len(module._dicts_of(data)) == 0
+
+
+def test_invariant_6_in_the_child_of_a_fork_who_forked_finds_its_values() -> None:
+    data = local()
+    data.x = "main"
+
+    def fork(mine: str | None) -> int:
+        if mine is not None:
+            data.x = mine
+        pid = os.fork()
+        if not pid:
+            status = 1
+            try:  # in the child of a fork, which coverage does not see
+                expected = mine or "main"
+                found = data.x
+                coopcore.get_hub()
+                status = 0 if found == data.x == expected and len({id(its) for its in module._dicts_of(data).values()}) == 1 else 2
+            finally:
+                os._exit(status)
+        return os.waitpid(pid, 0)[1]
+
+    assert fork(None) == 0
+    assert in_task(fork, "task") == 0
+    assert in_thread(lambda: fork("thread")) == 0
+    assert in_thread(lambda: (coopcore.sleep(0), fork("root"))[1]) == 0
+    assert data.x == "main"
+    assert module._forking == {}
 
 
 def test_invariant_4_init_of_a_subclass_runs_once_in_each_task_with_the_arguments() -> None:

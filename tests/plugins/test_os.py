@@ -199,7 +199,7 @@ def test_tp_read_and_tp_write(on: Run, pipe: tuple[int, int], tmp_path: Path) ->
         reader, writer = pipe
         task = spawn(os.tp_read, reader, 10)
         parked(task)
-        assert task.waiting_on == f"a thread to read descriptor {reader}"
+        assert "read" in task.waiting_on
         assert os.tp_write(writer, b"abc") == 3
         assert task.get(timeout=5) == b"abc"
         task = spawn(os.tp_read, reader, 10)

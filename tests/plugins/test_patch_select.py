@@ -127,3 +127,32 @@ def test_a_backend_that_is_imported_after_the_patch(tmp_path: Any) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=50)
     assert (done.stdout, done.stderr) == ("([], [], [])\n" * 2, "")
+
+
+def test_what_is_imported_after_threads_were_patched_knows_the_real_ones() -> None:
+    program = """
+from coop_plugins.patch import patch
+patch("thread")
+import os as real
+import coopcore
+from coop_plugins import file, os, select
+def main():
+    pid = real.posix_spawn("/bin/sh", ["sh", "-c", "sleep 0.05; exit 3"], real.environ)
+    task = coopcore.spawn(os.waitpid, -1, 0)
+    turns = 0
+    while not task.dead:
+        turns += 1
+        coopcore.sleep(0)
+    assert task.get() == (pid, 3 << 8), task.get()
+    assert turns > 10
+    with select.epoll() as epoll:
+        waiting = coopcore.spawn(epoll.poll)
+        while waiting.state != "parked":
+            coopcore.sleep(0)
+        epoll.close()
+        waiting.join(5)
+        print(type(waiting.exception).__name__)
+coopcore.run(main)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=50)
+    assert (done.stdout, done.returncode) == ("ClosedResourceError\n", 0), done.stderr

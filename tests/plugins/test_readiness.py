@@ -238,7 +238,8 @@ def test_invariant_5_each_look_lets_the_others_run(on: Run, pipe: tuple[int, int
                 call()
 
 
-def test_a_descriptor_that_is_closed_between_the_look_and_the_wait(on: Run, pipe: tuple[int, int]) -> None:
+@pytest.mark.parametrize("reused", [True, False], ids=["its number goes to the nest", "its number is free"])
+def test_a_descriptor_that_is_closed_between_the_look_and_the_wait(on: Run, pipe: tuple[int, int], reused: bool) -> None:
     """Only another thread could do that; here it is the look itself."""
 
     @on
@@ -248,11 +249,11 @@ def test_a_descriptor_that_is_closed_between_the_look_and_the_wait(on: Run, pipe
         def look() -> Any:
             looks.append(0)
             if len(looks) == 1:
-                os.close(pipe[0])
+                os.close(fd)
                 return None
             return stdlib.select([], [], [], 0)
 
-        fd = pipe[0]
+        fd = pipe[0] if reused else os.dup2(pipe[0], 500)
         assert readiness.look_and_wait(look, lambda: readiness.waiting_at({fd: stdlib.POLLIN}, "test"), 5) == ([], [], [])
         assert len(looks) == 2
 

@@ -189,6 +189,21 @@ def test_the_families_that_this_machine_has(on: Run, make: Make, asked: list[Any
         assert len(ours.getaddrinfo("both.test", 80, 0, TCP, 0, flag)) == 2
 
 
+def test_which_families_this_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    for family, address in ((stdlib.AF_INET, "127.0.0.1"), (stdlib.AF_INET6, "::1")):
+        try:
+            expected = bool(stdlib.getaddrinfo(address, 80, family, 0, 0, stdlib.AI_ADDRCONFIG))
+        except stdlib.gaierror:
+            expected = False
+        assert dnspython._is_configured(family) is expected
+
+    def none(*args: Any) -> Any:
+        raise stdlib.gaierror(stdlib.EAI_NONAME, "no address of that family")
+
+    monkeypatch.setattr("coop_plugins.resolver._system.getaddrinfo", none)
+    assert not dnspython._is_configured(stdlib.AF_INET)
+
+
 def test_names_of_addresses(on: Run, make: Make) -> None:
     @on
     def body() -> None:
@@ -340,7 +355,9 @@ def test_the_search_list(on: Run, make: Make, asked: list[Any]) -> None:
         asked.clear()
         assert number_of(lambda: ours.gethostbyname("short.")) == stdlib.EAI_NONAME
         assert [name for name, _, _ in asked] == ["short."], "a dot at the end: that name and no other"
-        assert number_of(lambda: ours.gethostbyname("x" * 63 + "." + "y" * 63 + "." + "z" * 63 + "." + "w" * 60)) == stdlib.EAI_NONAME, "too long to be searched for"
+        assert number_of(lambda: ours.gethostbyname("x" * 63 + "." + "y" * 63 + "." + "z" * 63 + "." + "w" * 60)) == stdlib.EAI_NONAME, (
+            "too long to be searched for"
+        )
 
 
 def test_the_files_of_the_system(on: Run, server: DnsServer, tmp_path: Path) -> None:
@@ -467,9 +484,7 @@ def test_invariant_2_tls_is_refused() -> None:
 
 def test_invariant_2_a_source_can_be_given(server: DnsServer) -> None:
     def body() -> None:
-        made = dnspython._run_to_its_end(
-            dnspython._BACKEND.make_socket(stdlib.AF_INET, stdlib.SOCK_DGRAM, 0, ("127.0.0.1", 0), ("127.0.0.1", server.port))
-        )
+        made = dnspython._run_to_its_end(dnspython._BACKEND.make_socket(stdlib.AF_INET, stdlib.SOCK_DGRAM, 0, ("127.0.0.1", 0), ("127.0.0.1", server.port)))
         dnspython._run_to_its_end(made.close())
         with pytest.raises(OSError, match="assign"):
             dnspython._run_to_its_end(dnspython._BACKEND.make_socket(stdlib.AF_INET, TCP, 0, ("192.0.2.1", 0), ("127.0.0.1", 1)))

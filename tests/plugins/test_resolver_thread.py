@@ -215,6 +215,7 @@ class Table:
 
 def test_the_default_is_made_when_it_is_needed_and_closed_with_the_hub(on: Run) -> None:
     made: list[Any] = []
+    before = set(threading.enumerate())
 
     @on
     def body() -> None:
@@ -225,9 +226,8 @@ def test_the_default_is_made_when_it_is_needed_and_closed_with_the_hub(on: Run) 
         made[0].gethostbyname("localhost")
         assert made[0]._pool.size == 1
 
-    for other in threading.enumerate():
-        if other.name.startswith("ThreadPool"):
-            other.join(10)
+    for other in set(threading.enumerate()) - before:
+        other.join(10)
     assert made[0]._pool.size == 0
 
 

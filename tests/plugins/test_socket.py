@@ -823,6 +823,18 @@ def test_invariant_7_a_long_queue_of_connections_starves_nobody(on: Run) -> None
                 one.close()
 
 
+@pytest.mark.parametrize("port", [-1, 65536, 1 << 70, "80", None, 1.5])
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+def test_a_bad_port_is_refused_in_the_words_of_the_standard_class(host: str, port: Any) -> None:
+    with stdlib.socket() as theirs, socket.socket() as ours:
+        for name in ("bind", "connect"):
+            with pytest.raises((OverflowError, TypeError)) as expected:
+                getattr(theirs, name)((host, port))
+            with pytest.raises(type(expected.value)) as got:
+                getattr(ours, name)((host, port))
+            assert str(got.value).replace("connect_ex", "connect") == str(expected.value)
+
+
 def test_timeout_accessors() -> None:
     with socket.socket() as made:
         assert (made.gettimeout(), made.timeout, made.getblocking()) == (None, None, True)

@@ -24,7 +24,7 @@ from coop_plugins import subprocess
 from coop_plugins.subprocess import DEVNULL, PIPE, STDOUT, CalledProcessError, Popen, TimeoutExpired
 from coopcore import Task, TaskExit, Timeout, current_task, get_hub, spawn
 from coopcore.errors import BusyResourceError, ClosedResourceError, ParkInHubError
-from coopcore.lowlevel import throw_in
+from coopcore.lowlevel import keep_throwing, throw_in
 
 Go = Callable[[Callable[[], Any]], Any]
 BIG = bytes(range(256)) * 4096  # 1 MiB
@@ -271,9 +271,8 @@ def test_a_thread_that_rings_after_its_hub_was_closed(way: str) -> None:
 
     child = coopcore.run(main)
     finish(child)
-    for thread in threading.enumerate():
-        if thread is not threading.current_thread():
-            thread.join(10)
+    while child.returncode is None and way == "thread":
+        time.sleep(0.001)  # the thread sets it, and then rings
     assert coopcore.run(child.wait) == 3
 
 
@@ -1073,3 +1072,145 @@ def test_program_10(go: Go) -> None:
     assert lines[-1] == os.uname().sysname
     assert len(lines) >= 3
     assert sys.platform != "linux" or lines[-1] == "Linux"
+
+
+# -- thrown at, again and again --------------------------------------------------------------------------------------------------
+
+
+class Thrower:
+    """A tracer that throws into one task at so many of its parks, one after the other, from the ``first`` on."""
+
+    def __init__(self, first: int, times: int, throw: Callable[[Task[Any]], object]) -> None:
+        self.first, self.times, self.throw = first, times, throw
+        self.parks = 0
+        self.task: Task[Any] | None = None
+
+    def task_parked(self, task: Any) -> None:
+        if task is self.task:
+            self.parks += 1
+            if self.first <= self.parks < self.first + self.times:
+                self.throw(task)
+
+    def ignore(self, *_: Any) -> None: ...
+
+    task_spawned = task_started = task_unparked = task_exited = task_failed = ignore
+
+
+class Again(BaseException):
+    """What a cancelled scope throws, for instance: at every wait."""
+
+
+def cancelled(task: Task[Any]) -> BaseException:
+    return Again()
+
+
+THROWS: dict[str, Callable[[Task[Any]], object]] = {
+    "kills": lambda task: throw_in(task, TaskExit()),
+    "timeouts": lambda task: throw_in(task, Timeout(0)),
+    "interrupts": lambda task: throw_in(task, KeyboardInterrupt()),
+    "a scope": lambda task: keep_throwing(task, cancelled),
+    "a scope and kills": lambda task: (keep_throwing(task, cancelled), throw_in(task, TaskExit())),
+}
+SCRIPT = ["sh", "-c", "head -c 200000; exec sleep 60"]
+CALLS: dict[str, Callable[[], Any]] = {
+    "run": lambda: subprocess.run(SCRIPT, input=BIG, stdout=PIPE),
+    "run with a timeout": lambda: subprocess.run(SCRIPT, input=BIG, stdout=PIPE, stderr=PIPE, timeout=0.02),
+    "call": lambda: subprocess.call(["sleep", "60"]),
+    "check_output": lambda: subprocess.check_output("echo text; exec sleep 60", shell=True, text=True, timeout=0.02),
+    "getoutput": lambda: subprocess.getoutput("echo text; exec sleep 60"),
+}
+
+
+@pytest.mark.slow(reason="starts a program for each wait of each call, several times")
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("throw", THROWS)
+def test_no_call_leaves_a_zombie_or_a_descriptor_whatever_is_thrown_at_it(call: str, throw: str) -> None:
+    for times in (1, 2, 4):
+        first = 1
+        while throw_at(CALLS[call], THROWS[throw], first, times):
+            first += 1 if first < 3 else 2
+
+
+def throw_at(call: Callable[[], Any], throw: Callable[[Task[Any]], object], first: int, times: int) -> bool:
+    """Returns whether there was a park at which to throw."""
+    thrower = Thrower(first, times, throw)
+
+    def main() -> None:
+        before = set(os.listdir("/proc/self/fd"))
+        thrower.task = task = spawn(call)
+        if not task.join(timeout=0.3):  # past its first parks
+            task.kill()
+        assert task.dead
+        task.exc_info  # noqa: B018 - it receives the error
+        assert set(os.listdir("/proc/self/fd")) == before
+        with pytest.raises(ChildProcessError):
+            os.waitpid(-1, os.WNOHANG)
+
+    try:
+        coopcore.run(main, tracers=[thrower])
+    except KeyboardInterrupt:
+        assert throw is THROWS["interrupts"]
+    return thrower.parks >= first
+
+
+def test_a_child_that_cannot_be_killed_does_not_hold_up_who_is_killed_for_ever(go: Go, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subprocess, "_REAPING", -1)
+    children: list[Popen[bytes]] = []
+
+    class Undying(Popen[bytes]):
+        def kill(self) -> None:
+            children.append(self)
+
+    def main() -> None:
+        monkeypatch.setattr(subprocess, "Popen", Undying)
+        task = spawn(subprocess.call, ["sleep", "60"])
+        until_parked(task)
+        for _ in range(3):  # its wait, the wait for its end, that of the block
+            task.kill(block=False)
+            coopcore.sleep(0.001)
+        assert task.join(timeout=10)
+        (child,) = children
+        standard.Popen.kill(child)
+        assert child.wait(timeout=10) == -signal.SIGKILL
+
+    go(main)
+
+
+@pytest.mark.slow(reason="starts a hundred programs for each backend")
+def test_a_hundred_children_at_once_with_pipes(go: Go) -> None:
+    def main() -> None:
+        def one(n: int) -> tuple[bytes, bytes]:
+            done = subprocess.run(["/bin/sh", "-c", f"cat; echo {n} >&2"], input=str(n).encode() * 20_000, capture_output=True, timeout=30)
+            return done.stdout, done.stderr
+
+        tasks = [spawn(one, n) for n in range(100)]
+        coopcore.joinall(tasks, timeout=30, raise_error=True)
+        assert [task.value for task in tasks] == [(str(n).encode() * 20_000, b"%d\n" % n) for n in range(100)]
+
+    go(main)
+
+
+@pytest.mark.parametrize("broken", [None, "write", "flush", "close"])
+def test_communicate_writes_to_whatever_was_put_in_the_place_of_stdin(go: Go, broken: str | None) -> None:
+    """As the standard module does, which swallows a BrokenPipeError of each step."""
+    steps: list[Any] = []
+
+    class Other:
+        closed = False
+
+        def step(self, *step: str) -> None:
+            steps.append(step)
+            if step[0] == broken:
+                raise BrokenPipeError
+
+        write = lambda self, text: self.step("write", text)  # noqa: E731 - three of a kind
+        flush = lambda self: self.step("flush")  # noqa: E731
+        close = lambda self: self.step("close")  # noqa: E731
+
+    def main() -> None:
+        child: Any = Popen(["echo", "x"], stdout=PIPE, text=True)
+        child.stdin = Other()
+        assert child.communicate("text", timeout=10) == ("x\n", None)
+        assert steps == [("write", "text"), ("flush",), ("close",)]
+
+    go(main)

@@ -395,7 +395,7 @@ def test_many_bring_jobs_at_once(crews: Callable[..., Crew]) -> None:
 
     def bring() -> None:
         for number in range(300):
-            crew.bring(Job(then=lambda: done.append(number)))
+            crew.bring(Job(then=lambda number=number: done.append(number)))  # type: ignore[misc]  # lambdas have no types
 
     bringers = [threading.Thread(target=bring) for _ in range(5)]
     for bringer in bringers:

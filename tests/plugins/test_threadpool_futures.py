@@ -10,6 +10,8 @@ import math
 import multiprocessing
 import operator
 import os
+import subprocess
+import sys
 import threading
 import time
 import traceback
@@ -388,7 +390,7 @@ def test_an_asyncio_loop_takes_them(threads: ThreadPoolExecutor) -> None:
 
 def test_a_missing_name() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
-        threadpool.Nothing  # noqa: B018 - the look-up is what fails
+        threadpool.Nothing
 
 
 # -- processes ------------------------------------------------------------------------------------------------------------
@@ -436,6 +438,7 @@ def test_map_over_processes(on: Run, processes: ProcessPoolExecutor) -> None:
             processes.map(int, "1", chunksize=0)
         with pytest.raises(TimeoutError):
             list(processes.map(time.sleep, [0.1], timeout=0.001))
+        assert threadpool._futures._call_each(pow, [(2, 2), (3, 2)]) == [4, 9], "what is called in the process"
 
 
 def test_invariant_3_a_cancelled_call(on: Run, processes: ProcessPoolExecutor) -> None:
@@ -463,7 +466,6 @@ def test_timeout_and_kill_of_a_wait_for_a_process(on: Run, processes: ProcessPoo
         assert future.result() is None
 
 
-@pytest.mark.slow(reason="starts processes, which import what they need")
 def test_invariant_4_a_broken_pool_says_so_and_shutdown_parks(on: Run) -> None:
     @on
     def body() -> None:
@@ -480,3 +482,26 @@ def test_invariant_4_a_broken_pool_says_so_and_shutdown_parks(on: Run) -> None:
             assert ending.join(timeout=30)
             executor.shutdown(wait=False)
         assert not [promise for promise in get_hub()._promises.values() if "process" in promise.what]
+
+
+FORKED = """
+import os
+import coopcore
+from coop_plugins.threadpool import ProcessPoolExecutor, offload
+
+def child(count):
+    coopcore.sleep(0.001)
+    return [task.get() for task in [coopcore.spawn(pow, number, 2) for number in range(count)]], offload(os.getpid) == os.getpid()
+
+def main():
+    with ProcessPoolExecutor(2) as executor:
+        print(executor.submit(child, 4).result(timeout=30), *executor.map(pow, [1, 2], [2, 2]))
+
+coopcore.run(main)
+"""
+
+
+def test_processes_that_are_forked_may_use_coopcore() -> None:
+    # In a program of its own, which has no threads when it forks.
+    done = subprocess.run([sys.executable, "-W", "error", "-c", FORKED], capture_output=True, text=True, timeout=50)
+    assert (done.stdout, done.stderr) == ("([0, 1, 4, 9], True) 1 4\n", "")

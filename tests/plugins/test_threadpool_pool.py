@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import gc
 import os
+import random
 import socket
 import threading
 import time
@@ -485,6 +486,18 @@ def test_invariant_7_threads_end_with_the_hub_and_the_pool_serves_the_next(on: R
         assert pool.size == 0
 
 
+def test_invariant_7_a_thread_that_takes_a_job_in_the_moment_of_the_end(on: Run) -> None:
+    @on
+    def body() -> None:
+        pool = ThreadPool(0)
+        called: list[int] = []
+        result = pool.spawn(called.append, 1)
+        (job,) = pool._crew.drop()
+        pool._hub_was_closed(get_hub())
+        job.run()
+        assert (called, result.ready()) == ([], False)
+
+
 # -- many jobs ------------------------------------------------------------------------------------------------------------
 
 
@@ -753,6 +766,58 @@ def test_repr_and_len(on: Run) -> None:
         pool = ThreadPool(2)
         assert repr(pool) == f"<ThreadPool at {id(pool):#x} tasks=0 size=0 maxsize=2>"
         assert not pool
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_invariants_1_and_2_under_random_kills_and_timeouts(on: Run, seed: int) -> None:
+    chance = random.Random(seed)
+    begun: list[int] = []
+    given: list[int] = []
+
+    def job(number: int) -> int:
+        begun.append(number)
+        if number % 3 == 0:
+            time.sleep(0.0002)
+        return number
+
+    def give(pool: ThreadPool, number: int) -> int | None:
+        try:
+            with Timeout(chance.choice([0.0001, 0.001, None, None]), False):
+                if number % 2:
+                    return pool.apply(job, (number,))
+                result = pool.spawn(job, number)
+                given.append(number)
+                return result.get()
+        finally:
+            sleep(0)
+        return None
+
+    @on
+    def body() -> None:
+        pool = ThreadPool(2)
+        tasks = []
+        for number in range(150):
+            tasks.append(spawn(give, pool, number))
+            if chance.random() < 0.3:
+                tasks[chance.randrange(len(tasks))].kill(block=False)
+            if chance.random() < 0.2:
+                pool.maxsize = chance.randrange(1, 4)
+            if chance.random() < 0.3:
+                sleep(chance.choice([0, 0.0005]))
+        coopcore.joinall(tasks, timeout=20)
+        assert all(task.value in (None, number) or isinstance(task.value, coopcore.TaskExit) for number, task in enumerate(tasks))
+        assert pool.join(timeout=5)
+        assert (places(pool), len(pool)) == (pool.maxsize + 1, 0)
+        assert not get_hub()._promises
+        assert [number for number in given if number not in begun] == [], "what was given is done"
+        assert len(begun) == len(set(begun))
+        assert pool.map(int, "12") == [1, 2]
+
+
+def test_the_names_of_gevent() -> None:
+    gevent = pytest.importorskip("gevent.threadpool")
+    theirs = {name for name in dir(gevent.ThreadPool) if not name.startswith("_")}
+    assert theirs - set(dir(ThreadPool)) == {"hub", "manager", "pid", "task_queue", "fork_watcher"}
 
 
 # -- hubs, threads, forks -------------------------------------------------------------------------------------------------

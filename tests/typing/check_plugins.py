@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, assert_type
+import concurrent.futures
+from typing import Any, Literal, assert_type
 
-from coop_plugins import file, os, select, selectors
+from coop_plugins import file, os, select, selectors, ssl, threading
 from coop_plugins.event import AsyncResult, Event
 from coop_plugins.local import local
 from coop_plugins.lock import Barrier, BoundedSemaphore, Condition, DummySemaphore, Lock, RLock, Semaphore
 from coop_plugins.pool import Group, Pool
 from coop_plugins.queue import Channel, Empty, Full, LifoQueue, PriorityQueue, Queue, SimpleQueue
+from coop_plugins.resolver import ThreadResolver, current_resolver, use_resolver
 from coop_plugins.scope import CancelScope, TaskGroup, current_time, fail_after, move_on_after
+from coop_plugins.threadpool import Future, ProcessPoolExecutor, ThreadPool, ThreadPoolExecutor, ThreadResult, await_future, offload, shared_pool
 from coopcore import Task, iwait, spawn
-from coopcore.protocols import Waitable
+from coopcore.protocols import Resolver, Waitable
 
 
 def length(text: str) -> int:
@@ -109,6 +112,33 @@ def scopes() -> None:
     assert_type(scope.cancelled_caught, bool)
 
 
+def threads() -> None:
+    assert_type(offload(length, "abc"), int)
+    pool = ThreadPool(2, idle_task_timeout=1)
+    assert_type(pool.spawn(length, "abc"), ThreadResult[int])
+    assert_type(pool.spawn(length, "abc").get(timeout=1), int)
+    assert_type(pool.apply(length, ("abc",)), int)
+    assert_type(pool.map(length, ["a", "b"]), list[int])
+    assert_type(list(pool.imap(length, ["a"], maxsize=1)), list[int])
+    assert_type(pool.apply_async(length, ("abc",)), Task[int])
+    assert_type(pool.join(timeout=1), bool)
+    shared_pool().maxsize = 20
+    with ThreadPoolExecutor(2) as executor, ProcessPoolExecutor(2) as processes:
+        for maker in (executor, processes):
+            assert_type(maker.submit(length, "abc"), Future[int])
+            assert_type(maker.submit(length, "abc").result(timeout=1), int)
+            assert_type(list(maker.map(length, ["a"])), list[int])
+    standard: concurrent.futures.Future[int] = executor.submit(length, "abc")
+    assert_type(await_future(standard, timeout=1), int)
+
+
+def resolvers() -> None:
+    assert_type(current_resolver(), Resolver)
+    assert_type(use_resolver("block"), Resolver)
+    assert_type(use_resolver(ThreadResolver()), Resolver)
+    assert_type(current_resolver().gethostbyname("localhost"), str)
+
+
 def locals_() -> None:
     mine = local()
     mine.name = "anything"
@@ -138,6 +168,33 @@ def files() -> None:
     assert_type(os.write(1, b"data"), int)
     assert_type(os.waitpid(-1, os.WNOHANG), tuple[int, int])
     assert_type(os.system("true"), int)
+
+
+def between_threads() -> None:
+    lock = threading.Lock()
+    assert_type(lock.acquire(timeout=1), bool)
+    with threading.RLock() as taken:
+        assert_type(taken, bool)
+    items: threading.SimpleQueue[int] = threading.SimpleQueue()
+    items.put(1)
+    assert_type(items.get(timeout=1.5), int)
+    assert_type(threading.get_ident(), int)
+    assert_type(threading.start_new_thread(length, ("abc",)), int)
+    threading.REAL.add("my_package")
+    threading.sleep(0.5)
+
+
+def tls(plain: ssl.socket, connection: ssl.SSLSocket) -> None:
+    context = ssl.create_default_context()
+    assert_type(context, ssl.SSLContext)
+    assert_type(context.wrap_socket(plain).version(), str | None)
+    assert_type(connection.recv(10), bytes)
+    assert_type(connection.recv_into(bytearray(10)), int)
+    assert_type(connection.send(b"data"), int)
+    assert_type(connection.getpeercert(True), bytes | None)
+    assert_type(connection.gettimeout(), float | None)
+    assert_type(ssl.get_server_certificate(("localhost", 443), timeout=1), str)
+    assert_type(ssl.CERT_REQUIRED, Literal[ssl.VerifyMode.CERT_REQUIRED])
 
 
 def all_of_them_can_be_waited_for() -> None:

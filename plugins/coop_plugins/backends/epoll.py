@@ -28,8 +28,8 @@ from __future__ import annotations
 import errno
 import os
 import select
-from collections.abc import Sequence
 from _thread import RLock
+from collections.abc import Sequence
 
 from coopcore.lowlevel import hide_frames
 

@@ -19,9 +19,9 @@ from __future__ import annotations
 
 import selectors
 import socket
+from _thread import RLock
 from collections.abc import Sequence
 from contextlib import suppress
-from _thread import RLock
 from time import monotonic_ns
 
 from coopcore.lowlevel import ERROR, READABLE, WRITABLE, hide_frames

@@ -109,19 +109,19 @@ class Patching:
         return f"<Patching of {', '.join(self.parts) or 'nothing'}{'' if self._held else ', undone'}>"
 
 
-def patch(*only: str, skip: Iterable[str] = (), rebind: bool = False) -> Patching:
+def patch(*only: str, skip: Iterable[str] = (), rebind: bool = False, warn: bool = True) -> Patching:
     """Patch the standard library for good, or until `Patching.undo` or `unpatch`: all parts, or ``only`` those, without those in ``skip``.
 
-    ``rebind`` also replaces what modules took before (``from time import sleep``). Warns (`PatchWarning`) of what was made too early and stays as it is.
-    Idempotent. Raises ValueError for a part that there is not, and a `PluginError` for a plugin whose table cannot be used.
+    ``rebind`` also replaces what modules took before (``from time import sleep``). Warns (`PatchWarning`), unless told not to, of what was made too early and
+    stays as it is. Idempotent. Raises ValueError for a part that there is not, and a `PluginError` for a plugin whose table cannot be used.
     """
-    return _patch(only, skip, rebind)
+    return _patch(only, skip, rebind, warn)
 
 
-def _patch(only: Iterable[str], skip: Iterable[str], rebind: bool = False) -> Patching:
+def _patch(only: Iterable[str], skip: Iterable[str], rebind: bool = False, warn: bool = True) -> Patching:
     made = Patching(choose(only, skip), rebind)
     _for_good.append(made)
-    if made.changed:
+    if made.changed and warn:
         _warn()
     return made
 

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 from coopcore.lowlevel import hide_frames
 
-from ._libraries import LIBRARIES
+from ._libraries import LIBRARIES, PSYCOPG
+from ._psycopg import COMPILED, waits_in_c
 
 _OURS = ("coopcore", "coop_plugins", "coop_pytest", "greenlet", "pluggy")
 _THREADS = ("_thread", "threading")  # whose locks and idents the standard library's own modules use for moments, in which nothing parks
@@ -274,6 +275,8 @@ def _libraries() -> Iterator[Finding]:
     for name, advice in LIBRARIES.items():
         if name in sys.modules:
             yield Finding("library", name, "waits inside compiled code, where no patch reaches it", advice)
+    if waits_in_c():
+        yield Finding("library", "psycopg", f"waits by its {COMPILED}, inside compiled code, where no patch reaches it", PSYCOPG)
 
 
 def report(findings: Iterable[Finding]) -> str:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 _OFFLOAD = "Call it through coop_plugins.threadpool.offload."
 
+# Only where it was told so, or where `select` is not patched: see `_psycopg`.
+PSYCOPG = "Patch select as well, and unset PSYCOPG_WAIT_FUNC, or set it to wait_poll."
+
 LIBRARIES = {
     "psycopg2": "Give it a wait callback (psycopg2.extensions.set_wait_callback) made of coopcore.lowlevel.wait_readable and wait_writable, or use psycopg 3.",
     "MySQLdb": f"{_OFFLOAD} Or use PyMySQL, which is pure Python.",

@@ -34,15 +34,16 @@ def part_of(patch: Patch) -> str:
 
 
 def choose(only: Iterable[str], skip: Iterable[str]) -> list[str]:
-    """The parts of a call: all, or ``only`` those, but not ``skip``. Raises ValueError for one that no plugin has."""
+    """The parts of a call: all but those on request, or ``only`` those, but not ``skip``. Raises ValueError for one that no plugin has."""
     known = parts()
     only, skip = _names(only), _names(skip)
     modules = {patch.module: part_of(patch) for patch, _ in plugins().patches()}
     for name in (*only, *skip):
         if name not in known and name not in modules:
             raise ValueError(f"there is nothing to patch that is called {name!r}; the parts are: {', '.join(known)}. Check the spelling.")
-    wanted = {modules.get(name, name) for name in only} or set(known)
-    unwanted = {modules.get(name, name) for name in skip}
+    on_request = {part_of(patch) for patch, _ in plugins().patches() if patch.on_request}
+    wanted = {modules.get(name, name) if name not in known else name for name in only} or set(known) - on_request
+    unwanted = {modules.get(name, name) if name not in known else name for name in skip}
     return [part for part in known if part in wanted and part not in unwanted]
 
 

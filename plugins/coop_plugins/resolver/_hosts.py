@@ -1,7 +1,8 @@
 """The hosts file: parsed, and asked as the system's library asks it.
 
-Names are compared without regard to case, as they stand: a name with a dot at its end is another one. All lines with a name count, for addresses and aliases; the first
-gives the full name. Of an address only the first line counts. Who asks for IPv4 addresses alone also gets those that are written as IPv6 ones, and 127.0.0.1 for ::1.
+Names are compared without regard to case, as they stand: a name with a dot at its end is another one. All lines with a name count, for addresses and
+aliases; the first gives the full name. Of an address only the first line counts. Who asks for IPv4 addresses alone also gets those that are written as
+IPv6 ones, and 127.0.0.1 for ::1.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Hosts:
                     self._by_name.setdefault(name, []).append(line)
 
     def find(self, name: str, families: Sequence[int], as_written: bool) -> Found | None:
-        """The addresses of ``name`` that are of ``families``: with ``as_written`` line by line; else one family after the other, and IPv4 ones also in another shape."""
+        """The addresses of ``name`` that are of ``families``: ``as_written``, line by line; or one family after the other, IPv4 ones also in another shape."""
         lines = self._by_name.get(name.lower(), ())
         if as_written:
             fitting = [(line, line.family, inet_ntop(line.family, line.packed)) for line in lines if line.family in families]

@@ -1,8 +1,8 @@
 """Which of several addresses to try first, by the rules of RFC 6724 that can be told without asking the kernel for its tables.
 
-Those are: what can be reached before what cannot (rule 1), by the kernel's choice of a source address, for which a UDP socket is connected and nothing is sent; a source of
-the same scope (2) and label (5); the precedence of the address (6); the smaller scope (8); for IPv6 the longer prefix in common with the source (9). Else the order is
-kept. The system's ``/etc/gai.conf`` is not read.
+Those are: what can be reached before what cannot (rule 1), by the kernel's choice of a source address, for which a UDP socket is connected and nothing
+is sent; a source of the same scope (2) and label (5); the precedence of the address (6); the smaller scope (8); for IPv6 the longer prefix in common with
+the source (9). Else the order is kept. The system's ``/etc/gai.conf`` is not read.
 """
 
 from __future__ import annotations

@@ -5,18 +5,25 @@
 
 from __future__ import annotations
 
-from socket import AF_INET as AF_INET
-from socket import AI_NUMERICHOST, EAI_NONAME, NI_NUMERICHOST, gaierror
-from socket import SOCK_STREAM as SOCK_STREAM
-from socket import getaddrinfo as getaddrinfo
-from socket import gethostbyaddr as gethostbyaddr
-from socket import gethostbyname as gethostbyname
-from socket import gethostbyname_ex as gethostbyname_ex
-from socket import getnameinfo as getnameinfo
-from socket import socket as socket
+from socket import (
+    AF_INET,
+    AI_NUMERICHOST,
+    EAI_NONAME,
+    NI_NUMERICHOST,
+    SOCK_STREAM,
+    gaierror,
+    getaddrinfo,
+    gethostbyaddr,
+    gethostbyname,
+    gethostbyname_ex,
+    getnameinfo,
+    socket,
+)
 from typing import Any, TypeAlias
 
 from coopcore.lowlevel import hide_frames
+
+__all__ = ["AF_INET", "SOCK_STREAM", "getaddrinfo", "gethostbyaddr", "gethostbyname", "gethostbyname_ex", "getnameinfo", "socket"]
 
 hide_frames(__file__)
 
@@ -45,7 +52,7 @@ def is_spelt_out(hostname: Any) -> bool:
     """True if ``gethostbyname`` of it asks nobody: for the words that stand for addresses, and for what it refuses."""
     if not isinstance(hostname, str | bytes | bytearray):
         return True
-    return hostname in ("", b"", "<broadcast>", b"<broadcast>") or (("\0" if isinstance(hostname, str) else b"\0") in hostname)
+    return hostname in ("", b"", "<broadcast>", b"<broadcast>") or ("\0" in hostname if isinstance(hostname, str) else 0 in hostname)
 
 
 def text_or_bytes(hostname: Any) -> str | bytes:

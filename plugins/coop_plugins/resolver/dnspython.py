@@ -6,8 +6,8 @@ Numbers are the system's affair: its ``getaddrinfo`` refuses bad arguments, know
 that it has for it. What is left is a name and the families that are wanted. That is looked up in the hosts file, and then asked of name servers, both
 families at once in two tasks, one candidate of the search list after the other.
 
-dnspython's asynchronous resolver does the asking (tries, time-outs, TCP after a truncated answer, the cache). Its sockets are ours: what its coroutines await parks the task and
-returns, so that a coroutine is never suspended, and one ``send(None)`` runs it to its end.
+dnspython's asynchronous resolver does the asking (tries, time-outs, TCP after a truncated answer, the cache). Its sockets are ours: what its coroutines
+await parks the task and returns, so that a coroutine is never suspended, and one ``send(None)`` runs it to its end.
 
 The files, hosts and resolv.conf, are read by a thread when they have changed. Numbers of services are looked up in the system's list, a file, right here.
 
@@ -24,11 +24,10 @@ from __future__ import annotations
 
 import os
 import socket as _stdlib
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Sequence
 from socket import AF_INET, AF_INET6, gaierror, herror
 from time import monotonic
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 from coop_plugins.event import Event
 from coop_plugins.threadpool import offload
@@ -272,7 +271,7 @@ def _families(family: int, flags: int) -> list[int]:
     """Which families to look for."""
     if family == AF_INET6 and flags & _stdlib.AI_V4MAPPED:
         return [AF_INET6, AF_INET]
-    wanted = [one for one in (AF_INET6, AF_INET) if family in (_stdlib.AF_UNSPEC, one)]
+    wanted: list[int] = [one for one in (AF_INET6, AF_INET) if family in (_stdlib.AF_UNSPEC, one)]
     if flags & _stdlib.AI_ADDRCONFIG and family == _stdlib.AF_UNSPEC:
         return [one for one in wanted if _is_configured(one)] or wanted
     return wanted
@@ -297,8 +296,8 @@ def _mapped(found: Found, every: bool) -> Found:
 class DnsResolver:
     """Implements `coopcore.protocols.Resolver` by asking name servers, those of ``/etc/resolv.conf`` unless ``nameservers`` (addresses) are given.
 
-    ``search`` are domains in place of that file's. ``timeout``: seconds for one try; ``lifetime``: for one question with all its tries. A name in the ``hosts`` file
-    is not asked for. Answers are kept as long as they say.
+    ``search`` are domains in place of that file's. ``timeout``: seconds for one try; ``lifetime``: for one question with all its tries. A name in the
+    ``hosts`` file is not asked for. Answers are kept as long as they say.
     """
 
     def __init__(
@@ -463,7 +462,7 @@ class DnsResolver:
         except dns.resolver.NXDOMAIN:
             raise _Nothing(_stdlib.EAI_NONAME) from None
         except dns.resolver.NoAnswer as error:
-            if error.response().answer:  # another name, which has nothing
+            if error.kwargs["response"].answer:  # another name, which has nothing
                 raise _Nothing(_stdlib.EAI_NONAME, final=True) from None
             raise _Nothing(_stdlib.EAI_NODATA) from None
         except dns.exception.Timeout:

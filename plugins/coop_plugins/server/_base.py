@@ -67,10 +67,14 @@ class _Visit:
 
     def handle(self) -> None:
         self.began = True
+        server = self.server
         try:
-            self.server.handle(*self.args)
+            admitted = server.admit(*self.args)
+            if admitted is not None:
+                self.args = admitted
+                server.handle(*admitted)
         finally:
-            self.server.do_close(*self.args)
+            server.do_close(*self.args)
 
     def ended(self, task: Any) -> None:
         if not self.began:
@@ -150,8 +154,12 @@ class BaseServer:
         """The arguments for the next handler; None if there is nothing after all. Parks."""
         raise NotImplementedError
 
+    def admit(self, *args: Any) -> tuple[Any, ...] | None:
+        """In the handler's task: what is to be done before `handle`, such as a handshake. Returns its arguments, or None to let the client go. Parks."""
+        return args
+
     def do_close(self, *args: Any) -> None:
-        """Undo what `do_read` opened."""
+        """Undo what `do_read` and `admit` opened."""
 
     # -- starting and stopping ------------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket as _stdlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from coopcore.lowlevel import hide_frames
 
@@ -11,19 +11,38 @@ from ._base import BaseServer
 from ._crew import Handle
 from ._listener import bound_socket
 
+if TYPE_CHECKING:
+    import ssl
+
 
 class StreamServer(BaseServer):
     """Accepts stream connections and calls ``handle(client, address)`` for each, in a task. The client is closed when that returns.
 
-    ``backlog``: how many connections may wait in the kernel's queue. The other arguments are those of `BaseServer`.
+    ``backlog``: how many connections may wait in the kernel's queue. ``ssl_context``, or ``certfile`` and perhaps ``keyfile``: speak TLS; the handshake is made
+    in the handler's task. The other arguments are those of `BaseServer`.
     """
 
     backlog = 256
+    handshake_timeout: float | None = 10.0
+    """Seconds that a client has for the TLS handshake."""
 
-    def __init__(self, listener: Any, handle: Handle | None = None, backlog: int | None = None, spawn: Any = "default", *, reuse_port: bool = False) -> None:
+    def __init__(
+        self,
+        listener: Any,
+        handle: Handle | None = None,
+        backlog: int | None = None,
+        spawn: Any = "default",
+        *,
+        reuse_port: bool = False,
+        ssl_context: ssl.SSLContext | None = None,
+        certfile: str | None = None,
+        keyfile: str | None = None,
+    ) -> None:
         super().__init__(listener, handle, spawn, reuse_port=reuse_port)
         if backlog is not None:
             self.backlog = backlog
+        self.ssl_context = _context(ssl_context, certfile, keyfile)
+        """What clients are spoken to with; None for plain connections. Its sockets are cooperative from now on."""
 
     def open_listener(self, address: Any) -> _stdlib.socket:
         return bound_socket(self.family, _stdlib.SOCK_STREAM, address, self.reuse_port)
@@ -34,6 +53,28 @@ class StreamServer(BaseServer):
 
     def do_read(self) -> tuple[Any, ...] | None:
         return self.socket.accept()
+
+    def admit(self, *args: Any) -> tuple[Any, ...] | None:
+        if self.ssl_context is None:
+            return args
+        client, address = args
+        client.settimeout(self.handshake_timeout)
+        try:
+            client.getpeername()  # a client that is gone again is noticed here: the standard wrap_socket would take it for one that is not connected yet
+            client = self.ssl_context.wrap_socket(client, server_side=True, do_handshake_on_connect=False)
+            client.do_handshake()
+        except OSError as error:
+            client.close()
+            self.handshake_failed(address, error)
+            return None
+        except BaseException:
+            client.close()
+            raise
+        client.settimeout(None)
+        return client, address
+
+    def handshake_failed(self, address: Any, error: OSError) -> None:
+        """A client could not, or would not, complete the TLS handshake; its connection is closed. Override it to log that."""
 
     def accept_the_waiting(self) -> None:
         accepting = self._accepting is not None
@@ -52,7 +93,36 @@ class StreamServer(BaseServer):
                 self.do_handle(*args)
 
     def do_close(self, *args: Any) -> None:
-        args[0].close()
+        client = args[0]
+        if self.ssl_context is not None and client.fileno() >= 0:
+            _say_goodbye(client)
+        client.close()
+
+
+def _context(given: ssl.SSLContext | None, certfile: str | None, keyfile: str | None) -> ssl.SSLContext | None:
+    if given is None and certfile is None:
+        if keyfile is not None:
+            raise ValueError("keyfile without certfile: TLS needs the certificate that belongs to the key")
+        return None
+    from ..ssl import PROTOCOL_TLS_SERVER, SSLContext, SSLSocket  # a server without TLS never imports it
+
+    if given is None:
+        given = SSLContext(PROTOCOL_TLS_SERVER)
+        given.load_cert_chain(str(certfile), keyfile)
+    elif certfile is not None or keyfile is not None:
+        raise ValueError("give an ssl_context, or certfile and keyfile, not both")
+    if not issubclass(given.sslsocket_class, SSLSocket):
+        given.sslsocket_class = SSLSocket
+    return given
+
+
+def _say_goodbye(client: Any) -> None:
+    """Tell the other end that this is the end, so that it need not take it for a cut. It is not waited for."""
+    try:
+        client.settimeout(0.0)
+        client.unwrap()
+    except (OSError, ValueError, AttributeError):
+        pass  # it is gone, has not answered yet, or the handshake was never completed
 
 
 hide_frames(__file__)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import sys
+from _thread import get_ident as native_ident
 from collections.abc import Callable
 from contextlib import ExitStack
 from time import monotonic
-from _thread import get_ident
 from typing import Any
 
 import coopcore
 from coopcore.lowlevel import hide_frames
 
 from ._lock import Lock, RLock
-from ._threads import is_foreign
+from ._threads import get_ident, is_foreign
 from ._where import homes, task_to_park
 
 hide_frames(__file__)
@@ -23,14 +23,14 @@ def apply() -> Callable[[], None]:
     """Do it, once the names are in place. Returns what undoes it."""
     threading: Any = sys.modules["threading"]
     undo = ExitStack()
-    for home in {get_ident(), threading.main_thread().ident} - homes:
+    for home in {native_ident(), threading.main_thread().ident} - homes:
         homes.add(home)
         undo.callback(homes.discard, home)
     _set(undo, threading.Thread, "join", _make_join(threading.Thread.join))
     # Before all others, and so called after them: what is registered tells workers to end.
     threading._threading_atexits.insert(0, _join_all)
     undo.callback(threading._threading_atexits.remove, _join_all)
-    _renew_locks(undo)
+    _renew(undo)
     return undo.close
 
 
@@ -39,8 +39,15 @@ def _set(undo: ExitStack, thing: Any, name: str, value: object) -> None:
     setattr(thing, name, value)
 
 
-def _renew_locks(undo: ExitStack) -> None:
-    """Locks of the standard library that are held while something waits, and were made when its modules were imported."""
+# Modules of the standard library that take these names from ``_thread``, and were perhaps imported before.
+_TAKEN = (("functools", "RLock", RLock), ("reprlib", "get_ident", get_ident), ("tempfile", "_allocate_lock", Lock))
+
+
+def _renew(undo: ExitStack) -> None:
+    """What modules of the standard library have taken when they were imported: functions, and locks that are held while something waits."""
+    for module, name, ours in _TAKEN:
+        if hasattr(sys.modules.get(module), name):
+            _set(undo, sys.modules[module], name, ours)
     executors = sys.modules.get("concurrent.futures.thread")
     if executors is not None:
         _set(undo, executors, "_global_shutdown_lock", Lock())

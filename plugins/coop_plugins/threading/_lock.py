@@ -2,18 +2,21 @@
 
 Theory
 ======
-The locks of ``coop_plugins.lock`` know that all who use them are of one thread. Those of a patched program cannot: a handler of ``logging`` or a queue is used by tasks of
-several hubs, by workers of a thread pool, by threads that multiprocessing started. So here each step is one that the interpreter does not divide (it lets another thread, a
-signal handler or a finaliser in only at calls and jumps back), and the steps are in an order that bears all that may come in between.
+The locks of ``coop_plugins.lock`` know that all who use them are of one thread. Those of a patched program cannot: a handler of ``logging`` or a queue is
+used by tasks of several hubs, by workers of a thread pool, by threads that multiprocessing started. So here each step is one that the interpreter does not
+divide (it lets another thread, a signal handler or a finaliser in only at calls and jumps back), and the steps are in an order that bears all that may come
+in between.
 
-The *state* says whether it is locked, and is only ever tried, never waited for: a native lock for `Lock`; for `RLock` a dict with the *hold* in it, a list of the holder and how
-often it acquired, which ``dict.setdefault`` puts there only if there is none. The *line* is a list of `Waiter`.
+The *state* says whether it is locked, and is only ever tried, never waited for: a native lock for `Lock`; for `RLock` a dict with the *hold* in it, a list of
+the holder and how often it acquired, which ``dict.setdefault`` puts there only if there is none. The *line* is a list of `Waiter`.
 
 - To acquire: try the state. If it is locked, enter the line, and try once more: it may have been released in between.
-- To release: if somebody is in line, hand over. Else unlock the state, and look into the line once more: somebody may have entered in between. Then lock it again, and hand over.
-- To hand over, the state stays locked: take the first out of the line, and claim it. If that succeeds, it has the lock: wake it. Else it had given up: take the next.
-- To give up, after a timeout or a kill: claim oneself, and leave the line. If that fails the lock has just been handed over: after a timeout that is as good as in time, and
-  who is killed hands it on.
+- To release: if somebody is in line, hand over. Else unlock the state, and look into the line once more: somebody may have entered in between. Then lock it
+  again, and hand over.
+- To hand over, the state stays locked: take the first out of the line, and claim it. If that succeeds, it has the lock: wake it. Else it had given up: take
+  the next.
+- To give up, after a timeout or a kill: claim oneself, and leave the line. If that fails the lock has just been handed over: after a timeout that is as good
+  as in time, and who is killed hands it on.
 
 Of one who enters the line and one who releases, one always sees the other: the first enters and then tries, the second unlocks and then looks.
 
@@ -27,14 +30,15 @@ Invariants
 4. No wake is lost: whatever another thread does at any point of an acquire or a release, the lock is free or somebody has it, and who waits gets it in the end.
 5. A wait that ended otherwise has left the line, and has taken nothing.
 6. A release that raises has changed nothing.
-7. An `RLock` is released when its owner, a task or a plain thread, has released it as often as it acquired it, and by nobody else; a finaliser in the middle of that may acquire and
-   release it too.
+7. An `RLock` is released when its owner, a task or a plain thread, has released it as often as it acquired it, and by nobody else; a finaliser in the middle
+   of that may acquire and release it too.
 8. Where nobody can park, a free lock is taken; for one that another thread holds it waits a moment, and then raises, as it does at once for one of a task's.
 9. In the child of a fork those who waited in the parent are passed over.
 """
 
 from __future__ import annotations
 
+import sys
 from _thread import allocate_lock
 from types import TracebackType
 from typing import Any
@@ -45,7 +49,7 @@ from coopcore import Task
 from coopcore.errors import HubClosedError, ParkInFinalizerError
 from coopcore.lowlevel import hide_frames, running_task, yield_now
 
-from ._where import Waiter, whoever
+from ._where import _END, Waiter, whoever
 
 hide_frames(__file__)
 
@@ -117,10 +121,6 @@ class _Held:
             if not line or not self._take(None):
                 return
 
-    def _at_fork_reinit(self) -> None:
-        """Make it new, in the child of a fork: free, and nobody in line."""
-        self.__init__()  # type: ignore[misc]  # that is what it is for
-
     def describe_wait(self) -> str:
         """What a task that waits for it waits for, in a deadlock report."""
         return repr(self)
@@ -137,6 +137,9 @@ class Lock(_Held):
 
     __module__ = "coop_plugins.threading"
 
+    def __init_subclass__(cls) -> None:
+        raise TypeError("type 'threading.Lock' is not an acceptable base type")  # as it never was
+
     def __init__(self) -> None:
         self._line = []
         self._state = state = allocate_lock()
@@ -146,8 +149,8 @@ class Lock(_Held):
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         """Take it, waiting until it is free. Returns True; False if ``timeout`` seconds have passed first.
 
-        A task parks; a thread without a hub blocks. With ``blocking=False`` returns False if it is taken, in a task after a turn of the others, so that a loop that only tries
-        keeps nobody out. Raises what ``threading.Lock`` raises, and `ParkInHubError` where nobody can wait.
+        A task parks; a thread without a hub blocks. With ``blocking=False`` returns False if it is taken, in a task after a turn of the others, so that a
+        loop that only tries keeps nobody out. Raises what ``threading.Lock`` raises, and `ParkInHubError` where nobody can wait.
         """
         if timeout == -1 and self._try(False):
             return True
@@ -189,6 +192,10 @@ class Lock(_Held):
     def _unlock(self) -> None:
         self._free()
 
+    def _at_fork_reinit(self) -> None:
+        """Make it new, in the child of a fork: free, and nobody in line."""
+        Lock.__init__(self)
+
     # What `Condition` asks of a lock.
 
     def _is_owned(self) -> bool:
@@ -226,10 +233,10 @@ class RLock(_Held):
         if timeout == -1:
             try:
                 me = getcurrent().task
-            except AttributeError:
+            except (AttributeError, RuntimeError):
                 me = None
             if me is None:
-                me = getcurrent()
+                me = whoever()
             mine = [me, 1]
             hold = self._put(0, mine)
             if hold is mine:
@@ -264,7 +271,7 @@ class RLock(_Held):
         hold = self._state.get(0)
         try:
             me = getcurrent().task
-        except AttributeError:
+        except (AttributeError, RuntimeError):
             me = None
         if hold is None or ((me is None or hold[0] is not me) and not self._is_mine(hold)):
             raise RuntimeError("cannot release un-acquired lock")
@@ -295,16 +302,20 @@ class RLock(_Held):
         del self._state[0]
 
     def _is_mine(self, hold: list[Any]) -> bool:
-        holder = hold[0]
-        if holder is getcurrent() or (isinstance(holder, Task) and holder.state == "running"):
+        holder, me = hold[0], whoever()
+        if holder is not me and me is not _END and (holder is getcurrent() or (isinstance(holder, Task) and holder.state == "running")):
             # It was acquired before this thread had a hub, or by what forked and goes on in the child.
-            hold[0] = holder = whoever()
-        return holder is whoever()
+            hold[0] = holder = me
+        return holder is me
 
     def wait_owners(self) -> tuple[Task[Any], ...]:
         """The task that holds it, for deadlock reports; empty if none does."""
         hold = self._state.get(0)
         return (hold[0],) if hold is not None and isinstance(hold[0], Task) else ()
+
+    def _at_fork_reinit(self) -> None:
+        """Make it new, in the child of a fork: free, and nobody in line."""
+        RLock.__init__(self)
 
     # What `Condition` asks of a lock.
 
@@ -333,7 +344,8 @@ class RLock(_Held):
         hold = self._state.get(0)
         holder, count = (None, 0) if hold is None else hold
         owner = 0 if hold is None else getattr(holder, "ident", None) or id(holder)
-        return f"<{'unlocked' if hold is None else 'locked'} {type(self).__module__}.{type(self).__qualname__} object owner={owner} count={count} at {id(self):#x}>"
+        state = "unlocked" if hold is None else "locked"
+        return f"<{state} {type(self).__module__}.{type(self).__qualname__} object owner={owner} count={count} at {id(self):#x}>"
 
 
 def _locked_gate() -> Any:
@@ -344,7 +356,7 @@ def _locked_gate() -> Any:
 
 def _give_way() -> bool:
     """An attempt has failed: let the other tasks run, whose turn it never was if the caller only tries again and again. Returns False."""
-    if running_task() is not None:
+    if not sys.is_finalizing() and running_task() is not None:
         try:
             yield_now()
         except (HubClosedError, ParkInFinalizerError):

@@ -9,22 +9,35 @@ import sys
 import threading as _stdlib
 from typing import Any
 
+from coop_plugins.local import local
 from coopcore import TaskExit
 from coopcore.lowlevel import hide_frames
 
-from coop_plugins.local import local
+from ._apply import apply
+from ._lock import Lock, RLock
+from ._queue import SimpleQueue
+from ._sleep import sleep
+from ._threads import (
+    _count,
+    _make_thread_handle,
+    _set_sentinel,
+    _ThreadHandle,
+    get_ident,
+    interrupts_main,
+    start_joinable_thread,
+    start_new_thread,
+)
 
-from ._apply import apply as apply
-from ._lock import Lock, RLock as RLock
-from ._queue import SimpleQueue as SimpleQueue
-from ._sleep import sleep as sleep
-from ._threads import _count as _count
-from ._threads import _make_thread_handle as _make_thread_handle
-from ._threads import _set_sentinel as _set_sentinel
-from ._threads import _ThreadHandle as _ThreadHandle
-from ._threads import get_ident as get_ident
-from ._threads import start_joinable_thread as start_joinable_thread
-from ._threads import start_new_thread as start_new_thread
+__all__ = [  # with what follows: they are looked up here by the patch
+    "RLock",
+    "SimpleQueue",
+    "_ThreadHandle",
+    "_count",
+    "_make_thread_handle",
+    "_set_sentinel",
+    "apply",
+    "sleep",
+]
 
 hide_frames(__file__)
 
@@ -51,7 +64,7 @@ class _Leaving:
         self._thread = thread
 
     def __del__(self) -> None:
-        active = _stdlib._active
+        active: Any = vars(_stdlib)["_active"]
         if active.get(self._thread.ident) is self._thread:
             del active[self._thread.ident]
 
@@ -65,15 +78,16 @@ class _DummyThread(_stdlib._DummyThread):
             _thread_local_info.leaving = _Leaving(self)
 
 
-_make_standard_hook: Any = _stdlib._make_invoke_excepthook
+_make_standard_hook: Any = vars(_stdlib)["_make_invoke_excepthook"]
 
 
 def _make_invoke_excepthook() -> Any:
-    """What a Thread calls with itself when its ``run`` has raised. A kill is no error."""
+    """What a Thread calls with itself when its ``run`` has raised. A kill is no error, and a Ctrl-C not the thread's."""
     report = _make_standard_hook()
 
     def invoke_excepthook(thread: Any) -> None:
-        if not isinstance(sys.exception(), TaskExit):
+        error = sys.exception()
+        if error is not None and not isinstance(error, TaskExit) and not interrupts_main(error):
             report(thread)
 
     return invoke_excepthook

@@ -2,15 +2,17 @@
 
 Theory
 ======
-Items in a deque, those who wait for one in a line of `Waiter`, and the protocol of ``_lock``: who puts an item then looks into the line; who finds no item enters the line, and then looks
-for items again. Either then *serves*: takes the first item, leaves it with the first in line, and claims that one. If it had given up the item goes to the next, and if there is none
-back to its place. So `put` needs no lock, and may come in the middle of anything: in a signal handler, in a finaliser, also one that interrupts a `put` or `get` of the same queue.
+Items in a deque, those who wait for one in a line of `Waiter`, and the protocol of ``_lock``: who puts an item then looks into the line; who finds no item
+enters the line, and then looks for items again. Either then *serves*: takes the first item, leaves it with the first in line, and claims that one. If it had
+given up the item goes to the next, and if there is none back to its place. So `put` needs no lock, and may come in the middle of anything: in a signal
+handler, in a finaliser, also one that interrupts a `put` or `get` of the same queue.
 
 Invariants
 ==========
 1. Each item is got once, and those that one thread puts are got in their order.
 2. Those of one thread who wait are served in the order in which they came, and while an item is there none of them waits.
-3. An item that was served to somebody who is killed before they have it goes back to its place, or to the next in line; a timeout that comes too late returns it.
+3. An item that was served to somebody who is killed before they have it goes back to its place, or to the next in line; a timeout that comes too late returns
+   it.
 4. No wake is lost, whatever another thread, a signal handler or a finaliser does at any point of a put or a get.
 5. A wait that ended otherwise has left the line.
 """
@@ -40,7 +42,7 @@ class SimpleQueue(Generic[T]):
     __slots__ = ("__weakref__", "_items", "_line")
 
     __module__ = "coop_plugins.threading"
-    __class_getitem__ = classmethod(GenericAlias)
+    __class_getitem__: Any = classmethod(GenericAlias)
 
     def __init__(self) -> None:
         self._items: deque[T] = deque()

@@ -2,28 +2,34 @@
 
 Theory
 ======
-``threading.Thread`` stays the standard's class. It is made of a few functions of ``_thread``, and those are exchanged: `start_new_thread` spawns a task, `get_ident` is the ident of a
-task. So what is built upon them serves: ``Timer``, ``Event``, ``Condition``, ``Semaphore``, ``Barrier``, ``queue.Queue``, ``ThreadPoolExecutor``.
+``threading.Thread`` stays the standard's class. It is made of a few functions of ``_thread``, and those are exchanged: `start_new_thread` spawns a task,
+`get_ident` is the ident of a task. So what is built upon them serves: ``Timer``, ``Event``, ``Condition``, ``Semaphore``, ``Barrier``, ``queue.Queue``,
+``ThreadPoolExecutor``.
 
-*Which become tasks.* A thread that a task starts becomes a task of the same hub, and so does one that the main thread starts, or the thread in which the program was patched (`homes`).
-A plain thread starts real ones. Real stay also the threads by which the standard library itself serves processes, since they block in pipes: see `REAL`.
+*Which become tasks.* A thread that a task starts becomes a task of the same hub, and so does one that the main thread starts, or the thread in which the
+program was patched (`homes`). A plain thread starts real ones. Real stay also those of the standard library that wait in pipes of processes, or may
+do so: see `REAL`.
 
-*Idents.* A task's is ``Task.ident``. The main task of a hub, and its root, stand for their thread, and have the ident of that, as has whatever runs on the hub: so the main thread is what
-it was, also where a program is patched in the middle. Idents of tasks are small numbers, those of threads addresses.
+*Idents.* A task's is ``Task.ident``. The main task of a hub, and its root, stand for their thread, and have the ident of that, as has whatever runs on the
+hub: so the main thread is what it was, also where a program is patched in the middle. Idents of tasks are small numbers, those of threads addresses.
 
-*Ends.* Until Python 3.12 a Thread asks for a lock (`_set_sentinel`) that is released at its end; from 3.13 on it has a handle (`_ThreadHandle`). Either is built on `Lock`, so tasks and threads
-can join each other. While real threads run that were started here, hubs in which a task waits for a lock keep a promise open: what a thread may do is no deadlock.
+*Ends.* Until Python 3.12 a Thread asks for a lock (`_set_sentinel`) that is released at its end; from 3.13 on it has a handle (`_ThreadHandle`). Either is
+built on `Lock`, so tasks and threads can join each other. While real threads run that were started here, hubs in which a task waits for a lock keep a promise
+open: what a thread may do is no deadlock.
 
-*Private names.* ``threading`` has no public seam for any of this. The names that are used are in this module, in ``_names`` and in ``_apply``, and nowhere else: what ``_thread`` has of
-them is the same in all versions but for the end of a thread, and ``Thread._target`` says, with the class of the Thread, who made it.
+*Private names.* ``threading`` has no public seam for any of this. The names that are used are in this module, in ``_names`` and in ``_apply``, and nowhere
+else: what ``_thread`` has of them is the same in all versions but for the end of a thread, and ``Thread._target`` says, with the class of the Thread, who
+made it.
 
 Invariants
 ==========
 1. A thread is a task exactly if a task, a hub or a home starts it, and it is not one of the `REAL`.
-2. Each running task and thread has an ident of its own, but for the main task of a hub and its root, which have their thread's; it does not change while it runs.
+2. Each running task and thread has an ident of its own, but for the main task of a hub and its root, which have their thread's; it does not change while it
+   runs.
 3. Whoever joins a thread goes on when its function has ended, however it ended: by an error, a kill, before it began, with its hub.
 4. ``threading`` forgets a task that was not started by it, and asked who it is, when the task ends.
-5. A killed thread prints nothing; any other error of a Thread goes to ``threading.excepthook``, and that of a bare function to ``sys.unraisablehook``.
+5. A killed thread prints nothing, and a Ctrl-C that hits a thread goes to the main task; any other error of a Thread goes to ``threading.excepthook``, and
+   that of a bare function to ``sys.unraisablehook``.
 6. In the child of a fork the task that forked is the main thread, with the thread's ident, and the others have ended.
 7. The patch can be undone while threads run: they end as they would have, and ``threading`` knows the same threads as before.
 """
@@ -32,17 +38,16 @@ from __future__ import annotations
 
 import os
 import sys
+import threading as _stdlib
 import traceback
 from _thread import allocate_lock
 from _thread import get_ident as native_ident
 from _thread import start_new_thread as start_native
 from contextvars import Context
-from types import MethodType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 from weakref import WeakSet
 
-import _thread
-import threading as _stdlib
 from greenlet import getcurrent
 
 from coopcore import Task, TaskExit, spawn
@@ -56,12 +61,14 @@ hide_frames(_stdlib.__file__)  # so that a thread was spawned where its start() 
 
 REAL = {
     "concurrent.futures.process",
+    "logging.handlers",
     "multiprocessing.managers",
     "multiprocessing.pool",
     "multiprocessing.queues",
     "multiprocessing.resource_sharer",
 }
-"""The modules whose threads stay real ones: those of classes that they define, and those that run their functions. Add a module whose threads wait inside compiled code."""
+"""The modules whose threads stay real ones: those of classes that they define, and those that run their functions. Add one whose threads wait inside compiled
+code."""
 
 
 def _threading() -> Any:
@@ -79,7 +86,7 @@ def get_ident() -> int:
     try:
         task = getcurrent().task
         ident: int = task.ident
-    except AttributeError:
+    except (AttributeError, RuntimeError):  # the second at the interpreter's end
         return native_ident()
     hub = task.hub
     if task is hub.root or ident in _mains:
@@ -149,7 +156,8 @@ class _Started:
         except (SystemExit, TaskExit):
             pass
         except BaseException as error:
-            _report(error, function)
+            if not interrupts_main(error):
+                _report(error, function)
         finally:
             del function, args, kwargs
             if self.thread is not None:
@@ -196,13 +204,16 @@ def _start(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], handle:
 
 
 def start_new_thread(function: Any, args: Any, *kwargs: Any) -> int:
-    """Run ``function(*args, **kwargs)`` in a new thread: a task, or a real one. Returns its ident. Never blocks. Raises TypeError for what cannot be called so."""
+    """Run ``function(*args, **kwargs)`` in a new thread: a task, or a real one. Returns its ident. Never blocks.
+
+    Raises TypeError for what cannot be called so.
+    """
     if len(kwargs) > 1 or not callable(function) or not isinstance(args, tuple) or not all(isinstance(given, dict) for given in kwargs):
         return start_native(function, args, *kwargs)  # which raises the standard's error
     return _start(function, args, kwargs[0] if kwargs else {}, None)
 
 
-def start_joinable_thread(function: Any, handle: Any = None, daemon: bool = True) -> _ThreadHandle:
+def start_joinable_thread(function: Any, handle: Any = None, daemon: bool = True) -> Any:
     """As `start_new_thread`, without arguments; returns a handle that can be joined. From Python 3.13 on."""
     if not callable(function):
         raise TypeError("thread function must be callable")
@@ -210,8 +221,9 @@ def start_joinable_thread(function: Any, handle: Any = None, daemon: bool = True
         if handle is not None and type(handle) is not getattr(_stdlib, "_ThreadHandle", None):
             raise TypeError("'handle' must be a _ThreadHandle")
         given, handle = handle, _ThreadHandle()
-        if given is not None and isinstance(function, MethodType):  # of a Thread that was made before the patch
-            function.__self__._handle = handle
+        owner: Any = getattr(function, "__self__", None)
+        if given is not None and isinstance(owner, _stdlib.Thread):  # it was made before the patch
+            owner._handle = handle  # type: ignore[attr-defined]  # from Python 3.13 on
     if handle._state != _NEW:
         raise RuntimeError("thread already started")
     handle._begin()
@@ -224,12 +236,17 @@ def start_joinable_thread(function: Any, handle: Any = None, daemon: bool = True
 
 
 def _count() -> int:
-    """How many threads run that were started here, tasks or not."""
-    return int(_native_count()) + sum(1 for ident in list(_running) if ident < _LEAST_NATIVE)
+    """How many threads run that were started here, tasks or not. Those of our own thread pools are none of the program's: they would linger in its count."""
+    return len(_running)
 
 
-_native_count: Any = _thread._count
-_LEAST_NATIVE = 1 << 32  # idents of threads are addresses; those of tasks count up
+def interrupts_main(error: BaseException) -> bool:
+    """Pass a Ctrl-C on, which has hit a thread that is a task, to the main task: standard threads never get one. False if the error is none."""
+    task = running_task()
+    if task is None or not isinstance(error, KeyboardInterrupt):
+        return False
+    task.hub.interrupt_main(error)
+    return True
 
 
 def _report(error: BaseException, function: Any) -> None:

@@ -1,19 +1,21 @@
 """Who waits: a task, a plain thread, or code that stands where nobody can park.
 
-A *plain thread* has no hub, such as a worker of a thread pool or a thread that a library in C has started: it blocks by the means of the system, and never gets a hub just because
-it has to wait. A *home* is a thread in which the program was patched, and the main thread: where it has no hub yet, it gets one when it waits.
+A *plain thread* has no hub, such as a worker of a thread pool or a thread that a library in C has started: it blocks by the means of the system, and never
+gets a hub just because it has to wait. A *home* is a thread in which the program was patched, and the main thread: where it has no hub yet, it gets one when
+it waits.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import threading as _stdlib
 from _thread import allocate_lock, get_ident
 from typing import Any
 
 from greenlet import getcurrent
 
-from coopcore import Task
+from coopcore import Deadlock, Task, spawn_later
 from coopcore.errors import HubClosedError, ParkInFinalizerError, ParkInHubError
 from coopcore.lowlevel import Hub, Promise, current_task, hide_frames, on_hub, park_shielded, park_task, running_task, unpark_anywhere
 
@@ -22,6 +24,9 @@ hide_frames(__file__)
 PATIENCE = 0.1
 """Seconds for which code that cannot park (on the hub, or in a finaliser that the collector runs) waits for another thread to let go."""
 
+SILENCE = 10
+"""Seconds after which it is said that only a thread of a library could wake a task."""
+
 homes: set[int] = set()
 """The idents of the threads that are homes."""
 
@@ -29,9 +34,15 @@ forks = 0
 """How many forks lie between the process that was started and this one. Who waited before the last of them is not here."""
 
 
+_END = object()
+
+
 def whoever() -> Any:
     """Who runs: the task, or where there is none the greenlet, as on the hub and in a plain thread."""
-    stack = getcurrent()
+    try:
+        stack = getcurrent()
+    except RuntimeError:  # the interpreter ends, and greenlets with it: only one thread is left
+        return _END
     task = getattr(stack, "task", None)
     return stack if task is None else task
 
@@ -79,13 +90,25 @@ def _promise_for_threads(hub: Hub) -> None:
             _close_promises()
 
 
+def _unknown_threads() -> bool:
+    """Whether the process has threads of which ``threading`` does not know who started them: such as those of libraries in C, which may call back."""
+    frames = sys._current_frames()
+    known = sum(1 for thread in _stdlib.enumerate() if thread.ident in frames and type(thread).__name__ != "_DummyThread")
+    try:
+        count = len(os.listdir("/proc/self/task"))
+    except OSError:
+        count = 0
+    return max(count, len(frames)) > known
+
+
 class Waiter:
     """Somebody in the line of a thing, and what their park waits for.
 
-    Whoever `claim`s it decides how the wait ends: one who serves it, and then calls `wake`, or the waiter itself, that gives up. Only the first `claim` returns True.
+    Whoever `claim`s it decides how the wait ends: one who serves it, and then calls `wake`, or the waiter itself, that gives up. Only the first `claim`
+    returns True.
     """
 
-    __slots__ = ("_claim", "_fork", "_gate", "_task", "given", "thing", "wait_is_shielded")
+    __slots__ = ("_claim", "_fork", "_gate", "_task", "_woken", "given", "thing", "wait_is_shielded")
 
     def __init__(self, thing: Any, gate: Any, shielded: bool = False) -> None:
         """``gate`` is a native lock that is locked."""
@@ -93,9 +116,10 @@ class Waiter:
         self.given: Any = None
         """What whoever serves it leaves here, before the claim."""
         self._gate = gate
-        self._task = task_to_park()
+        self._task = None if sys.is_finalizing() else task_to_park()
         self._claim = allocate_lock().acquire
         self._fork = forks
+        self._woken = False
         self.wait_is_shielded = shielded
 
     def claim(self) -> bool:
@@ -104,6 +128,7 @@ class Waiter:
 
     def wake(self) -> None:
         """End the wait. From any thread, by whoever claimed it."""
+        self._woken = True
         task = self._task
         if task is None:
             self._gate.release()
@@ -114,16 +139,34 @@ class Waiter:
         """Wait for `wake`, for at most ``timeout`` seconds if it is not negative. Raises what is thrown into the task."""
         task = self._task
         if task is None:
-            return self._wait_for_thread(timeout, None) if on_hub() else self._gate.acquire(True, timeout)
+            nobody_parks = sys.is_finalizing() or on_hub()
+            return self._wait_for_thread(timeout, None) if nobody_parks else self._gate.acquire(True, timeout)
         if _real_threads:
             _promise_for_threads(task.hub)
         try:
-            if self.wait_is_shielded:
-                return park_shielded(task, self) is not False
-            return park_task(task, self, None if timeout < 0 else timeout) is not False
+            return self._park(task, None if timeout < 0 else timeout)
         except (HubClosedError, ParkInFinalizerError) as error:
             self._task = None
             return self._wait_for_thread(timeout, error)
+        except Deadlock as error:
+            if not _unknown_threads() and not self._woken:  # in this order: the last one may have woken it, and then ended
+                raise
+            return self._wait_for_unknown_thread(task, error)
+
+    def _park(self, task: Task[Any], timeout: float | None) -> bool:
+        return (park_shielded(task, self) if self.wait_is_shielded else park_task(task, self, timeout)) is not False
+
+    def _wait_for_unknown_thread(self, task: Task[Any], error: Deadlock) -> bool:
+        """No task can go on, but a thread of a library in C may yet call back. That may be so for good, so after a while it is said."""
+        if self._woken:  # since, and in vain, for it was not parked
+            return True
+        with task.hub.promise("a thread that threading does not know lets go"):
+            what = f"coopcore: for {SILENCE} s only a thread that threading does not know, such as one of a library in C, could have woken a task: {error}"
+            told = spawn_later(SILENCE, print, what, file=sys.stderr)
+            try:
+                return self._park(task, None)
+            finally:
+                told.kill(block=False)
 
     def _wait_for_thread(self, timeout: float, refusal: Exception | None) -> bool:
         """Where nobody can park only another thread can help, and should soon."""
@@ -138,8 +181,8 @@ class Waiter:
         elif timeout == 0:
             return False
         raise refusal or ParkInHubError(
-            f"{self.thing!r} was to be waited for in a callback on the hub itself (a rawlink, a timer or call_soon), where nothing may wait: the hub is what wakes "
-            f"the others. Spawn a task that does the waiting, or pass a timeout of 0."
+            f"{self.thing!r} was to be waited for where nothing may wait: in a callback on the hub itself (a rawlink, a timer or call_soon), since the hub is "
+            f"what wakes the others; or while the interpreter ends, when nobody is left. Spawn a task that does the waiting, or pass a timeout of 0."
         )
 
     def describe_wait(self) -> str:

@@ -2,9 +2,10 @@
 
 Theory
 ======
-A `Future` is a standard one, set where the work is done: in a thread, or, for processes, by the standard executor's own thread. So ``wait`` and ``as_completed``
-of the standard module work, and block the thread as ever. What differs is `Future.result` and `Future.exception`: they park the task at an event that a callback of
-the future sets, from whatever thread, through the inbox of the task's hub. Callbacks that are added in a task are called in tasks of their own, on that hub.
+A `Future` is a standard one, set where the work is done: in a thread, or, for processes, by the standard executor's own thread. So ``wait`` and
+``as_completed`` of the standard module work, and block the thread as ever. What differs is `Future.result` and `Future.exception`: they park the task at an
+event that a callback of the future sets, from whatever thread, through the inbox of the task's hub. Callbacks that are added in a task are called in tasks
+of their own, on that hub.
 
 Invariants
 ==========
@@ -235,7 +236,7 @@ class ThreadPoolExecutor(_stdlib.Executor):
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Accept nothing more, and end the threads when all is done. Parks until then, unless ``wait`` is false. ``cancel_futures``: cancel what is not begun."""
+        """Accept nothing more, and end the threads when all is done. Parks until then, if ``wait`` is true. ``cancel_futures``: cancel what is not begun."""
         self._is_shut = True
         if cancel_futures:
             for call in self._crew.drop():
@@ -316,7 +317,7 @@ class ProcessPoolExecutor(_stdlib.Executor):
         return chain.from_iterable(super().map(partial(_call_each, fn), chunks, timeout=timeout))
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Accept nothing more, and end the processes when all is done. Parks until then, unless ``wait`` is false. ``cancel_futures``: cancel what is not begun."""
+        """Accept nothing more, and end the processes when all is done. Parks until then, if ``wait``. ``cancel_futures``: cancel what is not begun."""
         if wait:
             offload(self.executor.shutdown, True, cancel_futures=cancel_futures)
         else:

@@ -23,14 +23,14 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import unquote_to_bytes
 from wsgiref.util import FileWrapper
 
 from coopcore import Task, Timeout, killall, sleep
 from coopcore.lowlevel import ParkingLot, current_task, hide_frames, on_hub
 
 from ..server import StreamServer
-from ._request import ClientError, Input, Limits, Request, RequestReader
+from ._proxies import Proxies
+from ._request import NO_BODY, ClientError, Fields, Input, Limits, Request, RequestReader
 from ._response import Response
 from ._upgrade import Headers, Upgraded, switching_head
 
@@ -59,6 +59,8 @@ class _Connection:
         self.idle = True
         """True while it waits for a request."""
         self.answered = 0
+        self.plain = bool(_AT_ONCE) and server.ssl_context is None
+        """True if flags may be given when it sends."""
         self.spoilt = False
         """True once the rest of a body did not come, or came wrong."""
         self.unread = False
@@ -69,9 +71,12 @@ class _Connection:
         """What the application holds, once the connection has gone over to another protocol."""
         self.environ = self._base_environ(address)
         self.remote: str = self.environ["REMOTE_ADDR"]
+        # The headers of the last request, and the environment with them.
+        self._fields: Fields | None = None
+        self._with_fields: Environ = {}
 
     def _base_environ(self, address: Any) -> Environ:
-        environ = dict(self.server.base_environ)
+        environ = {"wsgi.input": NO_BODY, "wsgi.errors": self.server.errors, **self.server.base_environ}
         mine = self.client.getsockname()
         if isinstance(address, tuple):
             environ["REMOTE_ADDR"] = _plain(address[0])
@@ -94,13 +99,13 @@ class _Connection:
                 if not self._answer(request):
                     break
                 self.idle = True
-                if self.reader.requests:
+                if self.reader.unread:
                     sleep(0)  # a client that sends ahead must not keep the others waiting
         except ClientError as error:
             self._refuse(error)
         except OSError as error:
             self.lost = error
-        if self.lost is None and (self.unread or self.reader.failure is not None or self.reader.requests):
+        if self.lost is None and (self.unread or self.reader.failure is not None or self.reader.unread):
             self._linger()
 
     def retire(self) -> None:
@@ -117,32 +122,27 @@ class _Connection:
 
     def _next_request(self) -> Request | None:
         """The next request whose head is complete; None at the end. Raises ClientError."""
-        requests = self.reader.requests
-        if not requests:
-            self._read_head()
-        return requests.popleft() if requests else None
-
-    def _read_head(self) -> None:
         reader = self.reader
         limits = self.server.limits
+        request = reader.take() if reader.unread else None
         begun = reader.in_head
-        span = limits.idle_timeout if self.answered and not begun else limits.header_timeout
-        deadline = self._after(span)
-        while not reader.requests:
+        deadline = None if self.answered and not begun else self._after(limits.header_timeout)
+        while request is None:
             if reader.failure is not None:
                 raise reader.failure
             if reader.ended:
-                return
+                return None
             try:
-                reader.feed(self._receive(span))
+                reader.feed(self._receive(limits.idle_timeout if deadline is None else self._left(deadline)))
             except TimeoutError:
                 if not reader.in_head:
-                    return
+                    return None
                 raise ClientError(408, "the head of the request took too long") from None
-            if reader.in_head and not begun:
+            request = reader.take()
+            if not begun and request is None and reader.in_head:
                 begun = True
                 deadline = self._after(limits.header_timeout)
-            span = self._left(deadline)
+        return request
 
     def _after(self, seconds: float) -> int:
         return self.clock.now() + int(seconds * _NANOSECONDS)
@@ -164,11 +164,11 @@ class _Connection:
     def _receive_body(self, request: Request, response: Response) -> None:
         """Read more of a body that is not complete. Raises ClientError."""
         if request.expects_continue and not request.received and not response.head_sent:
-            self._send(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.expects_continue = False
         try:
             if self.reader.failure is None:  # else the mistake came together with what was read before
-                self.reader.feed(self._receive(self.server.limits.body_timeout))
+                self.reader.feed(self._receive_piece(request))
             if self.reader.failure is not None and not request.complete:
                 raise self.reader.failure
         except TimeoutError:
@@ -181,11 +181,20 @@ class _Connection:
             self.spoilt = True
             raise ClientError(400, f"the client is gone: {error}") from error
 
-    def _send(self, data: bytes) -> None:
+    def _receive_piece(self, request: Request) -> bytes:
+        limits = self.server.limits
+        began = self.clock.now()
+        piece = self._receive(limits.body_timeout)
+        request.waited += self.clock.now() - began
+        if request.waited / _NANOSECONDS > limits.body_timeout + (request.received + len(piece)) / limits.body_rate:
+            raise TimeoutError("timed out")
+        return piece
+
+    def send(self, data: bytes) -> None:
         if self.lost is not None:
             raise self.lost
         try:
-            sent = self.client.send(data, _AT_ONCE) if _AT_ONCE else 0
+            sent = self.client.send(data, _AT_ONCE) if self.plain else 0
             if sent == len(data):
                 return
         except BlockingIOError:
@@ -205,7 +214,7 @@ class _Connection:
             self.lost = error
             raise
 
-    def _send_file(self, file: Any, offset: int, count: int) -> int:
+    def send_file(self, file: Any, offset: int, count: int) -> int:
         """Send ``count`` bytes of a file from ``offset`` on. Returns how many there were."""
         self._set_timeout(self.server.limits.send_timeout)
         sent = 0
@@ -225,10 +234,11 @@ class _Connection:
     def _answer(self, request: Request) -> bool:
         """Call the application and send what it answers. Returns True if another request may follow."""
         server = self.server
-        began = time.perf_counter()
-        response = Response(request, self._send, self._may_stay, server.date(), server.software, self._send_file)
+        began = time.perf_counter() if server.logs_access else 0.0
+        response = Response(request, self)
+        environ = self._make_environ(request, response)
         try:
-            self._call_application(request, response)
+            self._call_application(request, response, environ)
         except ClientError as error:
             server.log_client(self.remote, request.line, error)
             self.unread = True
@@ -246,7 +256,7 @@ class _Connection:
         finally:
             response.over = True
             if server.logs_access:
-                server.log_access(self.remote, request.line, response.status[:3], response.sent, time.perf_counter() - began)
+                server.log_answer(request, response, environ, time.perf_counter() - began)
         if self.lost is not None:
             return False
         if not request.complete and not (response.keep_alive and self._drain(request, response)):
@@ -254,22 +264,24 @@ class _Connection:
             return False
         return response.keep_alive and server.started
 
-    def _may_stay(self) -> bool:
+    def may_stay(self) -> bool:
         return self.server.started and not self.reader.ended and not self.spoilt
 
-    def _call_application(self, request: Request, response: Response) -> None:
-        environ = self._make_environ(request, response)
+    def usual_lines(self) -> bytes:
+        return self.server.usual_lines()
+
+    def _call_application(self, request: Request, response: Response, environ: Environ) -> None:
         body = self.server.application(environ, response.start_response)
         try:
             response.send_body(body)
         finally:
             self._close_body(body, request)
-        if response.surplus or response.missing:
+        if response.surplus or response.missing > 0:
             difference = f"{response.surplus} bytes more" if response.surplus else f"{response.missing} bytes less"
             self.server.log_error(f"the application gave {difference} than its Content-Length says in {request.line!r}", None)
 
     def _close_body(self, body: Any, request: Request) -> None:
-        close = getattr(body, "close", None)
+        close = None if type(body) is list else getattr(body, "close", None)
         if close is None:
             return
         try:
@@ -300,7 +312,7 @@ class _Connection:
         page = f"{status} {phrase}\n"
         headers = f"Content-Type: text/plain\r\nContent-Length: {len(page)}\r\nDate: {self.server.date()}\r\nConnection: close\r\n"
         head = f"HTTP/1.1 {status} {phrase}\r\n{headers}\r\n"
-        self._send((head + (page if with_body else "")).encode("ascii"))
+        self.send((head + (page if with_body else "")).encode("ascii"))
 
     def _drain(self, request: Request, response: Response) -> bool:
         """Read what the application left of the body. False if that is too much, or cannot be had."""
@@ -337,35 +349,37 @@ class _Connection:
             raise ValueError(f"the client offers to go over to {', '.join(offered)}, not to {protocol}")
         head = switching_head(protocol, list(headers))
         response.hand_over()
-        self._send(head)
+        self.send(head)
         self.client.settimeout(None)
         self._timeout = 0.0
         self.unread = True
-        self.upgraded = Upgraded(self.client, self.reader.beyond)
+        self.upgraded = Upgraded(self.client, self.reader.unread)
         return self.upgraded
 
     # -- the environment ------------------------------------------------------------------------------------------------
 
     def _make_environ(self, request: Request, response: Response) -> Environ:
+        fields = request.fields
+        if fields is not self._fields:
+            self._with_fields = self._add_fields(fields)
+            self._fields = fields
+        environ = self._with_fields | request.request_line.environ
+        if fields.coded or fields.content_length:
+            environ["wsgi.input"] = Input(request, partial(self._receive_body, request, response))
+        elif request.upgrade is not None:
+            environ["coop.upgrade"] = partial(self._hand_over, request, response)
+        if self.server.trusts is not None:
+            self.server.trusts.apply(environ)
+        return environ
+
+    def _add_fields(self, fields: Fields) -> Environ:
         environ = self.environ.copy()
-        environ["REQUEST_METHOD"] = request.method
-        path = request.path
-        environ["PATH_INFO"] = (unquote_to_bytes(path) if b"%" in path else path).decode("latin-1")
-        environ["QUERY_STRING"] = request.query.decode("latin-1")
-        environ["REQUEST_URI"] = environ["RAW_URI"] = request.target.decode("latin-1")
-        environ["SERVER_PROTOCOL"] = f"HTTP/{request.version}"
-        environ["wsgi.input"] = Input(request, lambda: self._receive_body(request, response))
-        environ["wsgi.errors"] = self.server.errors
-        for name, value in request.headers:
+        for name, value in fields.headers:
             key = _keys.get(name) or _key_of(name)
             if key in environ and key.startswith("HTTP_"):
                 environ[key] += f"{'; ' if key == 'HTTP_COOKIE' else ','}{value.decode('latin-1')}"
             elif key != _DROPPED:
                 environ[key] = value.decode("latin-1")
-        if request.host is not None:
-            environ["HTTP_HOST"] = request.host.decode("latin-1")
-        if request.upgrade is not None and not request.chunked and not request.content_length:
-            environ["coop.upgrade"] = partial(self._hand_over, request, response)
         return environ
 
 
@@ -413,9 +427,10 @@ class _ErrorStream:
 class WSGIServer(StreamServer):
     """Serves a WSGI application over HTTP/1.1. Start it with `serve_forever` or `start`.
 
-    ``listener``, ``backlog``, ``spawn`` and ``reuse_port`` are those of `StreamServer`; one handler is one connection. ``log`` and ``error_log``: a logger
-    (anything with ``info`` and ``error``), None for none, or "default" for the loggers ``coop_plugins.wsgi.access`` and ``.error``. ``environ``: added to every
-    request's. ``limits``: what a client may cost, see `Limits`.
+    ``listener``, ``backlog``, ``spawn``, ``reuse_port`` and those for TLS are as for `StreamServer`; one handler is one connection. ``log`` and
+    ``error_log``: a logger (anything with ``info`` and ``error``), None for none, or "default" for the loggers ``coop_plugins.wsgi.access`` and ``.error``.
+    ``environ``: added to every request's. ``limits``: what a client may cost, see `Limits`. ``trusted_proxies``: addresses, networks ("10.0.0.0/8"), or
+    "unix" for a Unix socket, whose X-Forwarded-For and X-Forwarded-Proto are believed; nobody's are by default.
     """
 
     software = "coopcore"
@@ -433,8 +448,12 @@ class WSGIServer(StreamServer):
         limits: Limits | None = None,
         *,
         reuse_port: bool = False,
+        ssl_context: Any = None,
+        certfile: str | None = None,
+        keyfile: str | None = None,
+        trusted_proxies: Iterable[str] = (),
     ) -> None:
-        super().__init__(listener, None, backlog, spawn, reuse_port=reuse_port)
+        super().__init__(listener, None, backlog, spawn, reuse_port=reuse_port, ssl_context=ssl_context, certfile=certfile, keyfile=keyfile)
         if application is not None:
             if not callable(application):
                 raise TypeError(f"a WSGI application is called for each request; {application!r} cannot be")
@@ -443,10 +462,13 @@ class WSGIServer(StreamServer):
             raise TypeError(f"{type(self).__name__} has no application: pass one, or override application() in a subclass")
         if limits is not None and not isinstance(limits, Limits):
             raise TypeError(f"limits are an object of coop_plugins.wsgi.Limits, not {limits!r}")
+        self.trusts = Proxies(trusted_proxies) if trusted_proxies else None
+        """Whose forwarding headers are believed; None for nobody's."""
         self.limits = Limits() if limits is None else limits
         self._log = _logger(log, "access")
         self._error_log = _logger(error_log, "error")
-        self.logs_access = self._log is not None or type(self).log_access is not WSGIServer.log_access
+        cls = type(self)
+        self.logs_access = self._log is not None or cls.log_access is not WSGIServer.log_access or cls.log_answer is not WSGIServer.log_answer
         """Whether anybody wants lines for the access log."""
         self.errors = _ErrorStream(self.log_error)
         """What applications get as ``wsgi.errors``."""
@@ -454,12 +476,13 @@ class WSGIServer(StreamServer):
             "SCRIPT_NAME": "",
             "SERVER_SOFTWARE": self.software,
             "wsgi.version": (1, 0),
-            "wsgi.url_scheme": "http",
+            "wsgi.url_scheme": "http" if self.ssl_context is None else "https",
             "wsgi.multithread": True,  # it is entered anew while it parks
             "wsgi.multiprocess": False,
             "wsgi.run_once": False,
             "wsgi.input_terminated": True,
             "wsgi.file_wrapper": FileWrapper,
+            **({} if self.ssl_context is None else {"HTTPS": "on"}),
             **(environ or {}),
         }
         self.connections: set[_Connection] = set()
@@ -467,6 +490,7 @@ class WSGIServer(StreamServer):
         self._drained = ParkingLot("the last connection to end", lambda: [connection.task for connection in self.connections])
         self._date_of = -1
         self._date = ""
+        self._usual_lines = b""
 
     def application(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Called for each request. Given as an argument, or overridden."""
@@ -515,7 +539,18 @@ class WSGIServer(StreamServer):
             at = time.gmtime(now)
             day = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")[at.tm_wday]
             self._date = f"{day}, {at.tm_mday:02} {_MONTHS[at.tm_mon - 1]} {at.tm_year} {at.tm_hour:02}:{at.tm_min:02}:{at.tm_sec:02} GMT"
+            server = f"Server: {self.software}\r\n" if self.software else ""
+            self._usual_lines = f"Date: {self._date}\r\n{server}".encode("latin-1")
         return self._date
+
+    def usual_lines(self) -> bytes:
+        """The lines with the date and `software`, as they go out."""
+        self.date()
+        return self._usual_lines
+
+    def log_answer(self, request: Request, response: Response, environ: Environ, seconds: float) -> None:
+        """Called after each answer. Override it for a log that needs to know more than `log_access` is told."""
+        self.log_access(environ["REMOTE_ADDR"], request.line, response.status[:3], response.sent, seconds)
 
     def log_access(self, remote: str, line: str, status: str, sent: int, seconds: float) -> None:
         """A line for each answer: client, date, request, status, bytes of the body, seconds. Override it for another form."""

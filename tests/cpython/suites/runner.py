@@ -11,7 +11,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ PASSED, SKIPPED, FAILED, ERROR, HUNG = "passed", "skipped", "failed", "error", "
 OUTCOMES = (PASSED, SKIPPED, FAILED, ERROR, HUNG)
 
 LIMIT = 40.0  # seconds: a test that takes longer hangs. The longest takes 4 with the standard library
+SHORT_LIMIT = 12.0  # the same, for a test that is not expected to pass
 _STARTING = 60.0  # seconds: an interpreter that has not imported its tests by then hangs
 _PATIENCE = 0.2  # seconds between two looks whether the process still lives
 _CHILD = Path(__file__).with_name("child.py")
@@ -47,6 +48,9 @@ class Outcome:
         return self.reason.strip().rpartition("\n")[2]
 
 
+Tell = Callable[[str, Outcome], object]
+
+
 @dataclass
 class _Job:
     module: str
@@ -54,21 +58,37 @@ class _Job:
     only: Sequence[str]
     limit: float
     path: Sequence[str]
+    expected: Callable[[str], bool]
+    tell: Tell
     tests: list[str] = field(default_factory=list)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     fixtures: dict[str, Outcome] = field(default_factory=dict)
+
+    def note(self, test: str, outcome: Outcome) -> None:
+        self.outcomes[test] = outcome
+        self.tell(test, outcome)
 
     @property
     def remaining(self) -> list[str]:
         return [test for test in self.tests if test not in self.outcomes]
 
 
-def run(module: str, way: str, *, only: Sequence[str] = (), limit: float = LIMIT, path: Sequence[str] = ()) -> dict[str, Outcome]:
+def run(
+    module: str,
+    way: str,
+    *,
+    only: Sequence[str] = (),
+    limit: float = LIMIT,
+    path: Sequence[str] = (),
+    expected: Callable[[str], bool] | None = None,
+    tell: Tell | None = None,
+) -> dict[str, Outcome]:
     """The outcome of each test of a module, by its id. Blocks until all have ended, or were ended.
 
-    ``only`` has patterns of ids, as `fnmatch` knows them. ``path`` comes first in the module's sys.path.
+    ``only`` has patterns of ids, as `fnmatch` knows them. ``path`` comes first in the module's sys.path. A test that is
+    not ``expected`` to pass gets a shorter limit. ``tell`` is called with each outcome at once.
     """
-    job = _Job(module, way, only, limit, path)
+    job = _Job(module, way, only, limit, path, expected or (lambda test: True), tell or (lambda test, outcome: None))
     stuck = ""
     while True:
         with _process(job) as process:
@@ -76,13 +96,13 @@ def run(module: str, way: str, *, only: Sequence[str] = (), limit: float = LIMIT
         if ended:
             break
         if not job.tests:
-            job.outcomes[IMPORT] = Outcome(ERROR, process.farewell)
+            job.note(IMPORT, Outcome(ERROR, process.farewell))
             break
         if process.current:
             stuck = ""
-            job.outcomes[process.current] = Outcome(HUNG if process.hung else ERROR, process.farewell, time.monotonic() - process.since)
+            job.note(process.current, Outcome(HUNG if process.hung else ERROR, process.farewell, time.monotonic() - process.since))
         elif stuck == job.remaining[0]:  # between two tests, for the second time: what comes before this one
-            job.outcomes[stuck] = Outcome(HUNG if process.hung else ERROR, f"before it began: {process.farewell}")
+            job.note(stuck, Outcome(HUNG if process.hung else ERROR, f"before it began: {process.farewell}"))
         else:
             stuck = job.remaining[0]
         if not job.remaining:
@@ -95,10 +115,10 @@ def _blame_fixtures(job: _Job) -> None:
     """A test that never began has the outcome of the setUpClass or setUpModule that failed; a fixture that failed after the tests has its own."""
     for name, outcome in job.fixtures.items():
         if not name.startswith("setUp"):
-            job.outcomes[name] = outcome
+            job.note(name, outcome)
     for test in job.remaining:
         of_it = [outcome for name, outcome in job.fixtures.items() if test.startswith(f"{name.partition('(')[2].rstrip(')')}.")]
-        job.outcomes[test] = of_it[-1] if of_it else Outcome(ERROR, "it was not run, and nothing says why")
+        job.note(test, of_it[-1] if of_it else Outcome(ERROR, "it was not run, and nothing says why"))
 
 
 class _Process:
@@ -163,12 +183,12 @@ class _Process:
                 self.current, self._began = test, self.since
             case {"ends": test, "outcome": what, "reason": reason}:
                 self.current = ""
-                job.outcomes[test] = Outcome(what, reason, time.monotonic() - self._began)
+                job.note(test, Outcome(what, reason, time.monotonic() - self._began))
                 self._began = self.since
             case {"fixture": name, "outcome": what, "reason": reason}:
                 job.fixtures[name] = Outcome(what, reason)
             case {"skipped": reason}:
-                job.outcomes[IMPORT] = Outcome(SKIPPED, reason)
+                job.note(IMPORT, Outcome(SKIPPED, reason))
                 return True
             case {"over": _}:
                 return True
@@ -184,11 +204,18 @@ class _Process:
                 self._received += data
             elif self._has_ended():
                 return None
-            elif time.monotonic() - self.since > (self._job.limit if self._started else max(self._job.limit, _STARTING)):
+            elif time.monotonic() - self.since > self._limit:
                 self.hung = True
                 return None
         line, _, self._received = self._received.partition(b"\n")
         return dict(json.loads(line))
+
+    @property
+    def _limit(self) -> float:
+        limit = self._job.limit
+        if not self._started:
+            return max(limit, _STARTING)
+        return limit if not self.current or self._job.expected(self.current) else min(limit, SHORT_LIMIT)
 
     def _has_ended(self) -> bool:
         """Without reaping it, so that its id stays its own."""
@@ -205,11 +232,11 @@ class _Process:
     def _note_its_end(self) -> None:
         if not self._wait(self._job.limit):
             self.hung = True
-            self._job.outcomes[END] = Outcome(HUNG, self._last_words())
+            self._job.note(END, Outcome(HUNG, self._last_words()))
             return
         self.end()
         status = self._process.returncode
-        self._job.outcomes[END] = Outcome(ERROR, self._last_words()) if status else Outcome(PASSED)
+        self._job.note(END, Outcome(ERROR, self._last_words()) if status else Outcome(PASSED))
 
     def _last_words(self) -> str:
         """What it printed last, and how it ended. Of one that hangs, the stacks of its threads."""
@@ -218,7 +245,7 @@ class _Process:
             self._wait(5)
         self.end()
         printed = self._log.read_text(errors="replace")[-4000:]
-        return f"{printed}\n" + (f"it hung: no end after {self._job.limit:g} s" if self.hung else f"the process ended with status {self._process.returncode}")
+        return f"{printed}\n" + (f"it hung: no end after {self._limit:g} s" if self.hung else f"the process ended with status {self._process.returncode}")
 
     def end(self) -> None:
         """End it, its group, and what its tests started, each by its id."""

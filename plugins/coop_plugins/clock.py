@@ -1,0 +1,217 @@
+"""Virtual time: an hour of sleeping takes no time, and two runs take the same one.
+
+    coopcore.run(main, clock="virtual")
+
+Theory
+======
+A hub never waits but in its clock. While any task is ready, or a timer due, the virtual clock stands still; when nothing is, it would be waited for the next
+deadline, and the clock goes there at once. What is outside of the hub takes real time, so before it jumps the clock looks whether something is under way there:
+
+- A promise is open (a job in a thread, a child process, a signal handler): the wait is a real one, and virtual time passes as fast as real time.
+- A task waits at a descriptor: its other end may be about to write. Between tasks of one process, data that was sent has arrived; for anybody else the clock
+  waits until nothing has come for ``settle`` seconds of real time, once after each time that something came.
+
+Invariants
+==========
+1. It never jumps while a task is ready, a descriptor reports, or a promise is open, and never beyond the next deadline.
+2. Nothing in a run that has no input or output looks at the real time: the run repeats.
+3. `time.time`, `time.monotonic`, `datetime.now` and their like follow the virtual clock of the hub that calls them, where they are patched; elsewhere, and in
+   other threads, they are the real ones.
+"""
+
+from __future__ import annotations
+
+import datetime as _stdlib_datetime
+import time as _stdlib
+from collections.abc import Sequence
+from typing import Any, Self
+
+from coopcore import sleep
+from coopcore.lowlevel import Backend, check_seconds, current_hub, hide_frames, on_hub, running_task
+
+__all__ = [
+    "VirtualClock",
+    "current_clock",
+    "date",
+    "datetime",
+    "monotonic",
+    "monotonic_ns",
+    "perf_counter",
+    "perf_counter_ns",
+    "time",
+    "time_ns",
+]
+
+_SECOND = 1_000_000_000
+
+
+class VirtualClock:
+    """Time that stands still while anything can run, and jumps to the next deadline when nothing can. Implements `coopcore.protocols.Clock`.
+
+    ``start``: what `time.time` says at its beginning, in seconds; the real time if it is None. ``settle``: seconds of real time for which nothing must have
+    come in before it jumps while a task waits at a descriptor. One clock belongs to one hub.
+    """
+
+    LOOK = 50_000
+    """Nanoseconds that one look at `pressure` counts for: every twentieth lets the hub pass."""
+
+    def __init__(self, start: float | None = None, settle: float = 0.01) -> None:
+        if not (check_seconds(settle, "the time to settle") or 0.0) >= 0:
+            raise ValueError(f"settle={settle!r}: a span of time is not negative")
+        self.settle = settle
+        self.epoch = _stdlib.time_ns() if start is None else int(start * _SECOND)
+        """What `time.time_ns` said at its beginning."""
+        self.jumps = 0
+        """How often it has jumped."""
+        self._now = 0
+        self._pressure = 0
+        self._settled = False
+
+    def now(self) -> int:
+        """Nanoseconds since its beginning."""
+        return self._now
+
+    def pressure(self) -> int:
+        """Grows with each look, as far as the hub cares: so the order of tasks does not depend on how fast the machine is."""
+        self._pressure += self.LOOK
+        return self._pressure
+
+    def wait(self, backend: Backend, deadline: int | None, outside: bool) -> Sequence[tuple[int, int]]:
+        """See the protocol."""
+        if deadline is None:
+            return self._noted(backend.poll(None))
+        if deadline <= self._now:
+            return self._noted(backend.poll(0))
+        if outside:
+            return self._noted(self._wait_really(backend, deadline))
+        reports = self._noted(backend.poll(0))
+        if not reports and not self._settled and current_hub().waiting_at_descriptors:
+            self._settled = True
+            reports = self._noted(backend.poll(int(self.settle * _SECOND)))
+        if not reports and not self._woken():
+            self._now = deadline
+            self.jumps += 1
+        return reports
+
+    def _noted(self, reports: Sequence[tuple[int, int]]) -> Sequence[tuple[int, int]]:
+        if reports:
+            self._settled = False
+        return reports
+
+    def _woken(self) -> bool:
+        """Whether somebody outside has called: the poll has returned for that, and the time must not pass before it was looked at."""
+        return current_hub().has_calls
+
+    def _wait_really(self, backend: Backend, deadline: int) -> Sequence[tuple[int, int]]:
+        began = _stdlib.monotonic_ns()
+        reports = backend.poll(deadline - self._now)
+        self._now = min(deadline, self._now + _stdlib.monotonic_ns() - began)
+        return reports
+
+    def advance(self, seconds: float) -> None:
+        """Let ``seconds`` of virtual time pass, with everything that is due in them. Parks the calling task, as `coopcore.sleep` does."""
+        sleep(seconds)
+
+    def __repr__(self) -> str:
+        return f"<VirtualClock at {self._now / _SECOND:.6f} s, {self.jumps} jumps>"
+
+
+def current_clock() -> VirtualClock | None:
+    """The virtual clock of the hub that runs in this thread now; None if it has another clock, or there is no hub. Makes no hub."""
+    task = running_task()
+    if task is not None:
+        clock = task.hub.clock
+    elif on_hub():
+        clock = current_hub().clock
+    else:
+        return None
+    return clock if isinstance(clock, VirtualClock) else None
+
+
+# -- what follows it, where it is patched -----------------------------------------------------------------------------------
+
+
+def time_ns() -> int:
+    """As ``time.time_ns``."""
+    clock = current_clock()
+    return _stdlib.time_ns() if clock is None else clock.epoch + clock.now()
+
+
+def time() -> float:
+    """As ``time.time``."""
+    clock = current_clock()
+    return _stdlib.time() if clock is None else (clock.epoch + clock.now()) / _SECOND
+
+
+def monotonic_ns() -> int:
+    """As ``time.monotonic_ns``."""
+    clock = current_clock()
+    return _stdlib.monotonic_ns() if clock is None else clock.now()
+
+
+def monotonic() -> float:
+    """As ``time.monotonic``."""
+    clock = current_clock()
+    return _stdlib.monotonic() if clock is None else clock.now() / _SECOND
+
+
+def perf_counter_ns() -> int:
+    """As ``time.perf_counter_ns``."""
+    clock = current_clock()
+    return _stdlib.perf_counter_ns() if clock is None else clock.now()
+
+
+def perf_counter() -> float:
+    """As ``time.perf_counter``."""
+    clock = current_clock()
+    return _stdlib.perf_counter() if clock is None else clock.now() / _SECOND
+
+
+class _AnyOf(type):
+    """Of a class that stands in for a standard one, whose objects count as its own."""
+
+    def __instancecheck__(cls, thing: object) -> bool:
+        return isinstance(thing, cls.__mro__[1])
+
+    def __subclasscheck__(cls, other: type) -> bool:
+        return issubclass(other, cls.__mro__[1])
+
+
+class date(_stdlib_datetime.date, metaclass=_AnyOf):  # noqa: N801 - the standard class's name
+    """``datetime.date`` whose `today` follows the virtual clock."""
+
+    @classmethod
+    def today(cls) -> Self:
+        """The day that it is by the virtual clock, in local time."""
+        return cls.fromtimestamp(time())
+
+
+class datetime(_stdlib_datetime.datetime, metaclass=_AnyOf):  # noqa: N801 - as above
+    """``datetime.datetime`` whose `now`, `today` and `utcnow` follow the virtual clock."""
+
+    @classmethod
+    def now(cls, tz: _stdlib_datetime.tzinfo | None = None) -> Self:
+        """The moment that it is by the virtual clock."""
+        return cls.fromtimestamp(time(), tz)
+
+    @classmethod
+    def today(cls) -> Self:
+        """The moment that it is by the virtual clock, in local time."""
+        return cls.fromtimestamp(time())
+
+    @classmethod
+    def utcnow(cls) -> Self:
+        """The moment that it is by the virtual clock, in UTC, without saying so."""
+        return cls.fromtimestamp(time(), _stdlib_datetime.UTC).replace(tzinfo=None)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        # To a pickle it is the standard class, which the reader has for certain.
+        return _stdlib_datetime.datetime.__reduce_ex__(_plain(self), protocol)
+
+
+def _plain(moment: _stdlib_datetime.datetime) -> _stdlib_datetime.datetime:
+    given = (moment.year, moment.month, moment.day, moment.hour, moment.minute, moment.second, moment.microsecond, moment.tzinfo)
+    return _stdlib_datetime.datetime(*given, fold=moment.fold)
+
+
+hide_frames(__file__)

@@ -1,0 +1,148 @@
+"""A worker for gunicorn: ``gunicorn -k coop_plugins.gunicorn.CoopWorker module:application``.
+
+gunicorn keeps the processes, reloads and restarts them; each of them serves by `coop_plugins.wsgi`, patched, so that an application that blocks parks its
+task. This is how a service outgrows one core.
+
+Of gunicorn's settings these reach the server: ``worker_connections``, ``keepalive``, ``timeout`` (of a worker whose hub is stuck), ``graceful_timeout``,
+``max_requests`` and its jitter, ``limit_request_line``, ``limit_request_fields``, ``limit_request_field_size``, ``forwarded_allow_ips``, and those of the logs.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from datetime import timedelta
+from types import FrameType, SimpleNamespace
+from typing import Any
+
+from coopcore import get_hub, joinall, spawn
+from coopcore.lowlevel import ParkingLot, deferring, hide_frames
+
+from .patch import audit, patch
+from .wsgi import Limits, WSGIServer
+
+try:
+    from gunicorn.sock import ssl_context
+    from gunicorn.workers.base import Worker
+except ImportError as missing:
+    raise ImportError("coop_plugins.gunicorn is a worker for gunicorn, which is not installed: pip install gunicorn") from missing
+
+__all__ = ["CoopWorker"]
+
+_BEAT = 1.0  # seconds between two signs of life, and between two looks at whether gunicorn's master is still there
+
+
+class _Server(WSGIServer):
+    """A server that keeps gunicorn's logs, and counts for its worker."""
+
+    def __init__(self, worker: CoopWorker, listener: Any, **options: Any) -> None:
+        self.worker = worker
+        super().__init__(listener, worker.wsgi, log=None, error_log=worker.log.error_log, **options)
+
+    def log_answer(self, request: Any, response: Any, environ: dict[str, Any], seconds: float) -> None:
+        told = SimpleNamespace(status=response.status, headers=response.headers, sent=response.sent)
+        self.worker.log.access(
+            told, [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers], environ, timedelta(seconds=seconds)
+        )
+        self.worker.answered()
+
+
+class CoopWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
+    """One process of gunicorn's, which serves many requests at once."""
+
+    alive: bool
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._news = ParkingLot("the end of this worker, or its next sign of life")
+        self._grace: float | None = None
+
+    def init_process(self) -> None:
+        """In the new process: patch, before the application is imported; then serve."""
+        patch(warn=False)
+        for finding in audit():
+            self.log.debug("out of the patch's reach: %s", finding)
+        super().init_process()
+
+    def init_signals(self) -> None:
+        """gunicorn's handlers, made safe to raise, and without its wake-up descriptor: the hub has its own."""
+        super().init_signals()
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGABRT, deferring(self.handle_abort))
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """SIGTERM: end when the requests have been answered."""
+        self._end()
+
+    def handle_quit(self, sig: int, frame: FrameType | None) -> None:
+        """SIGINT, SIGQUIT: end at once."""
+        self._grace = 0.0
+        self.cfg.worker_int(self)
+        self._end()
+
+    def answered(self) -> None:
+        """Count a request, and end when there have been as many as this worker was meant for."""
+        self.nr += 1
+        if self.nr >= self.max_requests and self.alive:
+            self.log.info("Autorestarting worker after %d requests", self.nr)
+            self._end()
+
+    def _end(self) -> None:
+        self.alive = False
+        if self._news:
+            get_hub().call_soon_threadsafe(self._news.unpark_all)
+
+    # -- serving --------------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Serve until told to end, or until gunicorn's master is gone."""
+        servers = [self._server(listener) for listener in self.sockets]
+        for server in servers:
+            server.start()
+        while self.alive:
+            self._beat()
+            if self.alive:
+                self._news.park(_BEAT)
+        self._stop(servers)
+
+    def _server(self, listener: Any) -> _Server:
+        cfg = self.cfg
+        trusted = [each for each in cfg.forwarded_allow_ips if each != "*"] if isinstance(cfg.forwarded_allow_ips, list) else []
+        server = _Server(
+            self,
+            listener.sock,
+            spawn=self.cfg.worker_connections,
+            limits=_limits(cfg),
+            ssl_context=ssl_context(cfg) if cfg.is_ssl else None,
+            environ={"wsgi.multiprocess": cfg.workers > 1},
+            trusted_proxies=["0.0.0.0/0", "::/0", "unix"] if "*" in cfg.forwarded_allow_ips else trusted,
+        )
+        if cfg.workers > 1:
+            server.max_accept = 1  # leave some to the others
+        return server
+
+    def _beat(self) -> None:
+        self.notify()
+        if self.ppid != os.getppid():
+            self.log.info("Parent changed, shutting down: %s", self)
+            self.alive = False
+
+    def _stop(self, servers: list[_Server]) -> None:
+        grace = self.cfg.graceful_timeout if self._grace is None else self._grace
+        stopping = [spawn(server.stop, grace) for server in servers]
+        while not all(task.ready() for task in stopping):
+            self.notify()
+            joinall(stopping, timeout=_BEAT)
+
+
+def _limits(cfg: Any) -> Limits:
+    default = Limits()
+    return Limits(
+        request_line=cfg.limit_request_line or default.request_line,
+        header_count=cfg.limit_request_fields or default.header_count,
+        header_bytes=(cfg.limit_request_fields * cfg.limit_request_field_size) or default.header_bytes,
+        idle_timeout=cfg.keepalive or default.idle_timeout,
+    )
+
+
+hide_frames(__file__)

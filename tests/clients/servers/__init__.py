@@ -1,0 +1,1 @@
+"""Real servers, each a process of its own, and the programs that use them; nothing here is patched."""
