@@ -166,16 +166,16 @@ class FdWait:
         self._other: FdWait | None = None  # that of the other direction
 
     def park(self, deadline: int | None = None) -> bool:
-        """Park the current task until the descriptor may be ready; may wake spuriously. True, or False once the hub's clock has reached ``deadline``, and at once
-        in a task of another hub.
+        """Park the current task until the descriptor may be ready; may wake spuriously. True, or False once the hub's clock has reached ``deadline``, and at
+        once in a task of another hub.
 
         Only for a caller who knows that it is not ready: who has just met EAGAIN, or finds ``drained`` set. Raises as `lowlevel.wait_readable` does.
         """
         try:
-            task = getcurrent().task
+            task: Task[Any] = getcurrent().task
         except AttributeError:
-            task = None
-        if task is None:
+            task = current_task()
+        if task is None:  # a worker between two tasks, in a signal handler
             task = current_task()
         hub = self.hub
         if task._hub is not hub:

@@ -806,6 +806,24 @@ def test_invariant_7_a_fast_peer_starves_nobody(on: Run) -> None:
             assert len(turns) == seen  # who asks for no waiting gets none
 
 
+def test_invariant_8_what_nobody_has_read_is_not_waited_for(on: Run) -> None:
+    """`test_socket_drained` has more."""
+
+    @on
+    def body() -> None:
+        near, far = tcp_pair()
+        with near, far:
+            for number in range(50):
+                waiting = spawn(near.recv, 100)
+                parked(waiting)
+                far.sendall(b"%d" % number)
+                assert waiting.get(timeout=5) == b"%d" % number
+                assert near._reading.drained
+                far.sendall(b"more")
+                assert near.recv(100) == b"more"
+                assert near._reading.drained
+
+
 # -- timeouts as the standard module has them ---------------------------------------------------------------------------------
 
 
