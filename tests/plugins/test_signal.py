@@ -546,7 +546,7 @@ def test_waits_invariant_3_what_is_pending_is_taken_at_once(go: Go) -> None:
     def main() -> None:
         standard.pthread_sigmask(standard.SIG_BLOCK, [ONE])
         try:
-            os.kill(os.getpid(), ONE)
+            standard.pthread_kill(threading.get_ident(), ONE)  # not to the process, whose other threads do not block it
             assert signal.sigwait([ONE]) is ONE
             signal.raise_signal(ONE)  # for this very thread
             assert signal.sigtimedwait([ONE], 0).si_signo == ONE
@@ -603,7 +603,7 @@ def test_waits_invariant_1_who_gives_up_has_taken_nothing(go: Go, way: None, end
                 assert isinstance(waiter.value, TaskExit)
             else:
                 assert waiter.get(timeout=10) == "timed out"
-            os.kill(os.getpid(), ONE)
+            standard.pthread_kill(threading.get_ident(), ONE)  # not to the process, whose other threads do not block it
             assert signal.sigwait([ONE]) is ONE
         finally:
             standard.pthread_sigmask(standard.SIG_UNBLOCK, [ONE])
