@@ -1212,8 +1212,8 @@ def test_communicate_writes_to_whatever_was_put_in_the_place_of_stdin(go: Go, br
                 raise BrokenPipeError
 
         write = lambda self, text: self.step("write", text)  # noqa: E731 - three of a kind
-        flush = lambda self: self.step("flush")  # noqa: E731
-        close = lambda self: self.step("close")  # noqa: E731
+        flush = lambda self: self.step("flush")  # noqa: E731 - as above
+        close = lambda self: self.step("close")  # noqa: E731 - as above
 
     def main() -> None:
         child: Any = Popen(["echo", "x"], stdout=PIPE, text=True)
