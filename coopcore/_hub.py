@@ -891,9 +891,9 @@ class Hub:
 
     def _wake_at(self, key: int) -> None:
         wait = self._waits.get(key)
-        if wait is not None and wait.task is not None:
-            task, wait.task = wait.task, None
+        if wait is not None and (task := wait.task) is not None:
             unpark(task)
+            wait.task = None  # after it: a signal handler that raises leaves it to the next report
 
     def wake_at(self, fd: int, keeper: _Door) -> bool:
         """Wake from a sleep whenever ``fd``, to which signals write, is readable. ``keeper`` empties it, and is told before and after each sleep.

@@ -179,7 +179,11 @@ def park_task(task: Task[Any], reason: object, timeout: float | None = None) -> 
         return True
     task._outcome = None
     if timer is not None and outcome is not False:
-        hub._disarm(timer)
+        try:
+            hub._disarm(timer)
+        except BaseException as error:  # out of a signal handler; the wake is final nevertheless
+            hub._disarm(timer)
+            hub.interrupt_main(error)
         if task._pending is not None:  # it may have fired when the wait was over already
             task._pending = [thrown for thrown in task._pending if not getattr(thrown.source, "for_one_wait", False)] or None
     if type(outcome) is Thrown:
