@@ -1020,9 +1020,9 @@ class Hub:
             wait.drained = False
             task = wait.task
             if task is not None:
-                wait.leave(task)
                 if task._reason is wait:
                     unpark(task)
+                wait.leave(task)  # after it: a signal handler that raises leaves it to the next report
 
     def wake_at(self, fd: int, keeper: _Door) -> bool:
         """Wake from a sleep whenever ``fd``, to which signals write, is readable. ``keeper`` empties it, and is told before and after each sleep.

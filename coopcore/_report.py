@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from ._state import STARTED
 from ._task import HIDDEN_FILES, Task
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ _FEW = 5  # holders named for each
 
 
 def stands_at(task: Task[Any]) -> str:
-    """Where a suspended task waits: ``file:line in function``."""
+    """Where a task waits, or, in a signal handler or from another thread, where it runs: ``file:line in function``."""
     frame = innermost_frame(task)
     if frame is None:
         return "(no Python frame)"
@@ -34,8 +35,10 @@ def stands_at(task: Task[Any]) -> str:
 
 
 def innermost_frame(task: Task[Any]) -> FrameType | None:
-    """The innermost frame of a suspended task that is not plumbing, else its innermost one."""
+    """The innermost frame of a task that is not plumbing, else its innermost one."""
     top = frame = task.frame
+    if frame is None and task._phase == STARTED:  # it runs
+        top = frame = sys._current_frames().get(task._hub._thread)
     outer: FrameType | None = None
     while frame is not None:
         if frame.f_code.co_filename not in HIDDEN_FILES:

@@ -683,7 +683,7 @@ def test_pause_returns_when_a_handler_was_called(go: Go, handled: Handled) -> No
         seen: list[str] = []
         handled(ONE, lambda signum, frame: seen.append("handler"))
         waiters = [spawn(lambda: [signal.pause(), seen.append("pause")]) for _ in range(2)]
-        other = spawn(sleep, 0.001)
+        other = spawn(sleep, 0)
         sleep(0)
         strike()
         coopcore.joinall(waiters, timeout=10)
@@ -904,12 +904,19 @@ def test_graceful_invariants_2_and_3_a_main_task_that_hangs_is_named_whatever_it
     assert 0.3 <= took < 5
 
 
-def test_graceful_invariants_2_and_3_a_second_signal_ends_at_once() -> None:
-    body = STUBBORN.format(timeout=1000, ending="spawn(say, 'ready'); sleep(1000)") + "\nrun(main)"
+@pytest.mark.parametrize(
+    ("ending", "told"),
+    [
+        ("get_hub().call_soon(say, 'ready'); sleep(1000)", "main waits for the end of its sleep"),
+        ("say('ready'); [None for _ in iter(int, 1)]", "main is running\n    at <string>:"),
+    ],
+)
+def test_graceful_invariants_2_and_3_a_second_signal_ends_at_once(ending: str, told: str) -> None:
+    body = STUBBORN.format(timeout=1000, ending=ending) + "\nrun(main)"
     lines, err, took = program(body, standard.SIGTERM, standard.SIGINT, status=130)
     assert lines == ["ready", "ready"]
     assert "SIGTERM was to end the program, and a second signal came, SIGINT; 3 tasks have not ended:" in err
-    assert "main waits for the end of its sleep" in err and "  worker-" in err
+    assert told in err and "  worker-" in err
     assert took < 5
 
 
@@ -934,7 +941,7 @@ def test_graceful_around_run_and_in_a_script_without_tasks() -> None:
     """
     assert program(plain.format(timeout=20, ending="say('finally')"), standard.SIGTERM, status=143)[:2] == (["ready", "finally"], "")
     _, err, _ = program(plain.format(timeout=0.2, ending="time.sleep(1000)"), standard.SIGTERM, status=143)
-    assert "SIGTERM was to end the program, and 0.2 s are over; it is ended at once, at <string>:" in err
+    assert "SIGTERM was to end the program, and 0.2 s are over; it is ended at once." in err
 
 
 def test_graceful_the_ready_are_told_from_the_running() -> None:
@@ -949,6 +956,7 @@ def test_graceful_the_ready_are_told_from_the_running() -> None:
         def main():
             with graceful_exit(0.2):
                 spawn(busy), spawn(busy)
+                sleep(0)
                 say("ready")
                 sleep(1000)
         run(main)
@@ -994,6 +1002,19 @@ def test_graceful_other_signals_and_a_signal_that_is_caught(go: Go) -> None:
 def test_graceful_with_a_bad_time(timeout: Any, error: type[Exception]) -> None:
     with pytest.raises(error):
         graceful_exit(timeout)
+
+
+def test_graceful_that_nobody_can_be_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its last words, in a process whose stderr is gone."""
+    ended: list[int] = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    monkeypatch.setattr(os, "write", lambda fd, data: said.append(data))
+    monkeypatch.setattr(sys, "stdout", None)
+    said: list[bytes] = []
+    ending = graceful_exit()
+    ending.signum = standard.SIGTERM
+    ending._end("for a test", standard.SIGTERM)
+    assert ended == [143] and b"the report failed: AttributeError" in said[0]
 
 
 def test_graceful_with_a_signal_that_cannot_be_caught(go: Go) -> None:
