@@ -166,11 +166,12 @@ class FdWait:
         self._other: FdWait | None = None  # that of the other direction
 
     def park(self, deadline: int | None = None) -> bool:
-        """Park the current task until the descriptor may be ready; may wake spuriously. True, or False once the hub's clock has reached ``deadline``, and at once
-        in a task of another hub.
+        """Park the current task until the descriptor may be ready; may wake spuriously. True, or False once the hub's clock has reached ``deadline``, and at
+        once in a task of another hub.
 
         Only for a caller who knows that it is not ready: who has just met EAGAIN, or finds ``drained`` set. Raises as `lowlevel.wait_readable` does.
         """
+        task: Any
         try:
             task = getcurrent().task
         except AttributeError:
@@ -181,7 +182,8 @@ class FdWait:
         if task._hub is not hub:
             return False
         if self.task is not None or not self._armed or task._pending is not None:
-            return hub._park_at(self, task, None if deadline is None else (deadline - hub._now()) / NANOSECONDS, edge=True)
+            ready: bool = hub._park_at(self, task, None if deadline is None else (deadline - hub._now()) / NANOSECONDS, edge=True)
+            return ready
         timer = None if deadline is None else hub._add_timer(deadline, task)
         self.task = task
         if self.closed:  # looked at when ``task`` is set: see `closed`
@@ -340,7 +342,7 @@ class Hub:
         self.network = network
         """What ``coop_plugins.socket`` uses in this hub; None for the kernel's."""
         self.resolver = resolver
-        """What ``coop_plugins.socket`` looks up names with in this hub; None until the default one is needed. Closed with the hub, if that came from `make_hub`."""
+        """What ``coop_plugins.socket`` looks up names with in this hub; None until the default one is needed. A hub of `make_hub` closes it in the end."""
         self._thread = get_ident()
         self._closed = False
         self._stopping = False

@@ -1,4 +1,4 @@
-"""Many connections at once: 10,000 from a second process (`make soak`), 500 in the ordinary run. After ten rounds there is no more of anything than after two."""
+"""Many connections at once: 10,000 from a second process (`make soak`), 500 in the ordinary run. After ten rounds nothing has grown since the second."""
 
 from __future__ import annotations
 
