@@ -111,7 +111,7 @@ def test_everything_of_the_standard_module_is_here() -> None:
             assert getattr(signal, name) is thing or name in OWN
 
 
-def test_invariant_2_what_was_set_is_what_is_told(handled: Handled) -> None:
+def test_handlers_invariant_2_what_was_set_is_what_is_told(handled: Handled) -> None:
     def first(signum: int, frame: Any) -> None: ...
     def second(signum: int, frame: Any) -> None: ...
 
@@ -123,7 +123,7 @@ def test_invariant_2_what_was_set_is_what_is_told(handled: Handled) -> None:
     assert signal.getsignal(ONE) is standard.SIG_IGN is standard.getsignal(ONE)
 
 
-def test_invariant_2_pythons_own_handler_is_told_as_such_while_a_hub_has_made_it_safe(go: Go) -> None:
+def test_handlers_invariant_2_pythons_own_handler_is_told_as_such_while_a_hub_has_made_it_safe(go: Go) -> None:
     def main() -> None:
         assert standard.getsignal(standard.SIGINT) is not standard.default_int_handler
         assert signal.getsignal(standard.SIGINT) is standard.default_int_handler
@@ -180,7 +180,7 @@ def test_outside_of_the_main_thread(call: Callable[[], Any], error: type[Excepti
 # -- handlers of signal() --------------------------------------------------------------------------------------------------------
 
 
-def test_invariant_1_a_handler_runs_at_once_where_a_users_code_was_interrupted(go: Go, handled: Handled) -> None:
+def test_handlers_invariant_1_a_handler_runs_at_once_where_a_users_code_was_interrupted(go: Go, handled: Handled) -> None:
     def main() -> None:
         seen: list[Any] = []
         handled(ONE, lambda signum, frame: seen.append((signum, frame.f_code.co_name, current_task())))
@@ -191,7 +191,7 @@ def test_invariant_1_a_handler_runs_at_once_where_a_users_code_was_interrupted(g
     assert signal.getsignal(ONE) is not standard.SIG_DFL  # the fixture takes it back: handlers outlive hubs
 
 
-def test_invariant_1_a_handler_may_wait_and_raise_in_the_code_that_it_interrupts(go: Go, handled: Handled) -> None:
+def test_handlers_invariant_1_a_handler_may_wait_and_raise_in_the_code_that_it_interrupts(go: Go, handled: Handled) -> None:
     def main() -> None:
         def handler(signum: int, frame: Any) -> None:
             sleep(0.001)
@@ -204,7 +204,7 @@ def test_invariant_1_a_handler_may_wait_and_raise_in_the_code_that_it_interrupts
     go(main)
 
 
-def test_invariant_1_a_handler_runs_in_a_task_where_the_hub_was_interrupted_and_may_wait(go: Go, handled: Handled) -> None:
+def test_handlers_invariant_1_a_handler_runs_in_a_task_where_the_hub_was_interrupted_and_may_wait(go: Go, handled: Handled) -> None:
     def main() -> None:
         lot, seen = ParkingLot("news"), []
 
@@ -222,7 +222,7 @@ def test_invariant_1_a_handler_runs_in_a_task_where_the_hub_was_interrupted_and_
 
 
 @pytest.mark.parametrize("error", [KeyError("from the handler"), SystemExit(3), KeyboardInterrupt()])
-def test_invariant_1_what_such_a_handler_raises_is_raised_in_the_main_task(go: Go, handled: Handled, error: BaseException) -> None:
+def test_handlers_invariant_1_what_such_a_handler_raises_is_raised_in_the_main_task(go: Go, handled: Handled, error: BaseException) -> None:
     def main() -> None:
         def handler(signum: int, frame: Any) -> None:
             raise error
@@ -238,7 +238,7 @@ def test_invariant_1_what_such_a_handler_raises_is_raised_in_the_main_task(go: G
     go(main)
 
 
-def test_invariant_1_without_a_hub_a_handler_is_an_ordinary_one() -> None:
+def test_handlers_invariant_1_without_a_hub_a_handler_is_an_ordinary_one() -> None:
     out, _ = python("""
         import os, signal as standard
         from coop_plugins import signal
@@ -248,7 +248,7 @@ def test_invariant_1_without_a_hub_a_handler_is_an_ordinary_one() -> None:
     assert out == f"{int(ONE)} <module>\n"
 
 
-def test_invariant_1_after_the_end_of_its_hub_a_handler_is_an_ordinary_one(handled: Handled) -> None:
+def test_handlers_invariant_1_after_the_end_of_its_hub_a_handler_is_an_ordinary_one(handled: Handled) -> None:
     seen: list[int] = []
     coopcore.run(lambda: handled(ONE, lambda signum, frame: seen.append(signum)))
     os.kill(os.getpid(), ONE)
@@ -293,7 +293,7 @@ def test_a_handler_that_is_killed_with_its_hub(handled: Handled) -> None:
 
 
 @pytest.mark.parametrize("kind", ["signal", "signal_handler"])
-def test_invariant_5_a_handler_holds_off_a_deadlock_unless_it_says_otherwise(kind: str) -> None:
+def test_handlers_invariant_5_a_handler_holds_off_a_deadlock_unless_it_says_otherwise(kind: str) -> None:
     """On each hub of the main thread."""
 
     def wait() -> str:
@@ -344,7 +344,7 @@ def test_a_handler_that_is_awaited_is_told_of(handled: Handled) -> None:
 # -- handlers that are tasks -----------------------------------------------------------------------------------------------------------
 
 
-def test_invariant_3_each_handler_runs_in_a_task_at_each_signal(go: Go) -> None:
+def test_handlers_invariant_3_each_handler_runs_in_a_task_at_each_signal(go: Go) -> None:
     def main() -> None:
         seen: list[Any] = []
 
@@ -367,7 +367,7 @@ def test_invariant_3_each_handler_runs_in_a_task_at_each_signal(go: Go) -> None:
     go(main)
 
 
-def test_invariant_4_the_last_cancel_puts_back_what_was_there(go: Go, handled: Handled) -> None:
+def test_handlers_invariant_4_the_last_cancel_puts_back_what_was_there(go: Go, handled: Handled) -> None:
     def before(signum: int, frame: Any) -> None: ...
 
     def main() -> None:
@@ -382,7 +382,7 @@ def test_invariant_4_the_last_cancel_puts_back_what_was_there(go: Go, handled: H
     go(main)
 
 
-def test_invariant_4_unless_something_else_was_set_meanwhile(go: Go) -> None:
+def test_handlers_invariant_4_unless_something_else_was_set_meanwhile(go: Go) -> None:
     def later(signum: int, frame: Any) -> None: ...
 
     def main() -> None:
