@@ -204,7 +204,7 @@ class FdWait:
             finally:
                 self.leave(task)
         if self.task is task:
-            self.leave(task)
+            self.leave(task)  # type: ignore[arg-type]  # which is what it is, though the line above has mypy think of None
         if timer is None and task._outcome is True:
             return True
         return bool(take_outcome(task, timer))
