@@ -223,6 +223,16 @@ def timeouts(met: list[str]) -> list[Task[Any]]:
     return [spawn(until_done(work, met)) for _ in range(2)]
 
 
+def closers(met: list[str]) -> list[Task[Any]]:
+    def work() -> None:
+        timeout = Timeout(30, ref=False)
+        timeout.start()
+        timeout.close()
+        sleep(0.0002)
+
+    return [spawn(until_done(work, met))]
+
+
 def late_ones(met: list[str]) -> list[Task[Any]]:
     return [spawn_later(0.0002, until_done(lambda: None, met)) for _ in range(2)]
 
@@ -303,6 +313,7 @@ def test_a_handler_that_raises_anywhere_loses_nothing(program: Program) -> None:
         (joiners, ("Ending.tell", "Ending.wait", "Task._deliver", "Task._finish", "Hub._make_calls", "Hub._run_callbacks", "park_task")),
         (links, ("Task._deliver", "Hub._make_calls")),
         (timeouts, ("Timeout._fire", "throw_in")),
+        (closers, ("BucketTimers.cancel",)),
         (short_ones, ("work", "Hub._begin_the_first", "Hub._begin_in_new_worker", "Task._finish", "label_of", "Hub._choose")),
         (from_afar, ("unpark", "Hub._make_calls")),
         (at_a_pipe, ("Hub._wake_at", "unpark")),
