@@ -1,9 +1,9 @@
 """TCP echo: ``python -m benchmarks.echo [--rounds N] [--connections N ...] [server ...]``.
 
-CPU time of a server process for one message there and back. The load comes from a second process, the same for all: so many connections, each of which
-sends `SIZE` bytes and waits for them before it sends again. The servers take turns; a ratio is the median over the rounds of another's CPU time divided by
-that of coopcore in the same round, so more is better. A row marked ``below`` misses its floor, and the status is 1; one marked ``missed`` its goal. Linux
-only: the server's clock is read from outside, so that nothing is measured in it but the server.
+CPU time of a server process for one message there and back. The load comes from a second process, the same for all: so many connections, each of which sends
+`SIZE` bytes and waits for them before it sends again. The servers take turns; a ratio is the median over the rounds of another's CPU time divided by that of
+coopcore in the same round, so more is better. A row marked ``below`` misses its floor, and the status is 1; one marked ``missed`` its goal. Linux only: the
+server's clock is read from outside, so that nothing is measured in it but the server.
 """
 
 from __future__ import annotations
@@ -231,8 +231,9 @@ def report(connections: int, names: list[str], rounds: int) -> int:
         missed += ratio < floor
         verdict = "  below" if ratio < floor else "  missed" if ratio < goal else ""
         spread = f"({min(ratios):.2f} - {max(ratios):.2f})"
-        row = f"{f'{connections} connections, {name}':32} {statistics.median(table[name]):10.0f} {ratio:7.2f}  {spread:15} {floor or '':<6} {goal or '':<4}"
-        print(f"{row}{verdict}".rstrip(), flush=True)
+        label = f"{connections} connections, {name}"
+        line = f"{label:32} {statistics.median(table[name]):10.0f} {ratio:7.2f}  {spread:15} {floor or '':<6} {goal or '':<4}{verdict}"
+        print(line.rstrip(), flush=True)
     return missed
 
 

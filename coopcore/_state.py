@@ -192,7 +192,12 @@ def take_outcome(task: Task[Any], timer: Any) -> Any:
     """What a park returns, or raises, now that its task goes on."""
     outcome, task._outcome = task._outcome, None
     if timer is not None and outcome is not False:
-        task._hub._disarm(timer)
+        hub = task._hub
+        try:
+            hub._disarm(timer)
+        except BaseException as error:  # out of a signal handler; the wake is final nevertheless
+            hub._disarm(timer)
+            hub.interrupt_main(error)
         if task._pending is not None:  # it may have fired when the wait was over already
             task._pending = [thrown for thrown in task._pending if not getattr(thrown.source, "for_one_wait", False)] or None
     if type(outcome) is Thrown:

@@ -1,4 +1,4 @@
-"""Many connections at once: 10,000 from a second process (`make soak`), 500 in the ordinary run. After ten rounds there is as much of all as after two."""
+"""Many connections at once: 10,000 from a second process (`make soak`), 500 in the ordinary run. After ten rounds nothing has grown since the second."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 from typing import Any, Literal, assert_type
 
-from coop_plugins import file, os, select, selectors, ssl, threading
+from coop_plugins import file, os, select, selectors, signal, ssl, threading
 from coop_plugins.event import AsyncResult, Event
 from coop_plugins.local import local
 from coop_plugins.lock import Barrier, BoundedSemaphore, Condition, DummySemaphore, Lock, RLock, Semaphore
@@ -168,6 +168,17 @@ def files() -> None:
     assert_type(os.write(1, b"data"), int)
     assert_type(os.waitpid(-1, os.WNOHANG), tuple[int, int])
     assert_type(os.system("true"), int)
+
+
+def signals() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN, ref=False)
+    handler = signal.signal_handler(signal.SIGHUP, print, "hangup", flush=True)
+    assert_type(handler.ref, bool)
+    handler.cancel()
+    assert_type(signal.set_wakeup_fd(-1), int)
+    assert_type(signal.raise_signal(signal.SIGHUP), None)
+    with signal.graceful_exit(timeout=5, signals=[signal.SIGTERM]) as ending:
+        assert_type(ending.signum, int | None)
 
 
 def between_threads() -> None:

@@ -120,9 +120,11 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
     __slots__ = ("_ended", "_place", "_places", "_raw", "_reading", "_sending", "_streak", "_timeout", "_urgent")
 
     _timeout: float | None
+    _raw: Any
+    """The network's object, unless the kernel has it."""
 
     # What is tried first. The standard class's own methods, unless the network is not the kernel's (see _Foreign).
-    _accept_now: Callable[..., tuple[Any, Any]] = _Kernel._accept  # type: ignore[attr-defined]  # typeshed has it in the class of C only
+    _accept_now: Callable[..., tuple[Any, Any]] = _Kernel._accept  # type: ignore[attr-defined]  # typeshed leaves it out
     _bind_now = _stdlib.socket.bind
     _connect_now = _stdlib.socket.connect_ex
     _recv_now = _stdlib.socket.recv
@@ -156,11 +158,10 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
         if isinstance(raw, _standard_socket):
             self._open(raw.family, raw.type, raw.proto, raw.detach())
         else:
-            self._raw: Any = raw
-            """The network's object; None if the kernel has it."""
+            self._raw = raw
             self._io_refs, self._closed = 0, False  # the standard close() and makefile() keep these
             self._start_state()
-            self.__class__ = _foreign_class(cast(Any, type(self)))
+            self.__class__ = _foreign_class(type(self))  # type: ignore[arg-type]  # a class is hashable
 
     def _open(self, family: int, type: int, proto: int, fileno: int | None) -> None:
         _standard_init(self, family, type, proto, fileno)
