@@ -173,7 +173,7 @@ class FdWait:
         """
         task: Any
         try:
-            task: Task[Any] = getcurrent().task
+            task = getcurrent().task
         except AttributeError:
             task = current_task()
         if task is None:  # a worker between two tasks, in a signal handler
