@@ -10,6 +10,7 @@ import math
 import multiprocessing
 import operator
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -470,7 +471,7 @@ def test_invariant_4_a_broken_pool_says_so_and_shutdown_parks(on: Run) -> None:
     @on
     def body() -> None:
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("forkserver")) as executor:
-            futures = [executor.submit(os._exit, 3), executor.submit(int)]
+            futures = [executor.submit(signal.raise_signal, signal.SIGKILL), executor.submit(int)]
             for future in futures:
                 with pytest.raises(BrokenProcessPool):
                     future.result(timeout=30)
