@@ -171,7 +171,6 @@ class FdWait:
 
         Only for a caller who knows that it is not ready: who has just met EAGAIN, or finds ``drained`` set. Raises as `lowlevel.wait_readable` does.
         """
-        task: Any
         try:
             task: Task[Any] = getcurrent().task
         except AttributeError:
