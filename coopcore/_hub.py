@@ -203,7 +203,7 @@ class FdWait:
             finally:
                 self.leave(task)
         if self.task is task:
-            self.leave(task)  # type: ignore[arg-type]  # which is what it is, though the line above has mypy think of None
+            self.leave(task)
         if timer is None and task._outcome is True:
             return True
         return bool(take_outcome(task, timer))
