@@ -172,7 +172,7 @@ class FdWait:
         Only for a caller who knows that it is not ready: who has just met EAGAIN, or finds ``drained`` set. Raises as `lowlevel.wait_readable` does.
         """
         try:
-            task: Task[Any] = getcurrent().task
+            task = getcurrent().task
         except AttributeError:
             task = current_task()
         if task is None:  # a worker between two tasks, in a signal handler
