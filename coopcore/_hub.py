@@ -203,7 +203,7 @@ class FdWait:
             finally:
                 self.leave(task)
         if self.task is task:
-            self.leave(task)
+            self.leave(task)  # type: ignore[arg-type]  # narrowed by the line above, though not to what it is
         if timer is None and task._outcome is True:
             return True
         return bool(take_outcome(task, timer))
