@@ -206,6 +206,12 @@ class FdWait:
             self.leave(task)  # type: ignore[arg-type]  # narrowed by the line above, though not to what it is
         if timer is None and task._outcome is True:
             return True
+        try:
+            return bool(take_outcome(task, timer))
+        except BaseException as error:
+            if task._outcome is None:
+                raise  # as in park_task
+            hub.interrupt_main(error)
         return bool(take_outcome(task, timer))
 
     def leave(self, task: Task[Any]) -> None:
