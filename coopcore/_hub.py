@@ -171,7 +171,6 @@ class FdWait:
 
         Only for a caller who knows that it is not ready: who has just met EAGAIN, or finds ``drained`` set. Raises as `lowlevel.wait_readable` does.
         """
-        task: Any
         try:
             task = getcurrent().task
         except AttributeError:
@@ -204,9 +203,15 @@ class FdWait:
             finally:
                 self.leave(task)
         if self.task is task:
-            self.leave(task)  # type: ignore[arg-type]  # which is what it is, though the line above has mypy think of None
+            self.leave(task)  # type: ignore[arg-type]  # narrowed by the line above, though not to what it is
         if timer is None and task._outcome is True:
             return True
+        try:
+            return bool(take_outcome(task, timer))
+        except BaseException as error:
+            if task._outcome is None:
+                raise  # as in park_task
+            hub.interrupt_main(error)
         return bool(take_outcome(task, timer))
 
     def leave(self, task: Task[Any]) -> None:

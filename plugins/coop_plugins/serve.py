@@ -57,7 +57,7 @@ def main(arguments: Sequence[str]) -> int:
         if not chosen.no_patch:
             from .patch import patch
 
-            patch(skip=chosen.skip)
+            patch(skip=chosen.skip, warn=False)
         os.chdir(chosen.chdir)
         sys.path.insert(0, os.getcwd())
         application = load_application(chosen.application)

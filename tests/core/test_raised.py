@@ -99,7 +99,8 @@ def functions_of(module: ModuleType) -> Iterator[CodeType]:
     holders = [module, *(thing for thing in vars(module).values() if isinstance(thing, type) and thing.__module__ == module.__name__)]
     functions = [function for holder in holders for thing in vars(holder).values() for function in (thing, getattr(thing, "fget", None))]
     found = {getattr(function, "__code__", None) for function in functions}
-    todo = [code for code in found if code is not None and code.co_filename == module.__file__]
+    # What a finaliser raises, Python prints and goes on.
+    todo = [code for code in found if code is not None and code.co_filename == module.__file__ and code.co_name != "__del__"]
     while todo:
         code = todo.pop()
         yield code
