@@ -710,6 +710,7 @@ def test_invariant_4_a_sender_that_was_woken_looks_again(on: Run, how: str) -> N
 
             whole = spawn(lambda: (coopcore.lowlevel.park("its turn"), one.sendall(b"a" * BIG)))
             parked(whole)
+            parked(sender)  # a report may have woken it in vain meanwhile
             drain()
             coopcore.lowlevel.current_hub().call_soon_threadsafe(coopcore.lowlevel.unpark, whole)  # runs before what the descriptor wakes
             got = b""
