@@ -17,18 +17,47 @@ __all__ = ["TaskFailed"]
 
 MARK = "coop"
 BACKEND_PARAM = "_coop_backend"
+LEAKS = ("tasks", "sockets", "subprocesses", "threads", "locks")
+_MODES = ("strict", "auto")
 
 
 class TaskFailed(Exception):
     """A task failed during a marked test, and nobody joined it. Raised in the test, with the traceback of the task."""
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addini("coop_mode", "strict: only tests with the mark coop run in a task; auto: every test function but `async def` ones does", default="strict")
+    parser.addini(
+        "coop_leaks",
+        f"what must not be left behind by a test in a task, or by a wider fixture of such tests; out of: {' '.join(LEAKS)}",
+        type="args",
+        default=[kind for kind in LEAKS if kind != "tasks"],  # which are ended with the test, in order
+    )
+    parser.addini("coop_blocking", "seconds for which a call in a task may block its hub before that fails the test; 0, the default: for any time", default="0")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
-        f"{MARK}(backend=None): run setup, test and teardown in one task of coopcore, so that all of them can block. "
-        "backend names the backend to run on; a list of names runs the test once on each.",
+        f"{MARK}(backend=None, blocking=None, clock=None, enabled=True, leaks=None): "
+        "run setup, test and teardown in one task of coopcore, so that all of them can block. "
+        "backend names the backend to run on; a list of names runs the test once on each. clock names its clock: virtual. enabled=False: not in a task. "
+        "leaks: what must not be left behind, in place of the ini setting coop_leaks. "
+        "blocking: seconds for which a call may block the hub, in place of coop_blocking.",
     )
+    mode = config.getini("coop_mode")
+    if mode not in _MODES:
+        raise pytest.UsageError(f"coop_mode = {mode}: there is no such mode; it is strict or auto.")
+    limit = config.getini("coop_blocking")
+    try:
+        is_span = 0 <= float(limit) < float("inf")
+    except ValueError:
+        is_span = False
+    if not is_span:
+        raise pytest.UsageError(f"coop_blocking = {limit}: this is no number of seconds. Write, for instance, 0.1; or 0 for no limit.")
+    unknown = [kind for kind in config.getini("coop_leaks") if kind not in LEAKS]
+    if unknown:
+        raise pytest.UsageError(f"coop_leaks: nothing can be left behind of the kind {', '.join(unknown)}; the kinds are: {' '.join(LEAKS)}.")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -45,7 +74,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         problem = str(error)
     if problem:  # outside of the handler: a report would show its error, with the same text, too
         pytest.fail(f"{metafunc.definition.nodeid}: {problem}", pytrace=False)
-    if wanted.is_list:
+    if wanted.enabled and wanted.is_list:
         metafunc.fixturenames.append(BACKEND_PARAM)
         metafunc.parametrize(BACKEND_PARAM, wanted.backends)
 
@@ -53,8 +82,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Bring in the rest if it is needed."""
-    marked = [item for item in session.items if MARK in item.keywords and item.get_closest_marker(MARK)]
-    if marked and not session.config.option.collectonly:
+    auto = session.config.getini("coop_mode") == "auto"
+    marked = session.items if auto else [item for item in session.items if MARK in item.keywords and item.get_closest_marker(MARK)]
+    if not marked or session.config.option.collectonly:
+        return
+    from ._mark import is_wanted
+
+    wanted = [item for item in marked if is_wanted(item, auto)]
+    if wanted:
         from ._plugin import Plugin
 
-        session.config.pluginmanager.register(Plugin(session.config, marked), "coop-session")
+        session.config.pluginmanager.register(Plugin(session.config, wanted), "coop-session")

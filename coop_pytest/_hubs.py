@@ -12,12 +12,13 @@ Invariants
 ==========
 1. Hubs are entered and left by home only, and left however the task ended.
 2. Whatever the function raises - KeyboardInterrupt, pytest's own exceptions - reaches the caller unchanged.
-3. There is one hub for each backend, whether it was asked for by name or as the default.
+3. There is one hub for each pair of backend and clock, whether these were asked for by name or are the default.
 4. An errand is done once and to its end, even if something is thrown into the test meanwhile.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -82,16 +83,18 @@ class Hubs:
     def __init__(self) -> None:
         self.current: Hub | None = None
         """The hub that home is on."""
-        self._hubs: dict[str, Hub] = {}
+        self._hubs: dict[tuple[str, str], Hub] = {}
         self._default = ""
         self._visits: list[_Visit] = []
 
-    def get(self, backend: str | None) -> Hub:
-        """The hub of a backend, None for the default one. Makes it at the first call. Raises `coopcore.errors.PluginError`."""
-        name = backend or self._default or self._find_default()
-        hub = self._hubs.get(name)
+    def get(self, backend: str | None, clock: str | None = None) -> Hub:
+        """The hub of a backend and a clock, None for the default one. Makes it at the first call. Raises `coopcore.errors.PluginError`."""
+        backend = backend or self._default or self._find_default()
+        clock = clock or os.environ.get("COOP_CLOCK") or ""  # the core's own has no name
+        hub = self._hubs.get((backend, clock))
         if hub is None:
-            hub = self._hubs[name] = make_hub(backend=name, name=f"the {name} hub")
+            name = f"the {backend} hub" + (f" with the {clock} clock" if clock else "")
+            hub = self._hubs[backend, clock] = make_hub(backend=backend, clock=clock or None, name=name)
         return hub
 
     def _find_default(self) -> str:

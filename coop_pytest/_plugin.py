@@ -21,7 +21,6 @@ Invariants
 
 from __future__ import annotations
 
-import inspect
 import sys
 import warnings
 from collections.abc import Callable, Generator, Sequence
@@ -30,15 +29,18 @@ from typing import Any
 
 import pytest
 
-from coopcore import Deadlock, Hub, Task, hookimpl
+from coopcore import Deadlock, Hub, Task, current_task, hookimpl
 from coopcore.errors import CoopError
 from coopcore.lowlevel import TaskView, hide_frames, plugins
 
 from . import MARK
+from ._blocking import Blocking
 from ._hubs import Hubs
-from ._mark import MarkError, wanted_backend
+from ._leaks import Made, Watch, find_left, loose, reached_from, report
+from ._mark import MarkError, Plan, is_async, wanted_of
+from ._places import without_machinery
 from ._tasks import OWNER, Failed, Owner, end_tasks, raise_failed, take_failures, tasks_of
-from ._watchdog import Settings, Watchdog, without_machinery
+from ._watchdog import Settings, Watchdog
 
 hide_frames(__file__)
 
@@ -50,18 +52,30 @@ _ENDS = (KeyboardInterrupt, pytest.exit.Exception)
 class Run(Owner):
     """A marked test that is under way."""
 
-    def __init__(self, item: pytest.Item, hub: Hub | None, problem: str) -> None:
+    def __init__(self, item: pytest.Item, hub: Hub | None, problem: str, leaks: frozenset[str], blocking: float) -> None:
+        super().__init__()
         self.item = item
         self.hub = hub
         self.problem = problem  # why the test cannot run
+        self.leaks = leaks  # the kinds of things that it must not leave behind
+        self.is_watched = hub is not None and bool(leaks)
+        self.blocking = blocking  # seconds for which it may block the hub; 0 for any time
+        self.is_spoilt = False  # it has failed, or was skipped in the middle, which explains what it leaves behind
         self.lost: list[Failed] = []  # failed, and dropped by everybody
         self.unreported: list[Failed] = []  # the phase has failed by itself; these go into its report
+        self.sections: list[tuple[str, str]] = []  # title and text of what else goes into the next report
         self.first_ident = 0
 
     def take_failures(self, since: int) -> list[Failed]:
         """Everything that failed, was not joined, and was not taken yet; of tasks that are still referred to, only those from number ``since`` on."""
         assert self.hub is not None
         return take_failures(self.hub, self.lost, since)
+
+    def own_tasks(self) -> list[Task[Any]]:
+        """What it started itself, or a task of its did, and is still alive. Not what its fixtures did."""
+        assert self.hub is not None
+        me = current_task()
+        return [task for task in tasks_of(self, self.hub) if task is not me]
 
     def leftovers(self) -> list[Task[Any]]:
         """What the test started and is still alive. Who was started by a callback on the hub counts if that was during this test."""
@@ -73,14 +87,33 @@ class Run(Owner):
 class Fixture(Owner):
     """A fixture that was set up, and not finished."""
 
-    def __init__(self, name: str, scope: str, node: Any, hub: Hub | None) -> None:
-        self.name = name
-        self.scope = scope
+    def __init__(self, definition: pytest.FixtureDef[Any], node: Any, hub: Hub | None, is_watched: bool) -> None:
+        super().__init__()
+        self.is_watched = is_watched and hub is not None
+        self.name = definition.argname
+        self.scope = definition.scope
         self.node = node
         self.hub = hub
+        self._definition = definition
 
     def is_used_by(self, item: pytest.Item) -> bool:
         return self.name in getattr(item, "fixturenames", ()) and self.node in item.listchain()
+
+    @property
+    def value(self) -> Any:
+        """What it was made to be; None if it is not."""
+        made = self._definition.cached_result
+        return None if made is None else made[0]
+
+    def bonds(self, hub: Hub | None) -> str:
+        """Why it can only be used on ``hub``, where it was made; empty if it can be anywhere."""
+        names = [repr(task.name) for task in tasks_of(self, hub)] if hub is not None else []
+        if names:
+            return f"has tasks there: {', '.join(names)}. They stand still while the test runs"
+        value = self.value
+        if isinstance(value, Hub | Task) or (hub is not None and value is hub.clock):
+            return f"is part of it: {value!r}. It would stand still while the test runs"
+        return ""
 
     def __str__(self) -> str:
         return f"fixture {self.name!r} ({self.scope} scope)"
@@ -93,24 +126,42 @@ class Plugin:
         self._config = config
         self._hubs = Hubs()
         self._run: Run | None = None
+        self._runs: dict[pytest.Item, Run] = {}  # the same, for `Blocking`
         self._watchdog: Watchdog | None = None
         self._fixtures: list[Fixture] = []
         self._lost: list[Failed] = []  # as Run.lost, while no test runs on a hub
-        self._marked: dict[pytest.Item, str | None] = {}
+        self._marked: dict[pytest.Item, Plan] = {}
         self._refused: dict[pytest.Item, str] = {}  # why a mark makes no sense there
+        self._leaks = frozenset(config.getini("coop_leaks"))
+        self._watch = Watch()
         for item in marked:
             self._read_mark(item)
+        self._is_watching = any(self._leaks_of(item) for item in marked)
+        if self._is_watching:
+            self._watch.start()
+            self._watch.find_locks()
+        self._limit = float(config.getini("coop_blocking"))
+        if any(self._limit_of(item) for item in marked):
+            config.pluginmanager.register(Blocking(self._runs), "coop-blocking")
         _check_coverage()
         self._core = plugins()
         self._core.add(self, f"coop_pytest-{id(self):x}", "coopcore")
 
     def _read_mark(self, item: pytest.Item) -> None:
         """Most marks that make no sense are errors of the collection; of what cannot be parametrised, it is the test that fails, alone."""
-        self._marked[item] = None
+        self._marked[item] = Plan()
         try:
-            self._marked[item] = wanted_backend(item)
+            self._marked[item] = wanted_of(item)
         except MarkError as error:
             self._refused[item] = f"{item.nodeid}: {error}"
+
+    def _leaks_of(self, item: pytest.Item) -> frozenset[str]:
+        asked = self._marked[item].leaks
+        return self._leaks if asked is None else asked
+
+    def _limit_of(self, item: pytest.Item) -> float:
+        asked = self._marked[item].blocking
+        return self._limit if asked is None else asked
 
     # -- the session ----------------------------------------------------------------------------------------------------
 
@@ -122,6 +173,7 @@ class Plugin:
             self._hubs.close()
 
     def pytest_unconfigure(self) -> None:
+        self._watch.close()
         self._core.manager.unregister(self)
 
     @hookimpl
@@ -144,7 +196,8 @@ class Plugin:
         if item not in self._marked or self._run is not None:
             return None
         hub, problem = self._hub_for(item)
-        self._run = run = Run(item, hub, problem)
+        self._run = run = Run(item, hub, problem, self._leaks_of(item), self._limit_of(item))
+        self._runs[item] = run
         protocol = self._rest_of_protocol()
 
         def test() -> object:
@@ -157,13 +210,15 @@ class Plugin:
             return self._hubs.call(hub, test, item.name)
         finally:
             self._run = None
+            del self._runs[item]
 
     def _hub_for(self, item: pytest.Item) -> tuple[Hub | None, str]:
         """The hub that it runs on; or None, and why it cannot run."""
         if item in self._refused:
             return None, self._refused[item]
+        plan = self._marked[item]
         try:
-            return self._hubs.get(self._marked[item]), ""
+            return self._hubs.get(plan.backend, plan.clock), ""
         except CoopError as error:
             return None, f"{item.nodeid} cannot run in a task: {error}"
 
@@ -186,6 +241,7 @@ class Plugin:
             if run.problem:
                 pytest.fail(run.problem, pytrace=False)
             _refuse_async(item)
+            self._watch.find_locks()  # of modules that were imported meanwhile
         self._check_fixtures(item, None if run is None else run.hub)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -235,6 +291,47 @@ class Plugin:
         return result
 
     def _end_leftovers(self, run: Run) -> None:
+        left: list[Made] = []
+        if "tasks" in run.leaks and not run.is_spoilt:
+            assert run.hub is not None
+            left += find_left(lambda: loose(run.own_tasks()), run.hub, list)
+        self._kill_leftovers(run)
+        if run.leaks and not run.is_spoilt:
+            left += self._find_left(run)
+        if left:
+            self._watch.reported(left)
+            pytest.fail(report(run.item.nodeid, left, run.leaks, self._is_verbose), pytrace=False)
+
+    @property
+    def _is_verbose(self) -> bool:
+        return self._config.get_verbosity() > 0
+
+    def _find_left(self, owner: Run | Fixture) -> list[Made]:
+        """What else the owner leaves behind, and does not belong to a wider fixture."""
+        hub = owner.hub
+        assert hub is not None
+        leaks = owner.leaks if isinstance(owner, Run) else self._leaks
+        me = current_task()
+
+        def find() -> list[Made]:
+            locks = self._watch.locks_left_by(me) if "locks" in leaks and isinstance(owner, Run) else ()
+            return [*(made for made in owner.made if made.kind in leaks and made.is_left()), *locks]
+
+        return find_left(find, hub, lambda left: self._without_those_of_fixtures(owner, left))
+
+    def _without_those_of_fixtures(self, owner: Owner, left: Sequence[Made]) -> list[Made]:
+        """Hand to wider fixtures what they refer to, and return the rest."""
+        for fixture in self._fixtures:
+            if left and fixture is not owner and fixture.hub is not None:
+                reached = reached_from([fixture.value], (made.thing() for made in left))
+                for made in [made for made in left if id(made.thing()) in reached]:
+                    fixture.made.append(made)
+                    if made in owner.made:
+                        owner.made.remove(made)
+                left = [made for made in left if id(made.thing()) not in reached]
+        return list(left)
+
+    def _kill_leftovers(self, run: Run) -> None:
         stragglers = end_tasks(run.leftovers)
         if stragglers:
             names = ", ".join(f"{task.name!r} (spawned at {task.spawned_at}, waits for {task.waiting_on or 'nothing'})" for task in stragglers)
@@ -249,11 +346,17 @@ class Plugin:
         run = self._run_of(item)
         if run is not None and call.excinfo is not None and not item.config.getoption("fulltrace"):
             self._shorten(call.excinfo.value)
-        report = yield
+        made = yield
+        if run is not None:
+            run.is_spoilt = run.is_spoilt or not made.passed
         if run is not None and run.unreported:
             failures, run.unreported = run.unreported, []
-            _add_section(report, "failed tasks", "\n\n".join(failed.in_full() for failed in failures))
-        return report
+            _add_section(made, "failed tasks", "\n\n".join(failed.in_full() for failed in failures))
+        if run is not None:
+            for title, text in run.sections:
+                _add_section(made, title, text)
+            run.sections.clear()
+        return made
 
     def _shorten(self, error: BaseException) -> None:
         """Let the traceback of what was thrown in from outside end where the test waited, not inside coopcore."""
@@ -285,7 +388,7 @@ class Plugin:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> Generator[None, object, object]:
-        fixture = Fixture(fixturedef.argname, fixturedef.scope, request.node, self._hubs.current)
+        fixture = Fixture(fixturedef, request.node, self._hubs.current, self._is_watching)
         self._fixtures.append(fixture)
         add = fixturedef.addfinalizer
 
@@ -311,6 +414,14 @@ class Plugin:
                 names = ", ".join(f"{task.name!r} (spawned at {task.spawned_at})" for task in stragglers)
                 pytest.fail(f"{len(stragglers)} task(s) of {fixture} did not end when they were killed: {names}. A task must let TaskExit pass.", pytrace=False)
             self._judge_end_of(hub)
+            self._judge_what_is_left_by(fixture)
+
+    def _judge_what_is_left_by(self, fixture: Fixture) -> None:
+        if fixture.scope == "function":
+            if self._run is not None:
+                self._run.made += fixture.made
+        elif fixture.made and (left := self._find_left(fixture)):
+            pytest.fail(report(str(fixture), left, self._leaks, self._is_verbose), pytrace=False)
 
     def _judge_end_of(self, hub: Hub) -> None:
         """Raise for the tasks that have failed on a hub, unless a test runs there, whose teardown will."""
@@ -326,12 +437,11 @@ class Plugin:
         for fixture in self._fixtures:
             if fixture.hub is hub or not fixture.is_used_by(item):
                 continue
-            theirs = fixture.hub or self._hubs.outside_hub()
-            names = [repr(task.name) for task in tasks_of(fixture, theirs)] if theirs is not None else []
-            if names:
+            bonds = fixture.bonds(fixture.hub or self._hubs.outside_hub())
+            if bonds:
                 pytest.fail(
-                    f"{item.nodeid} runs {_place(hub)}, but uses {fixture}, which was made {_place(fixture.hub)} and has tasks there: {', '.join(names)}. "
-                    f"They stand still while the test runs. Mark all tests that share the fixture alike, or give it function scope.",
+                    f"{item.nodeid} runs {_place(hub)}, but uses {fixture}, which was made {_place(fixture.hub)} and {bonds}. "
+                    f"Mark all tests that share the fixture alike, or give it function scope.",
                     pytrace=False,
                 )
 
@@ -378,8 +488,7 @@ def _next_ident() -> int:
 
 
 def _refuse_async(item: pytest.Item) -> None:
-    function = getattr(item, "obj", None)
-    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+    if is_async(item):
         pytest.fail(
             f"{item.nodeid} is an `async def` test, but marked {MARK}: its body would need an event loop, and a task has none. "
             f"Write it as a plain `def` (calls may block), or take the mark away and use an asyncio plugin.",

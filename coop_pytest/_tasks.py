@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
@@ -19,17 +19,35 @@ from coopcore.lowlevel import TaskView, hide_frames, park, unpark
 
 from . import TaskFailed
 
+if TYPE_CHECKING:
+    from ._leaks import Made
+
 hide_frames(__file__)
 
 KILL_TIMEOUT = 2.0
 _MOST_ROUNDS = 20
+_MANY = 1000  # things that were made, until those are forgotten that are gone
 
 # pytest's way to say something about the test as a whole; a task may say it, too.
 _VERDICTS = (pytest.skip.Exception, pytest.xfail.Exception, pytest.exit.Exception)
 
 
 class Owner:
-    """A test or a fixture under which tasks are started."""
+    """A test or a fixture under which tasks are started, and other things made."""
+
+    is_watched = False
+    """Whether it is noted what else is made."""
+
+    def __init__(self) -> None:
+        self.made: list[Made] = []
+        self._soon = _MANY
+
+    def note(self, made: Made) -> None:
+        """Something was made. Of a great many, those that are gone are forgotten."""
+        self.made.append(made)
+        if len(self.made) > self._soon:
+            self.made = [other for other in self.made if other.is_left()]
+            self._soon = max(_MANY, 2 * len(self.made))
 
 
 OWNER: ContextVar[Owner | None] = ContextVar("OWNER", default=None)

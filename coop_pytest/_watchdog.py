@@ -22,8 +22,6 @@ Invariants
 
 from __future__ import annotations
 
-import os
-import re
 import signal
 import sys
 import threading
@@ -37,15 +35,13 @@ from coopcore import Hub, current_task
 from coopcore.lowlevel import deferring, hide_frames, on_hub, throw_in
 
 from ._hubs import Hubs
+from ._places import without_machinery
 
 hide_frames(__file__)
 
 GRACE = 1.0  # seconds in which a hub answers if nothing blocks it
 PATIENCE = 10.0  # seconds that a test may take to end after it was told
 _MOST_ROUNDS = 3  # how often a test that goes on regardless is told
-
-_MACHINERY = tuple(os.path.dirname(os.path.abspath(sys.modules[name].__file__ or "")) + os.sep for name in ("_pytest", "pluggy", "coopcore", __package__))
-_PLACE = re.compile(r"\s+(?:spawned )?at ")
 
 
 class Settings(Protocol):
@@ -222,20 +218,3 @@ def _other_threads() -> list[str]:
         if thread is not threading.current_thread() and thread.ident in frames and not isinstance(thread, threading.Timer):
             lines += [f"Thread {thread.name}:", "".join(traceback.format_stack(frames[thread.ident])).rstrip()]
     return lines
-
-
-def without_machinery(text: str) -> str:
-    """Leave the frames of pytest and pluggy, and places in them, out of a report."""
-    kept = []
-    skipping = False
-    for line in text.splitlines():
-        place = _PLACE.match(line)
-        if place is not None and line[place.end() :].startswith(_MACHINERY):
-            continue
-        if line.startswith('  File "'):
-            skipping = line.split('"')[1].startswith(_MACHINERY)
-        elif not line.startswith("    "):
-            skipping = False
-        if not skipping:
-            kept.append(line)
-    return "\n".join(kept)

@@ -166,7 +166,8 @@ class FdWait:
         self._other: FdWait | None = None  # that of the other direction
 
     def park(self, deadline: int | None = None) -> bool:
-        """Park the current task until the descriptor may be ready; may wake spuriously. True, or False once the hub's clock has reached ``deadline``.
+        """Park the current task until the descriptor may be ready; may wake spuriously. True, or False once the hub's clock has reached ``deadline``, and at
+        once in a task of another hub.
 
         Only for a caller who knows that it is not ready: who has just met EAGAIN, or finds ``drained`` set. Raises as `lowlevel.wait_readable` does.
         """
@@ -174,9 +175,14 @@ class FdWait:
             task = getcurrent().task
         except AttributeError:
             task = current_task()
+        if task is None:  # a worker between two tasks, in a signal handler
+            task = current_task()
         hub = self.hub
-        if self.task is not None or not self._armed or task._pending is not None or task._hub is not hub:
-            return hub._park_at(self, task, None if deadline is None else (deadline - hub._now()) / NANOSECONDS, edge=True)
+        if task._hub is not hub:
+            return False
+        if self.task is not None or not self._armed or task._pending is not None:
+            ready: bool = hub._park_at(self, task, None if deadline is None else (deadline - hub._now()) / NANOSECONDS, edge=True)
+            return ready
         timer = None if deadline is None else hub._add_timer(deadline, task)
         self.task = task
         if self.closed:  # looked at when ``task`` is set: see `closed`
@@ -197,9 +203,15 @@ class FdWait:
             finally:
                 self.leave(task)
         if self.task is task:
-            self.leave(task)
+            self.leave(task)  # type: ignore[arg-type]  # narrowed by the line above, though not to what it is
         if timer is None and task._outcome is True:
             return True
+        try:
+            return bool(take_outcome(task, timer))
+        except BaseException as error:
+            if task._outcome is None:
+                raise  # as in park_task
+            hub.interrupt_main(error)
         return bool(take_outcome(task, timer))
 
     def leave(self, task: Task[Any]) -> None:
@@ -335,7 +347,7 @@ class Hub:
         self.network = network
         """What ``coop_plugins.socket`` uses in this hub; None for the kernel's."""
         self.resolver = resolver
-        """What ``coop_plugins.socket`` looks up names with in this hub; None until the default one is needed. Closed with the hub, if that came from `make_hub`."""
+        """What ``coop_plugins.socket`` looks up names with in this hub; None until the default one is needed. A hub of `make_hub` closes it in the end."""
         self._thread = get_ident()
         self._closed = False
         self._stopping = False
@@ -925,6 +937,7 @@ class Hub:
             return bool(woken)
         finally:
             wait.leave(task)
+            wait.what = ""
             if not woken and not self._edge:
                 self.backend.unwatch(wait.fd)
                 self._rearm(wait.fd)
@@ -1014,9 +1027,9 @@ class Hub:
             wait.drained = False
             task = wait.task
             if task is not None:
-                wait.leave(task)
                 if task._reason is wait:
                     unpark(task)
+                wait.leave(task)  # after it: a signal handler that raises leaves it to the next report
 
     def wake_at(self, fd: int, keeper: _Door) -> bool:
         """Wake from a sleep whenever ``fd``, to which signals write, is readable. ``keeper`` empties it, and is told before and after each sleep.
@@ -1136,6 +1149,14 @@ class Hub:
                 traceback.print_exception(error)
                 if isinstance(error, KeyboardInterrupt | SystemExit):
                     self.interrupt_main(error)
+
+    @property
+    def heartbeat(self) -> int | None:
+        """A number that changes with each pass, so at least once a millisecond while tasks let each other run; None while it waits for something.
+
+        For another thread, which can so tell that a call blocks this one.
+        """
+        return None if self._inbox.asleep else self._last_pass
 
     @property
     def has_calls(self) -> bool:

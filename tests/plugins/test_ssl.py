@@ -97,7 +97,7 @@ def test_a_tls_socket_is_a_standard_one_and_a_cooperative_one(on: Run) -> None:
 
 def test_it_takes_no_name_of_the_plain_sockets_by_accident() -> None:
     """What both define, it means to replace."""
-    replaced = {"connect", "connect_ex", "recv", "recv_into", "send", "sendall", "sendfile", "_deadline", "_real_close", "_set_up"}
+    replaced = {"connect", "connect_ex", "recv", "recv_into", "send", "sendall", "sendfile", "_start_state", "_deadline", "_real_close", "_set_up"}
     both = set(vars(ssl.SSLSocket)) & set(vars(socket.socket))
     assert {name for name in both if not name.startswith("__")} == replaced
 
@@ -408,7 +408,7 @@ def test_invariant_4_a_timeout_bounds_connection_and_handshake_together(on: Run)
 
 def test_invariant_4_what_the_connection_took_is_no_longer_there_for_the_handshake(on: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     deadlines: list[Any] = []
-    plain_connect, go_on = socket.socket.connect, ssl.SSLSocket._go_on
+    plain_connect, go_on = socket.socket.connect, ssl.SSLSocket._continue
 
     def connect(self: Any, address: Any) -> None:
         deadlines.append(self._deadline())
@@ -420,7 +420,7 @@ def test_invariant_4_what_the_connection_took_is_no_longer_there_for_the_handsha
         return go_on(self, operation, want, deadline, *args)
 
     monkeypatch.setattr(socket.socket, "connect", connect)
-    monkeypatch.setattr(ssl.SSLSocket, "_go_on", spy)
+    monkeypatch.setattr(ssl.SSLSocket, "_continue", spy)
 
     @on
     def body() -> None:
@@ -1110,6 +1110,43 @@ def test_invariant_6_a_record_that_was_sent_in_part_is_finished_or_nothing_is_se
             near.shutdown(socket.SHUT_WR)
             got = b"".join(reader.get(timeout=5)) + read_all(far)
             assert got == written + data + b"and more"
+
+
+def test_invariant_6_a_kill_between_two_records(on: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the writer lets the others run, and OpenSSL has nothing left to send."""
+    monkeypatch.setattr(ssl._socket, "_STREAK", 1)
+    data = os.urandom(150_000)
+
+    @on
+    def body() -> None:
+        near, far = tls_pair()
+        with near, far:
+            task = spawn(near.sendall, data)
+            while near._writer is None:
+                sleep(0)
+            assert task.state == "ready"
+            task.kill()
+            assert (near._writer, near._sent_of_it) == (None, 65536)
+            with pytest.raises(ssl.SSLError, match="an earlier write"):
+                near.sendall(b"other")
+            writer = spawn(near.sendall, data)
+            got = b""
+            while len(got) < len(data):
+                got += far.recv(65536)
+            writer.get(timeout=5)
+            assert got == data
+            file = io.BytesIO(data)  # whose own position says where it was left
+            task = spawn(near.sendfile, file)
+            while file.tell() < 2 * 16384:
+                sleep(0)  # when the second piece is read, the first is sent
+            assert task.state == "ready"
+            task.kill()
+            got = b""
+            while len(got) < file.tell():
+                got += far.recv(65536)
+            assert got == data[: file.tell()]
+            near.sendall(b"other")
+            assert far.recv(65536) == b"other"
 
 
 @pytest.mark.parametrize("how", ["kill", "timeout", "never waits"])

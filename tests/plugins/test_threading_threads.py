@@ -127,6 +127,36 @@ def test_invariant_1_a_thread_that_has_its_own_hub_has_its_own_tasks() -> None:
     """)
 
 
+def test_only_threads_that_the_program_has_started_are_counted() -> None:
+    check("""
+        def work():
+            counts.append(_thread._count())
+            go.wait()
+
+        counts, go, stop = [], threading.Event(), native_lock()
+        stop.acquire()
+        native_start(stop.acquire, ())  # as a thread pool of the plugins does
+        assert _thread._count() == 0
+        works = [threading.Thread(target=work) for _ in range(2)]
+        for thread in works:
+            thread.start()
+        while len(counts) < 2:
+            time.sleep(0)
+        assert _thread._count() == 2
+        go.set()
+        for thread in works:
+            thread.join()
+        assert _thread._count() == 0
+        assert in_plain_thread(lambda: threading.Thread(target=work).start()) is None
+        while len(counts) < 3:
+            time.sleep(0.001)
+        while _thread._count():
+            time.sleep(0.001)
+        assert counts[2] == 1
+        stop.release()
+    """)
+
+
 def test_invariant_2_each_has_an_ident_of_its_own_and_the_main_task_that_of_its_thread() -> None:
     check("""
         import reprlib

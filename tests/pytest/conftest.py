@@ -34,10 +34,15 @@ def write(pytester: pytest.Pytester) -> Callable[[str], None]:
     return write
 
 
-@pytest.fixture
-def run(pytester: pytest.Pytester, write: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run an inner session in this process and compare its counts, each of which is zero unless given. Of all plugins it has ours and pytest-timeout."""
+@pytest.fixture(autouse=True)
+def no_other_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of all plugins an inner session has those that it names."""
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+
+
+@pytest.fixture
+def run(pytester: pytest.Pytester, write: Callable[[str], None]) -> Run:
+    """Run an inner session in this process and compare its counts, each of which is zero unless given. It has our plugin and pytest-timeout."""
 
     def run(source: str, *args: str, **counts: int) -> pytest.RunResult:
         write(source)
@@ -54,7 +59,7 @@ def run_apart(pytester: pytest.Pytester, write: Callable[[str], None]) -> Run:
 
     def run(source: str, *args: str, **counts: int) -> pytest.RunResult:
         write(source)
-        result = pytester.runpytest_subprocess("-Werror", "-pno:cacheprovider", *args, timeout=30)
+        result = pytester.runpytest_subprocess("-Werror", "-pno:cacheprovider", "-pcoop", "-ptimeout", *args, timeout=30)
         if counts:
             result.assert_outcomes(**counts)
         return result

@@ -47,9 +47,16 @@ def test_invariant_2_errors_pass_unchanged(hubs, error):
     assert caught.value is error
 
 
-def test_invariant_3_one_hub_for_each_backend(hubs, monkeypatch):
+def test_invariant_3_one_hub_for_each_pair_of_backend_and_clock(hubs, monkeypatch):
     monkeypatch.delenv("COOP_BACKEND", raising=False)
+    monkeypatch.delenv("COOP_CLOCK", raising=False)
     assert hubs.get(None) is hubs.get("epoll")
+    assert hubs.get(None, "virtual") is hubs.get("epoll", "virtual")
+    assert hubs.get(None, "virtual") is not hubs.get(None)
+    assert [hubs.get("epoll", clock).name for clock in (None, "virtual")] == ["the epoll hub", "the epoll hub with the virtual clock"]
+    monkeypatch.setenv("COOP_CLOCK", "virtual")
+    assert hubs.get(None) is hubs.get(None, "virtual")
+    monkeypatch.delenv("COOP_CLOCK")
     assert hubs.get("selectors") is not hubs.get("epoll")
     assert hubs.get("selectors") is hubs.get("selectors")
 

@@ -27,7 +27,7 @@ def imported_after(pytester, *args):
     script = pytester.makepyfile(
         session=f"""
         import sys, pytest
-        status = pytest.main({["-q", "-Werror", "-pno:cacheprovider", *args]!r})
+        status = pytest.main({["-q", "-Werror", "-pno:cacheprovider", "-pcoop", *args]!r})
         print("status", int(status))
         print("imported", sorted(name for name in sys.modules if name.partition(".")[0] in ("coopcore", "coop_plugins", "coop_pytest")))
         """
@@ -49,7 +49,7 @@ def test_turned_off_the_mark_is_unknown(pytester):
 
 def test_collecting_alone_makes_no_hub(pytester, write):
     write(MARKED)
-    result = pytester.runpytest_subprocess("--collect-only", "-q", "-pno:cacheprovider")
+    result = pytester.runpytest_subprocess("--collect-only", "-q", "-pno:cacheprovider", "-pcoop")
     result.stdout.fnmatch_lines(["test_it.py::test_marked"])
 
 
@@ -109,7 +109,7 @@ def test_ctrl_c(pytester, write, where):
         "import time\n\ndef now():\n    print('now', flush=True)\n\ndef busy():\n    now()\n    time.sleep(3600)\n\n"
         + textwrap.dedent(SEVERAL).format(what=where)
     )
-    command = [sys.executable, "-m", "pytest", "-s", "-pno:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "-s", "-pno:cacheprovider", "-pcoop"]
     with subprocess.Popen(command, cwd=pytester.path, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}) as inner:
         assert inner.stdout is not None
         seen = []
@@ -163,7 +163,7 @@ def test_pdb_leaves_a_usable_state(pytester, write):
         """
     )
     answers = b"p 'local', local\nc\np 'local', local\nc\np 'local', local\nc\n"
-    result = pytester.run(sys.executable, "-m", "pytest", "--pdb", "-pno:cacheprovider", stdin=answers, timeout=30)
+    result = pytester.run(sys.executable, "-m", "pytest", "--pdb", "-pno:cacheprovider", "-pcoop", "-ptimeout", stdin=answers, timeout=30)
     result.assert_outcomes(passed=2, failed=2)
     result.stdout.fnmatch_lines(["*('local', 41)", "*('local', 42)", "*('local', 43)"])
 
@@ -191,6 +191,7 @@ def test_xdist(run_apart):
             sleep(0.001)
             assert 0
         """,
+        "-pxdist",
         "-n2",
         passed=10,
         failed=2,
@@ -232,7 +233,7 @@ def cover(pytester, write, config):
             assert lib.in_a_task() == 2
         """
     )
-    result = pytester.runpytest_subprocess("-pno:cacheprovider", "--cov=lib", "--cov-report=term-missing", timeout=30)
+    result = pytester.runpytest_subprocess("-pno:cacheprovider", "-pcoop", "-ppytest_cov", "--cov=lib", "--cov-report=term-missing", timeout=30)
     return result
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from coop_pytest import _watchdog
 from coop_pytest._hubs import Hubs
-from coop_pytest._watchdog import Watchdog, without_machinery
+from coop_pytest._places import without_machinery
+from coop_pytest._watchdog import Watchdog
 from coopcore import sleep
 
 pytest.importorskip("pytest_timeout")

@@ -43,7 +43,7 @@ import socket as _stdlib
 import stat
 from _thread import get_ident
 from collections.abc import Callable, Iterable, Iterator
-from functools import cache
+from functools import cache, partial
 from itertools import count as count_up
 from typing import IO, Any, NoReturn, TypeVar, cast
 
@@ -59,12 +59,15 @@ _NANOSECONDS = 1_000_000_000
 _AT_ONCE = int(getattr(_stdlib, "MSG_DONTWAIT", 0))  # a flag of the enum class would cost a call of Python for each test
 _URGENT = int(_stdlib.MSG_OOB)
 _STREAK = 32  # calls in a row that found the socket ready
+_PAUSE = 0.01  # seconds
 _CONNECTING = (errno.EINPROGRESS, errno.EALREADY, errno.EWOULDBLOCK, errno.EAGAIN)
 _LONG = 10**10  # seconds; nobody waits for longer
 _TCP = (0, int(_stdlib.IPPROTO_TCP))
+_UNIX = getattr(_stdlib, "AF_UNIX", -1)
 _INTERNET = (_stdlib.AF_INET, _stdlib.AF_INET6)
 _SENDFILE_MOST = 0x7FFF_F000  # what Linux moves at once
 _COPY_PIECE = 65536
+_NO_SENDFILE = (errno.EINVAL, errno.ENOSYS, errno.ENOTSOCK, errno.EOPNOTSUPP, errno.EOVERFLOW)  # what a file system says that cannot
 
 
 class _Place:
@@ -114,12 +117,14 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
     """
 
     __module__ = "coop_plugins.socket"  # the name that users import, in every repr
-    __slots__ = ("_ended", "_place", "_places", "_raw", "_reading", "_sending", "_streak", "_timeout")
+    __slots__ = ("_ended", "_place", "_places", "_raw", "_reading", "_sending", "_streak", "_timeout", "_urgent")
 
     _timeout: float | None
+    _raw: Any
+    """The network's object, unless the kernel has it."""
 
     # What is tried first. The standard class's own methods, unless the network is not the kernel's (see _Foreign).
-    _accept_now: Callable[..., tuple[Any, Any]] = _Kernel._accept
+    _accept_now: Callable[..., tuple[Any, Any]] = _Kernel._accept  # type: ignore[attr-defined]  # typeshed leaves it out
     _bind_now = _stdlib.socket.bind
     _connect_now = _stdlib.socket.connect_ex
     _recv_now = _stdlib.socket.recv
@@ -131,6 +136,7 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
     _send_now = _stdlib.socket.send
     _sendto_now = _stdlib.socket.sendto
     _sendmsg_now = _stdlib.socket.sendmsg
+    _sendmsg_afalg_now: Callable[..., int] = getattr(_Kernel, "sendmsg_afalg", _stdlib.socket.sendmsg)
 
     def __init__(self, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None) -> None:
         network = current_network()
@@ -154,17 +160,16 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
         else:
             self._raw = raw
             self._io_refs, self._closed = 0, False  # the standard close() and makefile() keep these
-            self._begin()
-            self.__class__ = _foreign_class(type(self))
+            self._start_state()
+            self.__class__ = _foreign_class(type(self))  # type: ignore[arg-type]  # a class is hashable
 
     def _open(self, family: int, type: int, proto: int, fileno: int | None) -> None:
         _standard_init(self, family, type, proto, fileno)
-        _Kernel.setblocking(self, False)
-        self._raw: Any = None
-        """The network's object, unless the kernel has it."""
-        self._begin()
+        self._never_block()
+        self._raw = None
+        self._start_state()
 
-    def _begin(self) -> None:
+    def _start_state(self) -> None:
         self._ended = False
         """True once it was closed or detached, though another thread's hub may still have to close the descriptor."""
         self._reading: FdWait = _NOWHERE
@@ -178,6 +183,8 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
         self._sending: Task[Any] | None = None
         """The task in the middle of a sendall, while it waits."""
         self._timeout = _stdlib.getdefaulttimeout()
+        self._urgent = False
+        """True once urgent data was asked for: reads then end at the place where it was, of which no report tells."""
 
     # -- waiting --------------------------------------------------------------------------------------------------------
 
@@ -211,7 +218,7 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
             if self._ended:
                 self._raise_ended()
             place = _Place(hub, self.fileno())
-            place.reading.tells = place.reading.tells and self._is_tcp()
+            place.reading.tells = place.reading.tells and not self._urgent and self._is_tcp()
             places.append(place)
         self._place = place
         self._reading = place.reading
@@ -225,9 +232,9 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
 
     def _when_ready(self, direction: int, call: Callable[..., R], *args: Any) -> R:
         """Go on with a call that has just met EAGAIN."""
-        return self._go_on(direction, None if self._timeout is None else self._deadline(), call, *args)
+        return self._retry(direction, None if self._timeout is None else self._deadline(), call, *args)
 
-    def _go_on(self, direction: int, deadline: int | None, call: Callable[..., R], *args: Any) -> R:
+    def _retry(self, direction: int, deadline: int | None, call: Callable[..., R], *args: Any) -> R:
         while True:
             self._wait(direction, deadline)
             if direction == WRITABLE and self._sending is not None:
@@ -278,7 +285,7 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
         except BlockingIOError:
             if self._timeout == 0.0 or flags & _AT_ONCE:
                 raise
-            data = self._go_on(READABLE, deadline or self._deadline(), self._recv_now, bufsize, flags)
+            data = self._retry(READABLE, deadline or self._deadline(), self._recv_now, bufsize, flags)
         if len(data) < bufsize and self._reading.tells:
             self._after_short_read(flags)
         return data
@@ -297,15 +304,20 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
         self._streak += 1
         if self._streak > _STREAK:
             self._give_way()
+        if flags & _URGENT:
+            self._ask_for_urgent()
         return None
 
     def _after_short_read(self, flags: int) -> None:
         """A read brought less than was asked for: the next one need not be tried before a report."""
         wait = self._reading
-        if flags & _URGENT:
-            wait.tells = wait.drained = False  # reads end at the mark, of which no report will tell any more
-        elif not flags and wait.hub is current_task().hub:
+        if not flags and wait.hub is current_task().hub:
             wait.drained = True
+
+    def _ask_for_urgent(self) -> None:
+        self._urgent = True
+        for place in self._places:
+            place.reading.tells = place.reading.drained = False
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         """As `recv`, into ``buffer``. Returns how many bytes came."""
@@ -328,7 +340,7 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
         except BlockingIOError:
             if self._timeout == 0.0 or flags & _AT_ONCE:
                 raise
-            received = self._go_on(READABLE, deadline or self._deadline(), self._recv_into_now, buffer, nbytes, flags)
+            received = self._retry(READABLE, deadline or self._deadline(), self._recv_into_now, buffer, nbytes, flags)
         if received < size and self._reading.tells:
             self._after_short_read(flags)
         return received
@@ -338,6 +350,8 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
         self._streak += 1
         if self._streak > _STREAK:
             self._give_way()
+        if flags & _URGENT:
+            self._ask_for_urgent()
         try:
             return self._recvfrom_now(bufsize, flags)
         except BlockingIOError:
@@ -350,6 +364,8 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
         self._streak += 1
         if self._streak > _STREAK:
             self._give_way()
+        if flags & _URGENT:
+            self._ask_for_urgent()
         try:
             return self._recvfrom_into_now(buffer, nbytes, flags)
         except BlockingIOError:
@@ -362,6 +378,8 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
         self._streak += 1
         if self._streak > _STREAK:
             self._give_way()
+        if flags & _URGENT:
+            self._ask_for_urgent()
         try:
             return self._recvmsg_now(bufsize, ancbufsize, flags)
         except BlockingIOError:
@@ -375,6 +393,8 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
         self._streak += 1
         if self._streak > _STREAK:
             self._give_way()
+        if flags & _URGENT:
+            self._ask_for_urgent()
         try:
             return self._recvmsg_into_now(buffers, ancbufsize, flags)
         except BlockingIOError:
@@ -405,20 +425,16 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
             self._give_way()
         if self._sending is not None:
             self._refuse_second_sender()
-        if type(data) is bytes:  # what nearly everybody sends, and nearly always it fits
-            try:
-                sent = self._send_now(data, flags)
-            except BlockingIOError:
-                if self._timeout == 0.0:
-                    raise
-                sent = 0
-            if sent == len(data):
-                return
-            with memoryview(data) as view:
-                self._sendall_rest(view, sent, flags)
-            return
-        with memoryview(data) as given, given.cast("B") as view:
-            self._sendall_rest(view, 0, flags)
+        try:
+            sent = self._send_now(data, flags)
+        except BlockingIOError:
+            if self._timeout == 0.0:
+                raise
+            sent = 0
+        if type(data) is not bytes or sent < len(data):
+            with memoryview(data) as given, given.cast("B") as view:
+                if sent < len(view):
+                    self._sendall_rest(view, sent, flags)
 
     def _sendall_rest(self, view: memoryview, sent: int, flags: int) -> None:
         deadline = self._deadline()
@@ -448,6 +464,8 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
         except BlockingIOError:
             if self._timeout == 0.0 or (len(args) == 2 and args[0] & _AT_ONCE):
                 raise
+        if self.family == _UNIX and args:
+            return self._when_received(self._sendto_now, data, *args)
         return self._when_ready(WRITABLE, self._sendto_now, data, *args)
 
     def sendmsg(self, buffers: Iterable[Any], ancdata: Iterable[Any] = (), flags: int = 0, address: Any = None, /) -> int:
@@ -465,7 +483,31 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
         except BlockingIOError:
             if self._timeout == 0.0 or flags & _AT_ONCE:
                 raise
+        if self.family == _UNIX and address is not None:
+            return self._when_received(self._sendmsg_now, buffers, ancdata, flags, address)
         return self._when_ready(WRITABLE, self._sendmsg_now, buffers, ancdata, flags, address)
+
+    def _when_received(self, call: Callable[..., R], *args: Any) -> R:
+        """Go on with a datagram for a Unix socket whose queue is full. No descriptor tells when it is not: ours is writable all the time."""
+        deadline = self._deadline()
+        while True:
+            self._pause(deadline)
+            if self._sending is not None:
+                self._refuse_second_sender()
+            try:
+                return call(*args)
+            except BlockingIOError:
+                continue
+
+    def sendmsg_afalg(self, msg: Iterable[Any] = (), **options: Any) -> int:
+        """Send a request to the kernel's crypto interface (AF_ALG): ``op``, ``iv``, ``assoclen`` and ``flags`` by name. Parks while the buffer is full."""
+        call = partial(self._sendmsg_afalg_now, list(msg), **options)
+        try:
+            return call()
+        except BlockingIOError:
+            if self._timeout == 0.0 or options.get("flags", 0) & _AT_ONCE:
+                raise
+        return self._when_ready(WRITABLE, call)
 
     def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
         """Send a file that is open in binary mode, by ``os.sendfile`` where that works. Returns how many bytes; moves the file's position behind them.
@@ -474,21 +516,15 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
         waits, and bad counts.
         """
         self._check_sendfile(file, offset, count)
-        source = self._sendfile_source(file)
-        deadline = self._deadline()
-        sent = 0
         if self._sending is not None:
             self._refuse_second_sender()
+        deadline = self._deadline()
         self._sending = current_task()
         try:
-            if source is None:
-                sent = self._copy_file(file, offset, count, deadline)
-            else:
-                sent = self._splice_file(source, offset, count, deadline)
-                file.seek(offset + sent)
+            sent = self._splice_file(file, offset, count, deadline)
+            return self._copy_file(file, offset, count, deadline) if sent is None else sent
         finally:
             self._sending = None
-        return sent
 
     def _check_sendfile(self, file: IO[bytes], offset: int, count: int | None) -> None:
         if "b" not in getattr(file, "mode", "b"):
@@ -512,36 +548,52 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
         except (AttributeError, io.UnsupportedOperation, OSError):
             return None
 
-    def _splice_file(self, source: int, offset: int, count: int | None, deadline: int | None) -> int:
+    def _splice_file(self, file: IO[bytes], offset: int, count: int | None, deadline: int | None) -> int | None:
+        """Send it by os.sendfile; None if that does not work for this file."""
+        source = self._sendfile_source(file)
+        if source is None:
+            return None
         sent = 0
-        while count is None or sent < count:
-            try:
-                moved = os.sendfile(self.fileno(), source, offset + sent, _SENDFILE_MOST if count is None else min(count - sent, _SENDFILE_MOST))
-            except BlockingIOError:
-                self._wait(WRITABLE, deadline)
-                continue
-            if not moved:
-                break
-            sent += moved
-        return sent
+        try:
+            while count is None or sent < count:
+                try:
+                    moved = os.sendfile(self.fileno(), source, offset + sent, _SENDFILE_MOST if count is None else min(count - sent, _SENDFILE_MOST))
+                except BlockingIOError:
+                    self._wait(WRITABLE, deadline)
+                    continue
+                except OSError as error:
+                    if not sent and error.errno in _NO_SENDFILE:
+                        return None
+                    raise
+                if not moved:
+                    break
+                sent += moved
+            return sent
+        finally:
+            if sent:
+                file.seek(offset + sent)
 
     def _copy_file(self, file: IO[bytes], offset: int, count: int | None, deadline: int | None) -> int:
         if offset:
             file.seek(offset)
         sent = 0
-        while count is None or sent < count:
-            piece = memoryview(file.read(_COPY_PIECE if count is None else min(count - sent, _COPY_PIECE)))
-            if not piece:
-                break
-            while piece:
-                try:
-                    moved = self._send_now(piece)
-                except BlockingIOError:
-                    self._wait(WRITABLE, deadline)
-                    continue
-                piece = piece[moved:]
-                sent += moved
-        return sent
+        try:
+            while count is None or sent < count:
+                piece = memoryview(file.read(_COPY_PIECE if count is None else min(count - sent, _COPY_PIECE)))
+                if not piece:
+                    break
+                while piece:
+                    try:
+                        moved = self._send_now(piece)
+                    except BlockingIOError:
+                        self._wait(WRITABLE, deadline)
+                        continue
+                    piece = piece[moved:]
+                    sent += moved
+            return sent
+        finally:
+            if sent and hasattr(file, "seek"):
+                file.seek(offset + sent)
 
     # -- connecting -----------------------------------------------------------------------------------------------------
 
@@ -595,7 +647,7 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
         """Returns 0 once connected, else the error number."""
         while error in _CONNECTING:
             if error in (errno.EAGAIN, errno.EWOULDBLOCK):
-                # A Unix socket whose listener's queue is full: no descriptor will ever tell when it isn't.
+                # A Unix socket whose listener's queue is full: no descriptor tells when it is not.
                 self._pause(deadline)
             else:
                 self._wait(WRITABLE, deadline)
@@ -606,9 +658,12 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
         return 0 if error == errno.EISCONN else error
 
     def _pause(self, deadline: int | None) -> None:
-        if deadline is not None and current_task().hub.clock.now() >= deadline:
+        left = None if deadline is None else (deadline - current_task().hub.clock.now()) / _NANOSECONDS
+        if left is not None and left <= 0:
             raise TimeoutError("timed out")
-        sleep(0.01)
+        sleep(_PAUSE if left is None else min(left, _PAUSE))
+        if self._ended:
+            self._raise_ended()
 
     def _resolved(self, address: Any) -> Any:
         """``address`` with a number for the host's name. The standard class would look it up, and hold up the thread."""
@@ -623,8 +678,8 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
             return address
         except (OSError, ValueError):
             pass
-        found = current_network().getaddrinfo(name, address[1], self.family, self.type & 0xF, self.proto)[0][4]
-        return (found[0], *address[1:]) if len(address) > 2 else found
+        found = current_network().getaddrinfo(name, 0, self.family, self.type & 0xF, self.proto)[0][4]
+        return (found[0], address[1], *(address[2:] or found[2:]))
 
     # -- ending ---------------------------------------------------------------------------------------------------------
 
@@ -633,7 +688,7 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
         if self._ended:
             return
         fd = self.fileno()
-        elsewhere = self._end(fd)
+        elsewhere = self._tell_this_thread(fd)
         if not elsewhere:
             self._close_now()
             return
@@ -653,7 +708,7 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
         if next(told) == of:
             self._close_now()
 
-    def _end(self, fd: int) -> list[_Place]:
+    def _tell_this_thread(self, fd: int) -> list[_Place]:
         """Wake those who wait in this thread, and have its hubs forget the number. Returns the other places where tasks wait."""
         self._ended = True  # before it looks who waits
         me = get_ident()
@@ -679,7 +734,7 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
         """
         if not self._ended:
             self._refuse_to_detach_elsewhere()
-            self._end(self.fileno())
+            self._tell_this_thread(self.fileno())
         return self._detach_now()
 
     def _refuse_to_detach_elsewhere(self) -> None:
@@ -711,6 +766,7 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
             if seconds < 0:
                 raise ValueError(f"Timeout value out of range: {value!r} is negative. Did a deadline pass before this call? Use max(0.001, ...).")
             value = float(seconds)
+        self._never_block()
         self._timeout = value
 
     def gettimeout(self) -> float | None:
@@ -724,11 +780,16 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
 
     def setblocking(self, flag: bool, /) -> None:
         """True: as ``settimeout(None)``. False: as ``settimeout(0)``. The descriptor itself never blocks."""
+        self._never_block()
         self._timeout = None if flag else 0.0
 
     def getblocking(self) -> bool:
         """False if calls never wait."""
         return self._timeout != 0.0
+
+    def _never_block(self) -> None:
+        """Again, since who shares the open file may have changed that. Raises as the standard calls do if it is not open."""
+        _Kernel.setblocking(self, False)
 
 
 class _Foreign:
@@ -764,16 +825,20 @@ class _Foreign:
     def _sendfile_source(self, file: IO[bytes]) -> None:
         return None
 
+    def _never_block(self) -> None:
+        if cast(socket, self)._ended:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
 
 def _pass_on(name: str) -> Callable[..., Any]:
-    def method(self: _Foreign, *args: Any) -> Any:
-        return getattr(self._raw, name)(*args)
+    def method(self: _Foreign, *args: Any, **options: Any) -> Any:
+        return getattr(self._raw, name)(*args, **options)
 
     method.__name__ = name
     return method
 
 
-_TRIED = ("accept", "bind", "recv", "recv_into", "recvfrom", "recvfrom_into", "recvmsg", "recvmsg_into", "send", "sendto", "sendmsg")
+_TRIED = ("accept", "bind", "recv", "recv_into", "recvfrom", "recvfrom_into", "recvmsg", "recvmsg_into", "send", "sendto", "sendmsg", "sendmsg_afalg")
 _PASSED_ON = ("fileno", "getpeername", "getsockname", "getsockopt", "setsockopt", "listen", "shutdown", "get_inheritable", "set_inheritable")
 for _name in _TRIED:
     setattr(_Foreign, f"_{_name}_now", _pass_on(_name))

@@ -189,7 +189,6 @@ class Handover:
     def detach(self) -> None:
         sock = self._sock
         if not sock._ended:
-            sock._ended = True  # before it looks who waits
             sock._refuse_to_detach_elsewhere()
             sock._tell_this_thread(sock.fileno())
         sock._raw = _Gone()

@@ -14,8 +14,9 @@ could use: on a network that is not the kernel's (`_memory`).
 
 `SSLSocket` is a subclass of the standard class, and so gets its construction, its certificates, its session and all else that never waits from there; with
 them come the fixes of each Python release. It is a `coop_plugins.socket.socket` as well, which knows how to wait and to close. Contexts make it through their
-attribute ``sslsocket_class``, which is public for just that; so those of the standard class need not be replaced when the program is patched, only told. One
-private name is used: ``_sslobj``, where the standard class keeps OpenSSL's connection.
+attribute ``sslsocket_class``, which is public for just that; so those of the standard class need not be replaced when the program is patched, only told.
+Private names of the standard classes that are needed, the same in every Python since 3.8: ``_sslobj``, where a socket keeps OpenSSL's connection; ``_create``,
+which contexts call; ``_check_connected`` and ``_real_close``; and in `_memory` ``_context``, ``_session`` and the context's ``_wrap_bio``.
 
 Up to four tasks use one connection: a reader, a writer, one in the handshake and one in `unwrap`. Two of them may need one direction; the descriptor takes one
 waiter for each, so a second waits with the first, and both try again.
@@ -28,8 +29,8 @@ Invariants
 3. Tasks of one connection that need the same direction of the descriptor all wake when it is ready, and go on without the first if that leaves.
 4. A timeout bounds the whole call: of a `sendall` all records, of a `connect` the connection and its handshake.
 5. A handshake that fails or is killed while a connection is being wrapped leaves its descriptor closed.
-6. A write that is left in the middle of a record, by a kill, a timeout or a socket that never waits, goes on where it was when the same data is written again;
-   other data is refused, and never sent in that record's place.
+6. A write that is left in the middle, by a kill, a timeout or a socket that never waits, goes on where it was when the same data is written again; other data
+   is refused, and never sent in the place of a record that was begun.
 7. No call enters OpenSSL while another of the same connection is inside, parked in a callback of the handshake. A `close` meanwhile keeps the descriptor
    until that one is out, so that OpenSSL never uses a number that names another file by then.
 8. Nobody starves: records that never have to wait let the other tasks run after every `_STREAK` of them.
@@ -40,7 +41,6 @@ from __future__ import annotations
 import ssl as _stdlib
 from collections.abc import Callable
 from socket import SHUT_RDWR
-from socket import socket as _standard_socket
 from ssl import SSL_ERROR_SSL, SSLEOFError, SSLError, SSLWantReadError, SSLWantWriteError
 from typing import Any, NoReturn, TypeVar
 
@@ -63,7 +63,10 @@ class _Plain(socket):
     """What the standard SSLSocket finds beneath itself: the cooperative socket, on a descriptor or on a network's object that it takes over."""
 
     def __init__(self, family: int = -1, type: int = -1, proto: int = -1, fileno: Any = None) -> None:
-        self._set_up(_standard_socket(family, type, proto, fileno) if isinstance(fileno, int) else fileno)
+        if isinstance(fileno, int):
+            self._open(family, type, proto, fileno)
+        else:
+            self._set_up(fileno)
 
 
 class _Standard(_stdlib.SSLSocket, _Plain):  # type: ignore[misc]  # the standard class refuses what makes no sense with TLS
@@ -107,6 +110,11 @@ class SSLSocket(_Standard):
 
     def _set_up(self, raw: Any) -> None:
         super()._set_up(raw)
+        if self._raw is not None:
+            self.__class__ = over_memory(type(self))  # type: ignore[arg-type]  # a class is hashable
+
+    def _start_state(self) -> None:
+        super()._start_state()
         self._early = True
         """True until the handshake is known to be over: OpenSSL may call back, and a callback may park."""
         self._inside: Task[Any] | None = None
@@ -121,13 +129,11 @@ class SSLSocket(_Standard):
         self._joined: dict[tuple[Hub, int], ParkingLot] = {}
         """Those who wait with them."""
         self._unfinished: bytes | None = None
-        """The data of a write that was left in the middle of a record, up to the end of what OpenSSL has seen of it."""
+        """The data of a write that was left in the middle, up to the end of what OpenSSL has seen of it."""
         self._sent_of_it = 0
         """How much of that was sent."""
         self._until: int | None = None
         """When the connect that is under way has to be done."""
-        if self._raw is not None:
-            self.__class__ = over_memory(type(self))  # type: ignore[arg-type]  # a class is hashable
 
     # -- waiting --------------------------------------------------------------------------------------------------------
 
@@ -146,9 +152,9 @@ class SSLSocket(_Standard):
             if never:
                 raise
             want = WRITABLE
-        return self._go_on(operation, want, deadline, call)
+        return self._continue(operation, want, deadline, call)
 
-    def _go_on(self, operation: str, want: int, deadline: int | None, call: Callable[..., R], args: tuple[Any, ...] = ()) -> R:
+    def _continue(self, operation: str, want: int, deadline: int | None, call: Callable[..., R], args: tuple[Any, ...] = ()) -> R:
         """Go on with a call that OpenSSL could not finish, for the lack of what ``want`` says."""
         task = current_task()
         at = self._at
@@ -287,7 +293,7 @@ class SSLSocket(_Standard):
             self._refuse("read", self._reader)
         self._reader = current_task()
         try:
-            return self._go_on("read", want, None if self._timeout is None else self._deadline(), call, args)
+            return self._continue("read", want, None if self._timeout is None else self._deadline(), call, args)
         except SSLEOFError:
             if not self.suppress_ragged_eofs:
                 raise
@@ -342,14 +348,14 @@ class SSLSocket(_Standard):
         sslobj = self._sslobj
         if sslobj is None:
             return super().write(data)
-        return self._send(sslobj, data)
+        return self._send_tls(sslobj, data)
 
     def send(self, data: Any, flags: int = 0) -> int:
         """As `write`."""
         sslobj = self._sslobj
         if sslobj is None or flags:
             return super().send(data, flags)
-        return self._send(sslobj, data)
+        return self._send_tls(sslobj, data)
 
     def sendall(self, data: Any, flags: int = 0) -> None:
         """Send all of ``data``. Parks as often as needed; the timeout is for all of it. After an error, how much was sent is unknown."""
@@ -357,9 +363,9 @@ class SSLSocket(_Standard):
         if sslobj is None or flags:
             super().sendall(data, flags)
         else:
-            self._send(sslobj, data)
+            self._send_tls(sslobj, data)
 
-    def _send(self, sslobj: Any, data: Any) -> int:
+    def _send_tls(self, sslobj: Any, data: Any) -> int:
         self._streak += 1
         if self._streak > _STREAK:
             self._give_way()
@@ -398,6 +404,7 @@ class SSLSocket(_Standard):
             if offset:
                 file.seek(offset)
             while piece := file.read(_RECORD if count is None else min(count - sent, _RECORD)):
+                self._count()
                 self._send_view(sslobj, memoryview(piece), deadline)
                 sent += len(piece)
         finally:
@@ -406,22 +413,27 @@ class SSLSocket(_Standard):
                 file.seek(offset + sent)
         return sent
 
+    def _count(self) -> None:
+        """One more record that may not have to wait."""
+        self._streak += 1
+        if self._streak > _STREAK:
+            self._give_way()
+
     def _send_view(self, sslobj: Any, view: memoryview, deadline: int | None) -> None:
         """Send all of it, or the rest of it if it is what an earlier write left. To be called by the writer."""
         sent = self._resume(view)
         while sent < len(view):
             piece = view[sent : sent + _PIECE]
             try:
+                if sent:
+                    self._count()
                 done = self._try_write(sslobj, piece)
                 if done < 0:
-                    done = self._go_on("write", -done, deadline, self._write, (sslobj, piece))
+                    done = self._continue("write", -done, deadline, self._write, (sslobj, piece))
             except BaseException as error:
                 self._leave(view, sent, len(piece), error)
                 raise
             sent += done
-            self._streak += 1
-            if self._streak > _STREAK:
-                self._give_way()
 
     def _try_write(self, sslobj: Any, piece: Any) -> int:
         """How many bytes were sent, or minus the direction that OpenSSL has to wait for."""
@@ -446,7 +458,7 @@ class SSLSocket(_Standard):
         return done
 
     def _leave(self, view: memoryview, sent: int, piece: int, error: BaseException) -> None:
-        """Remember where a write was left, if OpenSSL may have sent a part of a record then."""
+        """Remember where a write was left: OpenSSL may have sent a part of a record."""
         left = not isinstance(error, OSError) or isinstance(error, (TimeoutError, SSLWantWriteError))  # else the connection is broken
         if left and not self._early:
             self._unfinished, self._sent_of_it = bytes(view[: sent + piece]), sent
@@ -459,8 +471,8 @@ class SSLSocket(_Standard):
         if view[: len(begun)] != begun:
             raise SSLError(
                 SSL_ERROR_SSL,
-                f"an earlier write on {self!r} was killed, timed out or would have blocked when a part of its record had been sent; OpenSSL can only go "
-                f"on with the same data. Write that again, or close the connection.",
+                f"an earlier write on {self!r} was killed, timed out or would have blocked when a part of its data had been sent, and perhaps a part of a "
+                f"record, with which OpenSSL has to go on. Write the same data again, or close the connection.",
             )
         self._unfinished = None
         return self._sent_of_it

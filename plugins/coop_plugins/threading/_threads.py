@@ -36,7 +36,6 @@ Invariants
 
 from __future__ import annotations
 
-import _thread
 import os
 import sys
 import threading as _stdlib
@@ -237,12 +236,8 @@ def start_joinable_thread(function: Any, handle: Any = None, daemon: bool = True
 
 
 def _count() -> int:
-    """How many threads run that were started here, tasks or not."""
-    return int(_native_count()) + sum(1 for ident in list(_running) if ident < _LEAST_NATIVE)
-
-
-_native_count: Any = _thread._count
-_LEAST_NATIVE = 1 << 32  # idents of threads are addresses; those of tasks count up
+    """How many threads run that were started here, tasks or not. Those of our own thread pools are none of the program's: they would linger in its count."""
+    return len(_running)
 
 
 def interrupts_main(error: BaseException) -> bool:

@@ -1,0 +1,226 @@
+"""Calls that block a hub for longer than a limit: a thread looks at the hub, and at what blocks it while it does.
+
+Theory
+======
+A hub that is well passes at least once a millisecond, or waits (`Hub.heartbeat`). A thread looks several times within the limit. While the beat stays the same,
+something blocks: it computes, or it waits in a system call. But so it seems, too, where the machine is busy with others, or the process was stopped. So time
+counts as blocked in which the hub's thread
+
+* used the processor: that is its own clock, which stands still while others run, and while the process is stopped;
+* or slept in one and the same instruction of Python. What it waited for a processor, as far as the system tells, is taken off; and no more counts than two
+  looks are apart, since this thread is stopped with the process, and late where the machine is busy.
+
+At the limit the stack is taken, once. An import is not reported, since it happens once, and nobody could make it wait; and nothing while a debugger is at work.
+
+Invariants
+==========
+1. A call that blocks for the limit and a quarter is reported, once, with the line of the caller.
+2. Time in which the process is stopped, or others use the processor, counts for nothing.
+3. Nothing is reported while the hub waits, or while tasks let each other run, or under a debugger.
+4. Without a limit there is no thread.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Generator
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import pytest
+
+from coopcore import Hub
+from coopcore.lowlevel import hide_frames
+
+from ._places import Stack
+
+if TYPE_CHECKING:
+    from ._plugin import Run
+
+hide_frames(__file__)
+
+_LOOKS = 8  # within the limit
+_SECOND = 1_000_000_000
+_DEBUGGERS = {"bdb", "pdb", "pydevd", "_pydevd_bundle", "debugpy", "ipdb", "pudb", "IPython"}
+
+
+class Blocked:
+    """One call that blocked the hub."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.seconds = 0.0
+        """For how long, so far."""
+
+
+class Watched:
+    """A stretch of a test, on its hub, during which nothing may block. Made on the hub's thread."""
+
+    def __init__(self, hub: Hub, limit: float) -> None:
+        self.hub = hub
+        self.limit = limit
+        self.found: list[Blocked] = []
+        self._clock = time.pthread_getcpuclockid(threading.get_ident())
+        self._queue = f"/proc/self/task/{threading.get_native_id()}/schedstat"
+        self._beat: int | None = None
+        self._blocked = 0
+        self._call: Blocked | None = None
+        self._ignored = False
+        self._seen: tuple[int, int] = (0, 0)
+        self._before = self._measure()
+
+    @property
+    def interval(self) -> float:
+        """Seconds between looks."""
+        return self.limit / _LOOKS
+
+    def _measure(self) -> tuple[int, int, int]:
+        """Nanoseconds of real time; of the processor's for the thread; and those that it has waited for a processor."""
+        try:
+            with open(self._queue, "rb") as file:
+                waited = int(file.read().split()[1])
+        except (OSError, IndexError):
+            waited = 0  # the system doesn't tell
+        return time.monotonic_ns(), time.clock_gettime_ns(self._clock), waited
+
+    def _frame(self) -> FrameType:
+        """Where the hub's thread is."""
+        return sys._current_frames()[self.hub.thread]
+
+    def look(self) -> None:
+        """Called by the thread that watches, again and again."""
+        beat = self.hub.heartbeat
+        now = self._measure()
+        frame = self._frame()
+        elapsed, used, queued = (new - old for new, old in zip(now, self._before, strict=True))
+        seen = (id(frame), frame.f_lasti)
+        same = seen == self._seen
+        self._before, self._seen = now, seen
+        if beat is None or beat != self._beat:
+            self._beat = beat
+            self._blocked = 0
+            self._call = None
+            self._ignored = False
+        else:
+            slept = min(elapsed, int(2 * self.interval * _SECOND)) - used - queued if same else 0
+            self._blocked += used + max(slept, 0)
+            self._judge(frame)
+
+    def _judge(self, frame: FrameType) -> None:
+        seconds = self._blocked / _SECOND
+        if seconds > self.limit and self._call is None and not self._ignored:
+            self._ignored = _is_excused(frame)
+            if not self._ignored:
+                self._call = Blocked(Stack(frame))
+                self.found.append(self._call)
+        if self._call is not None:
+            self._call.seconds = seconds
+
+
+def _is_excused(frame: FrameType | None) -> bool:
+    """Whether an import is under way, or a debugger is at work."""
+    while frame is not None:
+        module = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+        if module in _DEBUGGERS or frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+class Monitor:
+    """The thread that watches. There is at most one stretch at a time."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._watched: Watched | None = None
+        self._thread: threading.Thread | None = None
+        self._is_over = False
+
+    def begin(self, watched: Watched) -> None:
+        """Watch this from now on."""
+        with self._changed:
+            self._watched = watched
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="coop_pytest looks for what blocks", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+
+    def end(self) -> None:
+        """Watch nothing."""
+        with self._changed:
+            self._watched = None
+
+    def close(self) -> None:
+        """End the thread, and wait for that."""
+        with self._changed:
+            self._is_over = True
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        with self._changed:
+            while not self._is_over:
+                watched = self._watched
+                if watched is not None:
+                    watched.look()
+                self._changed.wait(None if watched is None else watched.interval)
+
+
+class Blocking:
+    """The hooks of a session in which some test has a limit."""
+
+    def __init__(self, runs: dict[pytest.Item, Run]) -> None:
+        self._runs = runs  # the one that is under way
+        self._monitor = Monitor()
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
+        __tracebackhide__ = True
+        return (yield from self._watching(item))
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
+        __tracebackhide__ = True
+        return (yield from self._watching(item))
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, object, object]:
+        __tracebackhide__ = True
+        return (yield from self._watching(item))
+
+    def pytest_unconfigure(self) -> None:
+        self._monitor.close()
+
+    def _watching(self, item: pytest.Item) -> Generator[None, object, object]:
+        __tracebackhide__ = True
+        run = self._runs.get(item)
+        if run is None or run.hub is None or not run.blocking:
+            return (yield)
+        watched = Watched(run.hub, run.blocking)
+        self._monitor.begin(watched)
+        try:
+            result = yield
+        except BaseException:
+            self._monitor.end()
+            if watched.found:
+                run.sections.append(("blocking calls", _report(item, watched)))
+            raise
+        self._monitor.end()
+        if watched.found:
+            pytest.fail(_report(item, watched), pytrace=False)
+        return result
+
+
+def _report(item: pytest.Item, watched: Watched) -> str:
+    lines = []
+    for blocked in watched.found:
+        lines.append(f"{item.nodeid} blocked {watched.hub.name} for {blocked.seconds:.2f} s, at {blocked.stack.place}; the limit is {watched.limit:g} s.")
+        lines += blocked.stack.lines()
+    lines.append(
+        "Nothing else could run meanwhile. Next step: call what parks in its place (the plugins', or the standard library's in a patched program), give it to "
+        "a thread (coop_plugins.threadpool.offload), or let this test block for longer: @pytest.mark.coop(blocking=...)."
+    )
+    return "\n".join(lines)
