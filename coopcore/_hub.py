@@ -207,6 +207,12 @@ class FdWait:
             self.leave(task)  # type: ignore[arg-type]  # which is what it is, though the line above has mypy think of None
         if timer is None and task._outcome is True:
             return True
+        try:
+            return bool(take_outcome(task, timer))
+        except BaseException as error:
+            if task._outcome is None:
+                raise  # as in park_task
+            hub.interrupt_main(error)
         return bool(take_outcome(task, timer))
 
     def leave(self, task: Task[Any]) -> None:

@@ -165,6 +165,12 @@ def park_task(task: Task[Any], reason: object, timeout: float | None = None) -> 
         park_cut_short(task, timer, error)
     if timer is None and task._outcome is True:
         return True
+    try:
+        return take_outcome(task, timer)
+    except BaseException as error:
+        if task._outcome is None:
+            raise  # it is the outcome
+        hub.interrupt_main(error)  # a signal handler has raised before the outcome was taken; the wake is final nevertheless
     return take_outcome(task, timer)
 
 
