@@ -27,7 +27,11 @@ MESSAGES = {1: 20_000, 50: 60_000, 1000: 60_000}
 WARM = 5  # rounds of all connections that are not measured
 
 # (of whom, connections): the least ratio that a change may leave behind, and what the project set out to reach.
-GOALS: dict[tuple[str, int], tuple[float, float]] = {}
+GOALS: dict[tuple[str, int], tuple[float, float]] = {
+    **{("gevent", count): (floor, 1.8) for count, floor in ((1, 1.0), (50, 1.7), (1000, 1.5))},
+    **{("asyncio", count): (1.0, 1.0) for count in CONNECTIONS},
+    ("epoll", 50): (0.55, 0.8),
+}
 
 
 # -- the servers --------------------------------------------------------------------------------------------------------------

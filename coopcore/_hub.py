@@ -171,12 +171,11 @@ class FdWait:
 
         Only for a caller who knows that it is not ready: who has just met EAGAIN, or finds ``drained`` set. Raises as `lowlevel.wait_readable` does.
         """
-        task: Any
         try:
             task = getcurrent().task
         except AttributeError:
-            task = None
-        if task is None:
+            task = current_task()
+        if task is None:  # a worker between two tasks, in a signal handler
             task = current_task()
         hub = self.hub
         if task._hub is not hub:
@@ -204,7 +203,7 @@ class FdWait:
             finally:
                 self.leave(task)
         if self.task is task:
-            self.leave(task)  # type: ignore[arg-type]  # which is what it is, though the line above has mypy think of None
+            self.leave(task)  # type: ignore[arg-type]  # narrowed by the line above, though not to what it is
         if timer is None and task._outcome is True:
             return True
         try:

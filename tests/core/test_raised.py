@@ -273,13 +273,13 @@ def from_afar(met: list[str]) -> list[Task[Any]]:
 
     def wake() -> None:
         while parked.state != "parked" and not parked.dead:
-            time.sleep(0.0001)
+            time.sleep(0.0005)
         if not parked.dead:
             hub.call_soon_threadsafe(unpark, parked)
 
     thread = threading.Thread(target=wake, daemon=True)
     thread.start()
-    return [parked, spawn(until_done(lambda: [sleep(0.0001) for _ in iter(thread.is_alive, False)], met))]
+    return [parked, spawn(until_done(lambda: [sleep(0.001) for _ in iter(thread.is_alive, False)], met))]
 
 
 def at_a_pipe(met: list[str]) -> list[Task[Any]]:

@@ -15,6 +15,7 @@ import sys
 from typing import Any
 
 BACKLOG = 4096
+GOODBYE = b"goodbye"
 SPARE = 100  # descriptors besides those of the connections
 
 
@@ -37,7 +38,7 @@ def server(backend: str) -> None:
 
     def echo(connection: Any) -> None:
         with connection:
-            while data := connection.recv(1000):
+            while (data := connection.recv(1000)) and data != GOODBYE:
                 connection.sendall(data)
 
     def accept(listener: Any) -> None:
@@ -86,14 +87,13 @@ def client() -> None:
         elif command == "echo":
             answer(echoed=echo_all(socks))
         else:
-            for sock in socks.values():
-                sock.close()
+            close_all(socks)
             socks = {}
             answer(closed=True)
 
 
 def open_all(port: int, count: int, source: str) -> dict[int, stdlib.socket]:
-    """Each round has an address of its own, since the ports of the last one are not free for a minute."""
+    """Each round calls from an address of its own, so that no port is missing that another round has used."""
     socks = {}
     for _ in range(count):
         sock = stdlib.create_connection(("127.0.0.1", port), timeout=30, source_address=(source, 0))
@@ -125,6 +125,16 @@ def echo_all(socks: dict[int, stdlib.socket]) -> int:
                 echoed += 1
     poll.close()
     return echoed
+
+
+def close_all(socks: dict[int, stdlib.socket]) -> None:
+    """Let the server close first: whoever does keeps the port for a minute, and the server has only one."""
+    for sock in socks.values():
+        sock.send(GOODBYE)
+    for sock in socks.values():
+        with sock:
+            sock.settimeout(30)
+            assert sock.recv(1) == b""
 
 
 if __name__ == "__main__":

@@ -710,6 +710,7 @@ def test_invariant_4_a_sender_that_was_woken_looks_again(on: Run, how: str) -> N
 
             whole = spawn(lambda: (coopcore.lowlevel.park("its turn"), one.sendall(b"a" * BIG)))
             parked(whole)
+            parked(sender)  # a report may have woken it in vain meanwhile
             drain()
             coopcore.lowlevel.current_hub().call_soon_threadsafe(coopcore.lowlevel.unpark, whole)  # runs before what the descriptor wakes
             got = b""
@@ -804,6 +805,24 @@ def test_invariant_7_a_fast_peer_starves_nobody(on: Run) -> None:
             for _ in range(100):
                 one.recv(1)
             assert len(turns) == seen  # who asks for no waiting gets none
+
+
+def test_invariant_8_what_nobody_has_read_is_not_waited_for(on: Run) -> None:
+    """`test_socket_drained` has more."""
+
+    @on
+    def body() -> None:
+        near, far = tcp_pair()
+        with near, far:
+            for number in range(50):
+                waiting = spawn(near.recv, 100)
+                parked(waiting)
+                far.sendall(b"%d" % number)
+                assert waiting.get(timeout=5) == b"%d" % number
+                assert near._reading.drained
+                far.sendall(b"more")
+                assert near.recv(100) == b"more"
+                assert near._reading.drained
 
 
 # -- timeouts as the standard module has them ---------------------------------------------------------------------------------

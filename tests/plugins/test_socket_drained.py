@@ -110,7 +110,7 @@ def test_a_message_costs_one_try(on: Any, monkeypatch: pytest.MonkeyPatch, how: 
         assert tries.count <= 22  # 20, and what a spurious wake may add
 
 
-def test_invariant_8_data_that_came_meanwhile_is_read(on: Any) -> None:
+def test_data_that_came_meanwhile_is_read(on: Any) -> None:
     """It came between the short read and the next one; no report has told of it yet."""
 
     @on
@@ -121,7 +121,7 @@ def test_invariant_8_data_that_came_meanwhile_is_read(on: Any) -> None:
         assert near.recv(100) == b"second"
 
 
-def test_invariant_8_a_report_while_nobody_waits_is_remembered(on: Any) -> None:
+def test_a_report_while_nobody_waits_is_remembered(on: Any) -> None:
     @on
     def body(near: Any, far: Any) -> None:
         far.sendall(b"second")
