@@ -99,8 +99,8 @@ def functions_of(module: ModuleType) -> Iterator[CodeType]:
     holders = [module, *(thing for thing in vars(module).values() if isinstance(thing, type) and thing.__module__ == module.__name__)]
     functions = [function for holder in holders for thing in vars(holder).values() for function in (thing, getattr(thing, "fget", None))]
     found = {getattr(function, "__code__", None) for function in functions}
-    # What a finaliser raises, Python prints and goes on.
-    todo = [code for code in found if code is not None and code.co_filename == module.__file__ and code.co_name != "__del__"]
+    # A failure reports itself in its finaliser: what that raises, Python prints, and goes on.
+    todo = [code for code in found if code is not None and code.co_filename == module.__file__ and not code.co_qualname.startswith("Failure.")]
     while todo:
         code = todo.pop()
         yield code
@@ -272,13 +272,14 @@ def from_afar(met: list[str]) -> list[Task[Any]]:
     parked = spawn(until_done(lambda: park("a thread"), met))
 
     def wake() -> None:
-        while parked.state != "parked":
-            time.sleep(0.0001)
-        hub.call_soon_threadsafe(unpark, parked)
+        while parked.state != "parked" and not parked.dead:
+            time.sleep(0.0005)
+        if not parked.dead:
+            hub.call_soon_threadsafe(unpark, parked)
 
-    thread = threading.Thread(target=wake)
+    thread = threading.Thread(target=wake, daemon=True)
     thread.start()
-    return [parked, spawn(until_done(lambda: [sleep(0.0001) for _ in iter(thread.is_alive, False)], met))]
+    return [parked, spawn(until_done(lambda: [sleep(0.001) for _ in iter(thread.is_alive, False)], met))]
 
 
 def at_a_pipe(met: list[str]) -> list[Task[Any]]:
