@@ -26,7 +26,7 @@ from typing import Any
 from wsgiref.util import FileWrapper
 
 from coopcore import Task, Timeout, killall, sleep
-from coopcore.lowlevel import ParkingLot, current_task, hide_frames, on_hub
+from coopcore.lowlevel import Alarm, ParkingLot, current_task, hide_frames, on_hub
 
 from ..server import StreamServer
 from ._proxies import Proxies
@@ -54,8 +54,12 @@ class _Connection:
         self.reader = RequestReader(server.limits)
         self.task: Task[Any] = current_task()
         self.clock = self.task.hub.clock
-        self._timeout = 0.0
+        self._timeout: float | None = 0.0
         """What the socket's timeout is set to; 0: not set yet."""
+        self._patience = 0
+        """When the wait for the next request ends, in the clock's nanoseconds."""
+        self._alarm: Alarm | None = None
+        """Looks whether that moment has come. It is moved with each request, and the alarm only when it rings: most never need it."""
         self.idle = True
         """True while it waits for a request."""
         self.answered = 0
@@ -105,6 +109,8 @@ class _Connection:
             self._refuse(error)
         except OSError as error:
             self.lost = error
+        finally:
+            self._cancel_alarm()
         if self.lost is None and (self.unread or self.reader.failure is not None or self.reader.unread):
             self._linger()
 
@@ -115,25 +121,37 @@ class _Connection:
                 self.upgraded.on_closing()
             return
         if self.idle and not self.reader.in_head:
-            try:
-                self.client.shutdown(_stdlib.SHUT_RD)
-            except OSError:
-                pass  # it is gone already
+            self._end_reading()
+
+    def _end_reading(self) -> None:
+        """Let the task find the end of what the client sends; what came before that is still answered."""
+        try:
+            self.client.shutdown(_stdlib.SHUT_RD)
+        except OSError:
+            pass  # it is gone already
 
     def _next_request(self) -> Request | None:
         """The next request whose head is complete; None at the end. Raises ClientError."""
         reader = self.reader
-        limits = self.server.limits
         request = reader.take() if reader.unread else None
+        if request is None and self.answered and not (reader.unread or reader.ended or reader.failure is not None):
+            reader.feed(self._wait_for_client())
+            request = reader.take()
+        return self._read_head() if request is None else request
+
+    def _read_head(self) -> Request | None:
+        """`_next_request`, whose head, or its rest, is still to come, within its time."""
+        reader = self.reader
         begun = reader.in_head
-        deadline = None if self.answered and not begun else self._after(limits.header_timeout)
+        deadline = self._after(self.server.limits.header_timeout)
+        request = None
         while request is None:
             if reader.failure is not None:
                 raise reader.failure
             if reader.ended:
                 return None
             try:
-                reader.feed(self._receive(limits.idle_timeout if deadline is None else self._left(deadline)))
+                reader.feed(self._receive(self._left(deadline)))
             except TimeoutError:
                 if not reader.in_head:
                     return None
@@ -141,8 +159,36 @@ class _Connection:
             request = reader.take()
             if not begun and request is None and reader.in_head:
                 begun = True
-                deadline = self._after(limits.header_timeout)
+                deadline = self._after(self.server.limits.header_timeout)
         return request
+
+    def _wait_for_client(self) -> bytes:
+        """What comes after an answer; b"" at the end, and from a client that was idle for too long."""
+        if not self.plain:
+            try:
+                return self._receive(self.server.limits.idle_timeout)
+            except TimeoutError:
+                return b""
+        self._patience = self.clock.now() + self.server.patience
+        if self._alarm is None:
+            self._alarm = Alarm(self.task.hub, self._patience, self._look_at_patience)
+        if self._timeout is not None:
+            self._set_timeout(None)
+        return self.client.recv(_PIECE)
+
+    def _look_at_patience(self) -> None:
+        """On the hub."""
+        self._alarm = None
+        if self.idle and not self.reader.in_head:  # else it is set anew with the next wait
+            if self._patience > self.clock.now():
+                self._alarm = Alarm(self.task.hub, self._patience, self._look_at_patience)
+            else:
+                self._end_reading()
+
+    def _cancel_alarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
 
     def _after(self, seconds: float) -> int:
         return self.clock.now() + int(seconds * _NANOSECONDS)
@@ -156,7 +202,7 @@ class _Connection:
         self._set_timeout(seconds)
         return self.client.recv(_PIECE)
 
-    def _set_timeout(self, seconds: float) -> None:
+    def _set_timeout(self, seconds: float | None) -> None:
         if seconds != self._timeout:
             self.client.settimeout(seconds)
             self._timeout = seconds
@@ -350,8 +396,8 @@ class _Connection:
         head = switching_head(protocol, list(headers))
         response.hand_over()
         self.send(head)
-        self.client.settimeout(None)
-        self._timeout = 0.0
+        self._cancel_alarm()
+        self._set_timeout(None)
         self.unread = True
         self.upgraded = Upgraded(self.client, self.reader.unread)
         return self.upgraded
@@ -465,6 +511,8 @@ class WSGIServer(StreamServer):
         self.trusts = Proxies(trusted_proxies) if trusted_proxies else None
         """Whose forwarding headers are believed; None for nobody's."""
         self.limits = Limits() if limits is None else limits
+        self.patience = int(self.limits.idle_timeout * _NANOSECONDS)
+        """`Limits.idle_timeout` in nanoseconds."""
         self._log = _logger(log, "access")
         self._error_log = _logger(error_log, "error")
         cls = type(self)
