@@ -61,7 +61,7 @@ def _lower_name(name: str) -> str:
 class _Head:
     """The status and headers that an application gave, checked, as they go out. Shared by all responses that say the same."""
 
-    __slots__ = ("closes", "code", "dated", "length", "lines", "named")
+    __slots__ = ("beside", "closes", "code", "dated", "length", "lines", "named", "usual", "whole")
 
     def __init__(self, status: Any, headers: Any) -> None:
         self.code = _code_of(status)
@@ -83,6 +83,10 @@ class _Head:
                 lines.append(f"{name}: {value}\r\n")
         self.lines = "".join(lines).encode("latin-1")
         """The first line and the application's headers."""
+        self.usual = not (self.closes or self.dated or self.named or self.code in (204, 304))
+        """True if nothing but `Wire.usual_lines` is missing in it, should it have a length."""
+        self.beside = self.whole = b""
+        """All of it, with the usual lines that it was last sent with."""
         if not secret and len(self.lines) <= _REMEMBERED_LENGTH:
             if len(_heads) >= _REMEMBERED_MOST:
                 _heads.clear()
@@ -196,6 +200,30 @@ class Response:
         self._write(data, None)
 
     # -- what the server calls ------------------------------------------------------------------------------------------
+
+    def send_whole(self, piece: bytes) -> bool:
+        """Send a body of one piece, and end the response. False, with nothing done, if that needs more than the commonest answer does: see `send_body`."""
+        head, request, wire = self._head, self.request, self._wire
+        if (
+            head is None
+            or type(piece) is not bytes
+            or not 0 < len(piece) <= _JOINED_MOST
+            or head.length != len(piece)
+            or not (head.usual and self.keep_alive and request.request_line.usual and request.complete)
+            or self.head_sent
+            or not wire.may_stay()
+        ):
+            return False
+        usual = wire.usual_lines()
+        if usual is not head.beside:
+            head.whole = head.lines + usual + b"\r\n"
+            head.beside = usual
+        self.over = self.head_sent = True
+        self.sent = len(piece)
+        wire.send(head.whole + piece)
+        self._sent_head = head.whole
+        self.complete = True
+        return True
 
     def send_body(self, body: Iterable[bytes]) -> None:
         """Send all that the application returned, and end the response."""

@@ -62,9 +62,12 @@ class _Connection:
         """Looks whether that moment has come. It is moved with each request, and the alarm only when it rings: most never need it."""
         self.idle = True
         """True while it waits for a request."""
-        self.answered = 0
+        self.answered = False
+        """True once a request has come."""
         self.plain = bool(_AT_ONCE) and server.ssl_context is None
         """True if flags may be given when it sends."""
+        self.last = False
+        """True once the server has closed: no request follows."""
         self.spoilt = False
         """True once the rest of a body did not come, or came wrong."""
         self.unread = False
@@ -99,9 +102,10 @@ class _Connection:
         try:
             while (request := self._next_request()) is not None:
                 self.idle = False
-                self.answered += 1
+                self.answered = True
                 if not self._answer(request):
                     break
+                del request  # not kept while the next one is waited for
                 self.idle = True
                 if self.reader.unread:
                     sleep(0)  # a client that sends ahead must not keep the others waiting
@@ -116,6 +120,7 @@ class _Connection:
 
     def retire(self) -> None:
         """The server closes: end now if idle, else after this response."""
+        self.last = True
         if self.upgraded is not None:
             if self.upgraded.on_closing is not None:
                 self.upgraded.on_closing()
@@ -135,8 +140,7 @@ class _Connection:
         reader = self.reader
         request = reader.take() if reader.unread else None
         if request is None and self.answered and not (reader.unread or reader.ended or reader.failure is not None):
-            reader.feed(self._wait_for_client())
-            request = reader.take()
+            request = reader.receive(self._wait_for_client())
         return self._read_head() if request is None else request
 
     def _read_head(self) -> Request | None:
@@ -308,16 +312,19 @@ class _Connection:
         if not request.complete and not (response.keep_alive and self._drain(request, response)):
             self.unread = True
             return False
-        return response.keep_alive and server.started
+        return response.keep_alive and not self.last
 
     def may_stay(self) -> bool:
-        return self.server.started and not self.reader.ended and not self.spoilt
+        return not (self.last or self.spoilt or self.reader.ended)
 
     def usual_lines(self) -> bytes:
-        return self.server.usual_lines()
+        server = self.server
+        return server.usual_lines if server.date_from <= time.time() < server.date_until else server.make_usual_lines()
 
     def _call_application(self, request: Request, response: Response, environ: Environ) -> None:
         body = self.server.application(environ, response.start_response)
+        if type(body) is list and len(body) == 1 and response.send_whole(body[0]):
+            return
         try:
             response.send_body(body)
         finally:
@@ -420,31 +427,13 @@ class _Connection:
 
     def _add_fields(self, fields: Fields) -> Environ:
         environ = self.environ.copy()
-        for name, value in fields.headers:
-            key = _keys.get(name) or _key_of(name)
+        for header in fields.lines:
+            key = header.key
             if key in environ and key.startswith("HTTP_"):
-                environ[key] += f"{'; ' if key == 'HTTP_COOKIE' else ','}{value.decode('latin-1')}"
-            elif key != _DROPPED:
-                environ[key] = value.decode("latin-1")
+                environ[key] += f"{'; ' if key == 'HTTP_COOKIE' else ','}{header.text}"
+            elif key:
+                environ[key] = header.text
         return environ
-
-
-_DROPPED = "-"
-_KEYS_MOST = 1000
-_keys: dict[bytes, str] = {}  # what was found out about the names of headers; clients send a few again and again
-
-
-def _key_of(name: bytes) -> str:
-    """The key of a header in the environment; _DROPPED for one that is not passed on."""
-    if b"_" in name or name == b"proxy":
-        key = _DROPPED  # X_Forwarded_For would pass for X-Forwarded-For, and Proxy for the variable HTTP_PROXY
-    else:
-        key = name.decode("latin-1").upper().replace("-", "_")
-        if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
-            key = f"HTTP_{key}"
-    if len(_keys) < _KEYS_MOST and len(name) < 100:
-        _keys[name] = key
-    return key
 
 
 class _ErrorStream:
@@ -536,9 +525,11 @@ class WSGIServer(StreamServer):
         self.connections: set[_Connection] = set()
         """Those that are open."""
         self._drained = ParkingLot("the last connection to end", lambda: [connection.task for connection in self.connections])
-        self._date_of = -1
+        self.date_from = self.date_until = 0.0
+        """The second in which ``usual_lines`` is right."""
+        self.usual_lines = b""
+        """The lines with the date and `software`, as they go out."""
         self._date = ""
-        self._usual_lines = b""
 
     def application(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Called for each request. Given as an argument, or overridden."""
@@ -581,20 +572,20 @@ class WSGIServer(StreamServer):
 
     def date(self) -> str:
         """The present moment as HTTP writes it."""
-        now = int(time.time())
-        if now != self._date_of:
-            self._date_of = now
-            at = time.gmtime(now)
-            day = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")[at.tm_wday]
-            self._date = f"{day}, {at.tm_mday:02} {_MONTHS[at.tm_mon - 1]} {at.tm_year} {at.tm_hour:02}:{at.tm_min:02}:{at.tm_sec:02} GMT"
-            server = f"Server: {self.software}\r\n" if self.software else ""
-            self._usual_lines = f"Date: {self._date}\r\n{server}".encode("latin-1")
+        if not self.date_from <= time.time() < self.date_until:
+            self.make_usual_lines()
         return self._date
 
-    def usual_lines(self) -> bytes:
-        """The lines with the date and `software`, as they go out."""
-        self.date()
-        return self._usual_lines
+    def make_usual_lines(self) -> bytes:
+        """Make ``usual_lines`` anew."""
+        now = int(time.time())
+        at = time.gmtime(now)
+        day = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")[at.tm_wday]
+        self._date = f"{day}, {at.tm_mday:02} {_MONTHS[at.tm_mon - 1]} {at.tm_year} {at.tm_hour:02}:{at.tm_min:02}:{at.tm_sec:02} GMT"
+        server = f"Server: {self.software}\r\n" if self.software else ""
+        self.usual_lines = f"Date: {self._date}\r\n{server}".encode("latin-1")
+        self.date_from, self.date_until = now, now + 1
+        return self.usual_lines
 
     def log_answer(self, request: Request, response: Response, environ: Environ, seconds: float) -> None:
         """Called after each answer. Override it for a log that needs to know more than `log_access` is told."""
