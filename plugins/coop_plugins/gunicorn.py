@@ -22,6 +22,7 @@ from .patch import audit, patch
 from .wsgi import Limits, WSGIServer
 
 try:
+    from gunicorn.glogging import Logger
     from gunicorn.sock import ssl_context
     from gunicorn.workers.base import Worker
 except ImportError as missing:
@@ -38,13 +39,20 @@ class _Server(WSGIServer):
     def __init__(self, worker: CoopWorker, listener: Any, **options: Any) -> None:
         self.worker = worker
         super().__init__(listener, worker.wsgi, log=None, error_log=worker.log.error_log, **options)
+        self._logs = _is_told(worker.log)
+        self.logs_access = self._logs or bool(worker.cfg.max_requests)
 
     def log_answer(self, request: Any, response: Any, environ: dict[str, Any], seconds: float) -> None:
-        told = SimpleNamespace(status=response.status, headers=response.headers, sent=response.sent)
-        self.worker.log.access(
-            told, [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers], environ, timedelta(seconds=seconds)
-        )
+        if self._logs:
+            told = SimpleNamespace(status=response.status, headers=response.headers, sent=response.sent)
+            headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers]
+            self.worker.log.access(told, headers, environ, timedelta(seconds=seconds))
         self.worker.answered()
+
+
+def _is_told(log: Any) -> bool:
+    """Whether gunicorn's log wants to know of each answer. One of another class may count them, though it writes none."""
+    return type(log).access is not Logger.access or getattr(log, "access_log_enabled", True)
 
 
 class CoopWorker(Worker):  # type: ignore[misc]  # gunicorn has no types

@@ -7,9 +7,9 @@ the grammar of RFC 9112. The headers are taken apart by httptools (llhttp), in i
 request, RTSP and ICE, spaces in the request line), the input never gets to it. Bodies are framed here: httptools doesn't tell where in its input one ended.
 
 Clients send the same few request lines, and the same lines of headers but for a few, such as cookies. What such a line means is remembered for all connections
-when it comes again, what a block of headers means for its connection if it comes twice in a row. All are compared as whole strings of bytes, and what a line means does not depend on
-the others, so a memory is as good as a reading; what a request's headers mean together is looked at each time. Nothing that may be a secret, or that says how
-long a body is, is remembered.
+when it comes again, what a block of headers means for its connection if it comes twice in a row. All are compared as whole strings of bytes, and what a line
+means does not depend on the others, so a memory is as good as a reading; what a request's headers mean together is looked at each time. Nothing that may be a
+secret, or that says how long a body is, is remembered.
 
 Invariants
 ==========
@@ -38,10 +38,12 @@ except ImportError as missing:
 
 # Those of the IANA's registry, and what UPnP and caches use. Another is not implemented (501).
 _METHODS = {
-    name.encode("ascii"): name
-    for name in "ACL BASELINE-CONTROL BIND CHECKIN CHECKOUT COPY DELETE GET HEAD LABEL LINK LOCK M-SEARCH MERGE MKACTIVITY MKCALENDAR MKCOL MKREDIRECTREF "
-    "MKWORKSPACE MOVE NOTIFY OPTIONS ORDERPATCH PATCH POST PROPFIND PROPPATCH PURGE PUT QUERY REBIND REPORT SEARCH SUBSCRIBE TRACE UNBIND UNCHECKOUT "
-    "UNLINK UNLOCK UNSUBSCRIBE UPDATE UPDATEREDIRECTREF VERSION-CONTROL".split()
+    name: name.decode("ascii")
+    for name in (
+        b"ACL BASELINE-CONTROL BIND CHECKIN CHECKOUT COPY DELETE GET HEAD LABEL LINK LOCK M-SEARCH MERGE MKACTIVITY MKCALENDAR MKCOL MKREDIRECTREF "
+        b"MKWORKSPACE MOVE NOTIFY OPTIONS ORDERPATCH PATCH POST PROPFIND PROPPATCH PURGE PUT QUERY REBIND REPORT SEARCH SUBSCRIBE TRACE UNBIND UNCHECKOUT "
+        b"UNLINK UNLOCK UNSUBSCRIBE UPDATE UPDATEREDIRECTREF VERSION-CONTROL".split()
+    )
 }
 _AROUND_TARGET = 32  # bytes that a request line has besides its target, at most
 

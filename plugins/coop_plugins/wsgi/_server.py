@@ -78,6 +78,7 @@ class _Connection:
         """What the application holds, once the connection has gone over to another protocol."""
         self.environ = self._base_environ(address)
         self.remote: str = self.environ["REMOTE_ADDR"]
+        self._believes = server.trusts is not None and server.trusts.trusts(self.remote)
         # The headers of the last request, and the environment with them.
         self._fields: Fields | None = None
         self._with_fields: Environ = {}
@@ -421,7 +422,8 @@ class _Connection:
             environ["wsgi.input"] = Input(request, partial(self._receive_body, request, response))
         elif request.upgrade is not None:
             environ["coop.upgrade"] = partial(self._hand_over, request, response)
-        if self.server.trusts is not None:
+        if self._believes and ("HTTP_X_FORWARDED_FOR" in environ or "HTTP_X_FORWARDED_PROTO" in environ):
+            assert self.server.trusts is not None
             self.server.trusts.apply(environ)
         return environ
 
