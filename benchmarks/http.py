@@ -47,6 +47,8 @@ def app(environ, start_response):
         pieces = [b"%d" % count]
     elif path == "/bytes":
         pieces = [BIG]
+    elif path == "/list":
+        pieces = CHUNKS
     elif path == "/chunks":
         pieces = iter(CHUNKS)
     elif path == "/file":
@@ -56,7 +58,7 @@ def app(environ, start_response):
         pieces = [HELLO]
     headers = [("Content-Type", "text/plain")]
     if type(pieces) is list:
-        headers.append(("Content-Length", str(len(pieces[0]))))
+        headers.append(("Content-Length", str(sum(map(len, pieces)))))
     start_response("200 OK", headers)
     return pieces
 
@@ -72,7 +74,7 @@ async def asgi(scope, receive, send):
         pieces = [b"%d" % count]
     elif path == "/bytes":
         pieces = [BIG]
-    elif path == "/chunks":
+    elif path in ("/list", "/chunks"):
         pieces = CHUNKS
     elif path == "/file":
         with open("big", "rb") as file:
@@ -83,8 +85,9 @@ async def asgi(scope, receive, send):
         return
     else:
         pieces = [HELLO]
+    if path != "/chunks":
+        headers.append((b"content-length", str(sum(map(len, pieces))).encode()))
     if len(pieces) == 1:
-        headers.append((b"content-length", str(len(pieces[0])).encode()))
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": pieces[0]})
         return
@@ -124,6 +127,7 @@ ROWS: dict[str, tuple[list[str], Bounds]] = {
     "hello, no two alike": (["-c50", "-s", "no_two_alike.lua"], {"gunicorn gevent": (3, 3)}),
     "1 MiB up": (["-c50", "-s", "upload.lua", "/upload"], LEVEL),
     "1 MiB down, bytes": (["-c50", "/bytes"], LEVEL),
+    "1 MiB down, a list of 64": (["-c50", "/list"], LEVEL),
     "1 MiB down, 64 chunks": (["-c50", "/chunks"], LEVEL),
     "1 MiB down, a file": (["-c50", "/file"], LEVEL),
 }

@@ -24,12 +24,15 @@ Invariants
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass
 from ipaddress import IPv6Address
 from typing import Any, NoReturn
 from urllib.parse import unquote_to_bytes
 
 from coopcore.lowlevel import hide_frames
+
+from ._body import Body
 
 try:
     import httptools
@@ -63,6 +66,9 @@ _PART_OF_SIZE = re.compile(rb"[0-9A-Fa-f]{1,16}(?:[ \t;][^\r\n]*)?\r?")
 _LINES = re.compile(rb"(?:[!-~\x80-\xff][\t -~\x80-\xff]*+\r\n)*+")  # without what _NEVER finds, which takes longer
 # A line end that is not CR LF, whitespace at the start of a line, and what no line of a head may have; CR at the end of the input may be half a line end.
 _NEVER = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)|\n[ \t]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+
+_PIECE = 65536  # of a body, received at once
+_LARGE_READ = 16384  # of which no more is received than is missing, so that the pieces that follow are as large as those that are read
 
 _SIZE_LINE_MOST = 4096
 _EMPTY_LINES_MOST = 8  # before a request; old clients send one behind a body
@@ -217,7 +223,7 @@ class Request:
 
     request_line: RequestLine
     fields: Fields
-    body: Any = b""
+    body = Body()
     received = 0
     waited = 0
     """Nanoseconds that the server spent on waiting for the body."""
@@ -518,7 +524,7 @@ class RequestReader:
             _fail(413, "the body is too large")
         request.chunked = fields.coded
         request.content_length = fields.content_length
-        request.body = bytearray()
+        request.body = Body()
         request.complete = False
         self._current = request
         self._left = _SIZE_COMES if fields.coded else fields.content_length or 0
@@ -541,9 +547,9 @@ class RequestReader:
             self.unread = data[at:]
             return
         if len(data) < self._left:
-            self._add(request, data)
             self._left -= len(data)
             self.unread = b""
+            self._add(request, data)
         else:
             self._add(request, data[: self._left])
             self.unread = data[self._left :]
@@ -613,7 +619,7 @@ class RequestReader:
 
     def _add(self, request: Request, piece: bytes) -> None:
         request.received += len(piece)
-        request.body += piece
+        request.body.add(piece)
 
     def _finish(self, request: Request) -> None:
         request.complete = True
@@ -731,24 +737,25 @@ class Input:
     def read(self, size: int | None = -1) -> bytes:
         """``size`` bytes, or all; less only at the end."""
         request = self._request
-        wanted = None if size is None or size < 0 else size
-        while not request.complete and (wanted is None or len(request.body) < wanted):
-            self._receive()
-        return self._take(len(request.body) if wanted is None else wanted)
+        wanted = sys.maxsize if size is None or size < 0 else size
+        body = request.body
+        while not request.complete and (missing := wanted - body.size) > 0:
+            self._receive(missing if body.size and wanted >= _LARGE_READ else _PIECE)
+        return body.take(wanted)
 
     def readline(self, size: int | None = -1) -> bytes:
         """A line with its end, or at most ``size`` bytes of it."""
         request = self._request
-        most = None if size is None or size < 0 else size
+        body = request.body
+        most = sys.maxsize if size is None or size < 0 else size
         looked_at = 0
-        while True:
-            end = request.body.find(b"\n", looked_at) + 1
-            looked_at = len(request.body)
-            if end or request.complete or (most is not None and looked_at >= most):
+        while not (end := body.find_line(looked_at)):
+            looked_at = body.size
+            if request.complete or looked_at >= most:
+                end = looked_at
                 break
-            self._receive()
-        end = end or looked_at
-        return self._take(end if most is None else min(end, most))
+            self._receive(_PIECE)
+        return body.take(min(end, most))
 
     def readlines(self, hint: int | None = -1) -> list[bytes]:
         """Lines, until ``hint`` bytes have been read, or all."""
@@ -769,14 +776,6 @@ class Input:
         if not line:
             raise StopIteration
         return line
-
-    def _take(self, size: int) -> bytes:
-        body = self._request.body
-        if not body:
-            return b""
-        taken = bytes(body[:size])
-        del body[:size]
-        return taken
 
 
 NO_BODY = Input(Request(RequestLine("GET", b"/", "1.1"), Fields([])), None)

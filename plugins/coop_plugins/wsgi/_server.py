@@ -201,25 +201,25 @@ class _Connection:
     def _left(self, deadline: int) -> float:
         return (deadline - self.clock.now()) / _NANOSECONDS
 
-    def _receive(self, seconds: float) -> bytes:
+    def _receive(self, seconds: float, size: int = _PIECE) -> bytes:
         if seconds <= 0:
             raise TimeoutError("timed out")
         self._set_timeout(seconds)
-        return self.client.recv(_PIECE)
+        return self.client.recv(size)
 
     def _set_timeout(self, seconds: float | None) -> None:
         if seconds != self._timeout:
             self.client.settimeout(seconds)
             self._timeout = seconds
 
-    def _receive_body(self, request: Request, response: Response) -> None:
-        """Read more of a body that is not complete. Raises ClientError."""
+    def _receive_body(self, request: Request, response: Response, size: int) -> None:
+        """Read more of a body that is not complete, at most ``size`` bytes at once. Raises ClientError."""
         if request.expects_continue and not request.received and not response.head_sent:
             self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.expects_continue = False
         try:
             if self.reader.failure is None:  # else the mistake came together with what was read before
-                self.reader.feed(self._receive_piece(request))
+                self.reader.feed(self._receive_piece(request, min(size, _PIECE)))
             if self.reader.failure is not None and not request.complete:
                 raise self.reader.failure
         except TimeoutError:
@@ -232,10 +232,10 @@ class _Connection:
             self.spoilt = True
             raise ClientError(400, f"the client is gone: {error}") from error
 
-    def _receive_piece(self, request: Request) -> bytes:
+    def _receive_piece(self, request: Request, size: int) -> bytes:
         limits = self.server.limits
         began = self.clock.now()
-        piece = self._receive(limits.body_timeout)
+        piece = self._receive(limits.body_timeout, size)
         request.waited += self.clock.now() - began
         if request.waited / _NANOSECONDS > limits.body_timeout + (request.received + len(piece)) / limits.body_rate:
             raise TimeoutError("timed out")
@@ -377,7 +377,7 @@ class _Connection:
                 request.body.clear()
                 if self.spoilt or request.received > _DRAIN_MOST:
                     return False
-                self._receive_body(request, response)
+                self._receive_body(request, response, _PIECE)
         except ClientError as error:
             self.server.log_client(self.remote, request.line, error)
             return False
