@@ -34,6 +34,9 @@ class Answer:
     def send(self, data: bytes) -> None:
         self.sent.append(bytes(data))
 
+    def send_pieces(self, pieces: list[bytes]) -> None:
+        self.sent.append(b"".join(pieces))
+
     def send_file(self, file: Any, offset: int, count: int) -> int:
         raise AssertionError("no files here")
 

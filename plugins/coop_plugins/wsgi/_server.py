@@ -39,6 +39,7 @@ Application = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 
 _PIECE = 65536  # read at once
 _SEND_PIECE = 262_144  # sent under one timeout
+_GATHERED_MOST = 256  # pieces that the kernel is given at once; no system takes less
 _DRAIN_MOST = 65536  # of a body that the application did not read; more is not worth a kept connection
 _LINGER = 1.0  # seconds in which a client may still read an answer that came before it had sent all
 _NANOSECONDS = 1_000_000_000
@@ -254,6 +255,31 @@ class _Connection:
             self.lost = error
             raise
         self._send_rest(memoryview(data)[sent:])
+
+    def send_pieces(self, pieces: list[bytes]) -> None:
+        if not self.plain:
+            for piece in pieces:
+                self.send(piece)
+            return
+        if self.lost is not None:
+            raise self.lost
+        first = 0
+        while first < len(pieces):
+            try:
+                sent = self.client.sendmsg(pieces[first : first + _GATHERED_MOST], (), _AT_ONCE)
+            except BlockingIOError:
+                self._send_rest(memoryview(pieces[first]))
+                first += 1
+                continue
+            except OSError as error:
+                self.lost = error
+                raise
+            while first < len(pieces) and sent >= len(pieces[first]):
+                sent -= len(pieces[first])
+                first += 1
+            if sent:
+                self._send_rest(memoryview(pieces[first])[sent:])
+                first += 1
 
     def _send_rest(self, view: memoryview) -> None:
         """Send what the client's end has no room for yet."""
