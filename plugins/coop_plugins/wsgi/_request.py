@@ -9,7 +9,8 @@ request, RTSP and ICE, spaces in the request line), the input never gets to it. 
 Clients send the same few request lines, and the same lines of headers but for a few, such as cookies. What such a line means is remembered for all connections
 when it comes again, what a block of headers means for its connection if it comes twice in a row. All are compared as whole strings of bytes, and what a line
 means does not depend on the others, so a memory is as good as a reading; what a request's headers mean together is looked at each time. Nothing that may be a
-secret, or that says how long a body is, is remembered.
+secret, or that says how long a body is, is remembered. The names of headers that say nothing to the server are: behind such a name any value is good that has
+no control characters.
 
 Invariants
 ==========
@@ -63,7 +64,8 @@ _CODINGS = re.compile(_TOKEN + rb"(?:[ \t]*,[ \t]*" + _TOKEN + rb")*")
 _QUOTED = rb'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*+"'
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*+;[ \t]*+" + _TOKEN + rb"(?:[ \t]*=[ \t]*+(?:" + _TOKEN + rb"|" + _QUOTED + rb"))?)*")
 _PART_OF_SIZE = re.compile(rb"[0-9A-Fa-f]{1,16}(?:[ \t;][^\r\n]*)?\r?")
-_LINES = re.compile(rb"(?:[!-~\x80-\xff][\t -~\x80-\xff]*+\r\n)*+")  # without what _NEVER finds, which takes longer
+_LINES = re.compile(rb"(?:[!-~\x80-\xff][\t -~\x80-\xff]*\r\n)*")  # without what _NEVER finds, which takes longer
+_VALUE = re.compile(rb"[\t -~\x80-\xff]*+")
 # A line end that is not CR LF, whitespace at the start of a line, and what no line of a head may have; CR at the end of the input may be half a line end.
 _NEVER = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)|\n[ \t]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
@@ -167,12 +169,12 @@ class Header:
 
     __slots__ = ("key", "looked_at", "name", "text", "value")
 
-    def __init__(self, name: bytes, value: bytes) -> None:
+    def __init__(self, name: bytes, key: str, value: bytes) -> None:
         self.name = name
         """In lower case."""
-        self.value = value
-        self.key = _keys.get(name) or _key_of(name)
+        self.key = key
         """Of the environment; empty for a header that is not passed on."""
+        self.value = value
         self.text = value.decode("latin-1")
         self.looked_at = name in _LOOKED_AT
         """True for one that says something to the server."""
@@ -182,14 +184,7 @@ def _key_of(name: bytes) -> str:
     if b"_" in name or name == b"proxy":
         return ""  # X_Forwarded_For would pass for X-Forwarded-For, and Proxy for the variable HTTP_PROXY
     key = name.decode("latin-1").upper().replace("-", "_")
-    if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
-        key = f"HTTP_{key}"
-    if len(_keys) < _REMEMBERED_MOST and len(name) < _REMEMBERED_LENGTH:
-        _keys[name] = key
-    return key
-
-
-_keys: dict[bytes, str] = {}
+    return key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"
 
 
 class Fields:
@@ -275,6 +270,7 @@ class Request:
 
 _lines = _Memory()
 _headers = _Memory()
+_names = _Memory()
 
 
 class RequestReader:
@@ -672,17 +668,33 @@ def _take_apart(block: bytes) -> list[tuple[bytes, bytes]]:
 
 def _read_headers(lines: list[bytes], headers: list[Any]) -> None:
     """Put the headers that stand in ``lines`` in place of each None. Raises ClientError."""
-    unknown = [line for line, header in zip(lines, headers, strict=True) if header is None]
-    unknown.append(b"")
-    taken = iter(_take_apart(b"\r\n".join(unknown)))
+    unknown = []
     for at, line in enumerate(lines):
         if headers[at] is None:
-            name, value = next(taken)
-            if name == b"host" and not _is_host(value):
-                _fail(400, "the Host header is no host")
-            headers[at] = header = Header(name, value)
+            given, colon, value = line.partition(b":")
+            known = _names.get(given)
+            if known is None or not colon or not _VALUE.fullmatch(value):
+                unknown.append(at)
+                continue
+            name, key = known
+            headers[at] = header = Header(name, key, value.strip(b" \t"))
             if name not in _NOT_REMEMBERED:
                 _headers.note(line, header)
+    if unknown:
+        _read_new_headers(lines, headers, unknown)
+
+
+def _read_new_headers(lines: list[bytes], headers: list[Any], unknown: list[int]) -> None:
+    """`_read_headers`, for lines of which not even the name is known, or is one that says something to the server."""
+    block = b"".join([lines[at] + b"\r\n" for at in unknown])
+    for at, (name, value) in zip(unknown, _take_apart(block), strict=True):
+        if name == b"host" and not _is_host(value):
+            _fail(400, "the Host header is no host")
+        headers[at] = header = Header(name, _key_of(name), value)
+        if name not in _NOT_REMEMBERED:
+            _headers.note(lines[at], header)
+        if not header.looked_at:
+            _names.note(lines[at][: len(name)], (name, header.key))
 
 
 def _check_coding(coding: bytes) -> None:
