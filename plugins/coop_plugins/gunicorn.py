@@ -30,7 +30,7 @@ except ImportError as missing:
 
 __all__ = ["CoopWorker"]
 
-_BEAT = 1.0  # seconds between two signs of life, and between two looks at whether gunicorn's master is still there
+_BEAT = 1.0  # seconds between two signs of life, at most, and between two looks at whether gunicorn's master is still there
 
 
 class _Server(WSGIServer):
@@ -55,6 +55,15 @@ def _is_told(log: Any) -> bool:
     return type(log).access is not Logger.access or getattr(log, "access_log_enabled", True)
 
 
+def _was_told(inherited: Any) -> bool:
+    """Whether SIGTERM has come between the fork and the worker's own handlers: that of the master, which it had until then, has put it into its queue."""
+    told = getattr(getattr(inherited, "__self__", None), "SIG_QUEUE", ())
+    while hasattr(told, "get_nowait") and not told.empty():
+        if told.get_nowait() == signal.SIGTERM:
+            return True
+    return isinstance(told, (list, tuple)) and signal.SIGTERM in told  # of older gunicorns
+
+
 class CoopWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
     """One process of gunicorn's, which serves many requests at once."""
 
@@ -67,10 +76,17 @@ class CoopWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
 
     def init_process(self) -> None:
         """In the new process: patch, before the application is imported; then serve."""
+        # Now: gunicorn's master may be told to end while this takes its time, tells its workers so once, and waits for those that have not heard it.
+        inherited = signal.signal(signal.SIGTERM, self.handle_exit)
+        for signum in (signal.SIGINT, signal.SIGQUIT):
+            signal.signal(signum, self.handle_quit)
+        if _was_told(inherited):
+            return
         patch(warn=False)
         for finding in audit():
             self.log.debug("out of the patch's reach: %s", finding)
-        super().init_process()
+        if self.alive:
+            super().init_process()
 
     def init_signals(self) -> None:
         """gunicorn's handlers, made safe to raise, and without its wake-up descriptor: the hub has its own."""
@@ -110,7 +126,7 @@ class CoopWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
         while self.alive:
             self._beat()
             if self.alive:
-                self._news.park(_BEAT)
+                self._news.park(self._beat_span())
         self._stop(servers)
 
     def _server(self, listener: Any) -> _Server:
@@ -135,12 +151,16 @@ class CoopWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
             self.log.info("Parent changed, shutting down: %s", self)
             self.alive = False
 
+    def _beat_span(self) -> float:
+        """Seconds until the next sign of life must be given. ``timeout`` is half of what gunicorn waits for one; 0: for ever."""
+        return min(_BEAT, self.timeout / 2) if self.timeout else _BEAT
+
     def _stop(self, servers: list[_Server]) -> None:
         grace = self.cfg.graceful_timeout if self._grace is None else self._grace
         stopping = [spawn(server.stop, grace) for server in servers]
         while not all(task.ready() for task in stopping):
             self.notify()
-            joinall(stopping, timeout=_BEAT)
+            joinall(stopping, timeout=self._beat_span())
 
 
 def _limits(cfg: Any) -> Limits:
