@@ -57,7 +57,7 @@ def _is_told(log: Any) -> bool:
 
 def _was_told(inherited: Any) -> bool:
     """Whether SIGTERM has come between the fork and the worker's own handlers: that of the master, which it had until then, has put it into its queue."""
-    told = getattr(getattr(inherited, "__self__", None), "SIG_QUEUE", ())
+    told: Any = getattr(getattr(inherited, "__self__", None), "SIG_QUEUE", ())
     while hasattr(told, "get_nowait") and not told.empty():
         if told.get_nowait() == signal.SIGTERM:
             return True
@@ -73,26 +73,27 @@ class CoopWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
         super().__init__(*args, **kwargs)
         self._news = ParkingLot("the end of this worker, or its next sign of life")
         self._grace: float | None = None
+        self._serves = False
 
     def init_process(self) -> None:
         """In the new process: patch, before the application is imported; then serve."""
         # Now: gunicorn's master may be told to end while this takes its time, tells its workers so once, and waits for those that have not heard it.
-        inherited = signal.signal(signal.SIGTERM, self.handle_exit)
+        inherited = signal.signal(signal.SIGTERM, deferring(self.handle_exit))
         for signum in (signal.SIGINT, signal.SIGQUIT):
-            signal.signal(signum, self.handle_quit)
+            signal.signal(signum, deferring(self.handle_quit))
         if _was_told(inherited):
             return
         patch(warn=False)
         for finding in audit():
             self.log.debug("out of the patch's reach: %s", finding)
-        if self.alive:
-            super().init_process()
+        super().init_process()
 
     def init_signals(self) -> None:
         """gunicorn's handlers, made safe to raise, and without its wake-up descriptor: the hub has its own."""
         super().init_signals()
         signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGABRT, deferring(self.handle_abort))
+        for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGABRT):
+            signal.signal(signum, deferring(signal.getsignal(signum)))  # type: ignore[arg-type]  # they are gunicorn's
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """SIGTERM: end when the requests have been answered."""
@@ -113,6 +114,10 @@ class CoopWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
 
     def _end(self) -> None:
         self.alive = False
+        if not self._serves:
+            for listener in self.sockets:
+                listener.close()  # clients whom the other workers could serve must not wait for one that ends
+            raise SystemExit(0)
         if self._news:
             get_hub().call_soon_threadsafe(self._news.unpark_all)
 
@@ -120,7 +125,10 @@ class CoopWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
 
     def run(self) -> None:
         """Serve until told to end, or until gunicorn's master is gone."""
+        if not self.alive:
+            return
         servers = [self._server(listener) for listener in self.sockets]
+        self._serves = True
         for server in servers:
             server.start()
         while self.alive:

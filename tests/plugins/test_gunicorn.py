@@ -32,7 +32,7 @@ def application(environ, start_response):
     if path == "/together":
         gate.wait(20)
     elif path == "/slow":
-        time.sleep(0.5)
+        time.sleep(0.2)
     elif path == "/stuck":
         hashlib.pbkdf2_hmac("sha256", b"x", b"y", 1_000_000_000)
     start_response("200 OK", [("Content-Type", "text/plain")])

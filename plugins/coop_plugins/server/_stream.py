@@ -90,13 +90,17 @@ class StreamServer(BaseServer):
             sleep(0)  # the accepting task leaves the listener
         clock = current_hub().clock
         deadline = clock.now() + _ON_THE_WAY if patient else 0
-        for _ in range(self.backlog + 1):  # not for ever, if clients keep coming
-            if self._crew.full():
-                return
-            # Each is accepted as it comes: the kernel would let those wait for a second that find its queue full.
-            self.socket.settimeout(max(deadline - clock.now(), 0) / _NANOSECONDS)
+        left = self.backlog + 1  # so many at once in the end, not for ever, if clients keep coming
+        while left and not self._crew.full():
+            # Each is accepted as it comes: the kernel would let those wait for a second that find its queue full. In the end it must be found empty.
+            waits = max(deadline - clock.now(), 0) / _NANOSECONDS
+            self.socket.settimeout(waits)
+            left -= not waits
             try:
                 args = self.do_read()
+            except TimeoutError:
+                deadline = 0  # one may have come at that very moment
+                continue
             except OSError:
                 return  # nobody is left, or something is short, and this is no time to wait for it
             if args is not None:

@@ -9,7 +9,8 @@ Invariants
 2. After a mistake of the client, or a body that was not read to its end, nothing more is read as a request: the connection is closed.
 3. An error of the application reaches the error log with its traceback, and the client as a bare 500, or, if the head was out already, as a cut connection.
 4. The iterable's ``close()`` is called exactly once, whatever happens. What it raises is logged, and takes nothing from the response.
-5. After `WSGIServer.close` each connection ends with the response that it is at; idle ones end at once.
+5. After `WSGIServer.close` each connection ends with the response that it is at. One that is idle ends when it has been so for `_GRACE`: before that, the
+   client may have sent a request, which is answered.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ _GATHERED_MOST = 256  # pieces that the kernel is given at once; no system takes
 _DRAIN_MOST = 65536  # of a body that the application did not read; more is not worth a kept connection
 _LINGER = 1.0  # seconds in which a client may still read an answer that came before it had sent all
 _NANOSECONDS = 1_000_000_000
+_GRACE = _NANOSECONDS // 5  # in which a client sends what it was about to send when the server closed
 _AT_ONCE = int(getattr(_stdlib, "MSG_DONTWAIT", 0))
 
 
@@ -57,10 +59,10 @@ class _Connection:
         self.clock = self.task.hub.clock
         self._timeout: float | None = 0.0
         """What the socket's timeout is set to; 0: not set yet."""
-        self._patience = 0
-        """When the wait for the next request ends, in the clock's nanoseconds."""
+        self._waits_since = self.clock.now()
+        """Since when it has been waiting for a request, in the clock's nanoseconds."""
         self._alarm: Alarm | None = None
-        """Looks whether that moment has come. It is moved with each request, and the alarm only when it rings: most never need it."""
+        """Rings when it has waited for too long. That moment moves with each request, the alarm only when it rings: most never need it."""
         self.idle = True
         """True while it waits for a request."""
         self.answered = False
@@ -121,14 +123,14 @@ class _Connection:
             self._linger()
 
     def retire(self) -> None:
-        """The server closes: end now if idle, else after this response."""
+        """The server closes: end after this response, or the one to the request that may be on its way; now if there can be none."""
         self.last = True
         if self.upgraded is not None:
             if self.upgraded.on_closing is not None:
                 self.upgraded.on_closing()
             return
-        if self.idle and not self.reader.in_head:
-            self._end_reading()
+        self._cancel_alarm()
+        self._on_alarm()
 
     def _end_reading(self) -> None:
         """Let the task find the end of what the client sends; what came before that is still answered."""
@@ -170,24 +172,28 @@ class _Connection:
 
     def _wait_for_client(self) -> bytes:
         """What comes after an answer; b"" at the end, and from a client that was idle for too long."""
+        self._waits_since = now = self.clock.now()
         if not self.plain:
             try:
                 return self._receive(self.server.limits.idle_timeout)
             except TimeoutError:
                 return b""
-        self._patience = self.clock.now() + self.server.patience
         if self._alarm is None:
-            self._alarm = Alarm(self.task.hub, self._patience, self._look_at_patience)
+            self._set_alarm(now + self.server.patience)
         if self._timeout is not None:
             self._set_timeout(None)
         return self.client.recv(_PIECE)
 
-    def _look_at_patience(self) -> None:
-        """On the hub."""
+    def _set_alarm(self, when: int) -> None:
+        self._alarm = Alarm(self.task.hub, when, self._on_alarm)
+
+    def _on_alarm(self) -> None:
+        """On the hub: end the wait for a request, if it has been long enough."""
         self._alarm = None
         if self.idle and not self.reader.in_head:  # else it is set anew with the next wait
-            if self._patience > self.clock.now():
-                self._alarm = Alarm(self.task.hub, self._patience, self._look_at_patience)
+            end = self._waits_since + (_GRACE if self.last else self.server.patience)
+            if end > self.clock.now():
+                self._set_alarm(end)
             else:
                 self._end_reading()
 
@@ -496,6 +502,7 @@ class WSGIServer(StreamServer):
     "unix" for a Unix socket, whose X-Forwarded-For and X-Forwarded-Proto are believed; nobody's are by default.
     """
 
+    backlog = 1024
     software = "coopcore"
     """The Server header; empty for none."""
 
@@ -551,7 +558,9 @@ class WSGIServer(StreamServer):
             **(environ or {}),
         }
         self.connections: set[_Connection] = set()
-        """Those that are open."""
+        """Those that are served."""
+        self._accepted = 0
+        """How many were accepted and not closed; the task of some may not have begun."""
         self._drained = ParkingLot("the last connection to end", lambda: [connection.task for connection in self.connections])
         self.date_from = self.date_until = 0.0
         """The second in which ``usual_lines`` is right."""
@@ -573,11 +582,21 @@ class WSGIServer(StreamServer):
             connection.serve()
         finally:
             self.connections.discard(connection)
-            if not self.connections:
-                self._drained.unpark_all()
+
+    def do_handle(self, *args: Any) -> None:
+        """Have the crew serve a connection. Parks while the crew is full."""
+        self._accepted += 1
+        super().do_handle(*args)
+
+    def do_close(self, *args: Any) -> None:
+        """Close a connection that was accepted."""
+        super().do_close(*args)
+        self._accepted -= 1
+        if not self._accepted:
+            self._drained.unpark_all()
 
     def close(self) -> None:
-        """Accept no more. Idle connections end now, the others with the response that they are at. Never blocks."""
+        """Accept no more. Connections that are idle end, at most 0.2 seconds later, the others with the response that they are at. Never blocks."""
         super().close()
         for connection in list(self.connections):
             connection.retire()
@@ -590,10 +609,12 @@ class WSGIServer(StreamServer):
             return
         me = current_task()
         mine = [connection for connection in self.connections if connection.task is me]
-        if self.connections and not mine:
+        if self._accepted and not mine:
             self._drained.park(self.stop_timeout if timeout is None else timeout)
             with Timeout(1, False):
-                killall([connection.task for connection in self.connections])
+                while self._accepted:
+                    killall([connection.task for connection in self.connections])
+                    sleep(0)  # one may not have begun
         super().stop(timeout)
 
     # -- logs -----------------------------------------------------------------------------------------------------------
