@@ -15,7 +15,7 @@ help:
 	@echo "make lint       ruff, mypy --strict, import-linter"
 	@echo "make coverage   fail if a line of the core or of a primitive runs in no quick test of any supported Python (ARGS=--all measures the rest as well)"
 	@echo "make wheel      build, install the wheel, and test it away from the sources"
-	@echo "make bench      compare with gevent, and time the start-up"
+	@echo "make bench      compare with gevent and other servers, and time the start-up"
 	@echo "make soak       the long stress tests"
 	@echo "make mutants    run the tests against copies of the packages with a fault each, which they must find"
 	@echo "make format     let ruff rewrite the sources"
@@ -43,7 +43,7 @@ wheel:
 	@python=$$(scripts/venv dev) && scripts/wheel-test "$$python" -n $(JOBS) $(ARGS)
 
 bench:
-	@python=$$(scripts/venv dev) && "$$python" -m benchmarks.startup && "$$python" -m benchmarks.scale; "$$python" -m benchmarks.echo; "$$python" -m benchmarks
+	@python=$$(scripts/venv dev) && "$$python" -m benchmarks.startup && "$$python" -m benchmarks.scale; "$$python" -m benchmarks.echo; "$$python" -m benchmarks.http; "$$python" -m benchmarks
 
 soak:
 	@python=$$(scripts/venv dev) && "$$python" -m pytest -m soak $(ARGS)

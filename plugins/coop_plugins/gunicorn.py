@@ -22,6 +22,7 @@ from .patch import audit, patch
 from .wsgi import Limits, WSGIServer
 
 try:
+    from gunicorn.glogging import Logger
     from gunicorn.sock import ssl_context
     from gunicorn.workers.base import Worker
 except ImportError as missing:
@@ -29,7 +30,7 @@ except ImportError as missing:
 
 __all__ = ["CoopWorker"]
 
-_BEAT = 1.0  # seconds between two signs of life, and between two looks at whether gunicorn's master is still there
+_BEAT = 1.0  # seconds between two signs of life, at most, and between two looks at whether gunicorn's master is still there
 
 
 class _Server(WSGIServer):
@@ -38,13 +39,29 @@ class _Server(WSGIServer):
     def __init__(self, worker: CoopWorker, listener: Any, **options: Any) -> None:
         self.worker = worker
         super().__init__(listener, worker.wsgi, log=None, error_log=worker.log.error_log, **options)
+        self._logs = _is_told(worker.log)
+        self.logs_access = self._logs or bool(worker.cfg.max_requests)
 
     def log_answer(self, request: Any, response: Any, environ: dict[str, Any], seconds: float) -> None:
-        told = SimpleNamespace(status=response.status, headers=response.headers, sent=response.sent)
-        self.worker.log.access(
-            told, [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers], environ, timedelta(seconds=seconds)
-        )
+        if self._logs:
+            told = SimpleNamespace(status=response.status, headers=response.headers, sent=response.sent)
+            headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers]
+            self.worker.log.access(told, headers, environ, timedelta(seconds=seconds))
         self.worker.answered()
+
+
+def _is_told(log: Any) -> bool:
+    """Whether gunicorn's log wants to know of each answer. One of another class may count them, though it writes none."""
+    return type(log).access is not Logger.access or getattr(log, "access_log_enabled", True)
+
+
+def _was_told(inherited: Any) -> bool:
+    """Whether SIGTERM has come between the fork and the worker's own handlers: that of the master, which it had until then, has put it into its queue."""
+    told: Any = getattr(getattr(inherited, "__self__", None), "SIG_QUEUE", ())
+    while hasattr(told, "get_nowait") and not told.empty():
+        if told.get_nowait() == signal.SIGTERM:
+            return True
+    return isinstance(told, (list, tuple)) and signal.SIGTERM in told  # of older gunicorns
 
 
 class CoopWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
@@ -56,9 +73,16 @@ class CoopWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
         super().__init__(*args, **kwargs)
         self._news = ParkingLot("the end of this worker, or its next sign of life")
         self._grace: float | None = None
+        self._serves = False
 
     def init_process(self) -> None:
         """In the new process: patch, before the application is imported; then serve."""
+        # Now: gunicorn's master may be told to end while this takes its time, tells its workers so once, and waits for those that have not heard it.
+        inherited = signal.signal(signal.SIGTERM, deferring(self.handle_exit))
+        for signum in (signal.SIGINT, signal.SIGQUIT):
+            signal.signal(signum, deferring(self.handle_quit))
+        if _was_told(inherited):
+            return
         patch(warn=False)
         for finding in audit():
             self.log.debug("out of the patch's reach: %s", finding)
@@ -68,7 +92,8 @@ class CoopWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
         """gunicorn's handlers, made safe to raise, and without its wake-up descriptor: the hub has its own."""
         super().init_signals()
         signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGABRT, deferring(self.handle_abort))
+        for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGABRT):
+            signal.signal(signum, deferring(signal.getsignal(signum)))  # type: ignore[arg-type]  # they are gunicorn's
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """SIGTERM: end when the requests have been answered."""
@@ -89,6 +114,10 @@ class CoopWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
 
     def _end(self) -> None:
         self.alive = False
+        if not self._serves:
+            for listener in self.sockets:
+                listener.close()  # clients whom the other workers could serve must not wait for one that ends
+            raise SystemExit(0)
         if self._news:
             get_hub().call_soon_threadsafe(self._news.unpark_all)
 
@@ -96,13 +125,16 @@ class CoopWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
 
     def run(self) -> None:
         """Serve until told to end, or until gunicorn's master is gone."""
+        if not self.alive:
+            return
         servers = [self._server(listener) for listener in self.sockets]
+        self._serves = True
         for server in servers:
             server.start()
         while self.alive:
             self._beat()
             if self.alive:
-                self._news.park(_BEAT)
+                self._news.park(self._beat_span())
         self._stop(servers)
 
     def _server(self, listener: Any) -> _Server:
@@ -127,12 +159,16 @@ class CoopWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
             self.log.info("Parent changed, shutting down: %s", self)
             self.alive = False
 
+    def _beat_span(self) -> float:
+        """Seconds until the next sign of life must be given. ``timeout`` is half of what gunicorn waits for one; 0: for ever."""
+        return min(_BEAT, self.timeout / 2) if self.timeout else _BEAT
+
     def _stop(self, servers: list[_Server]) -> None:
         grace = self.cfg.graceful_timeout if self._grace is None else self._grace
         stopping = [spawn(server.stop, grace) for server in servers]
         while not all(task.ready() for task in stopping):
             self.notify()
-            joinall(stopping, timeout=_BEAT)
+            joinall(stopping, timeout=self._beat_span())
 
 
 def _limits(cfg: Any) -> Limits:

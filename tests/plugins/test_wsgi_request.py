@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 pytest.importorskip("httptools")
 
@@ -269,21 +271,87 @@ def test_request_invariant_6_pieces_of_any_size_give_the_same_requests(size: int
 def test_request_invariant_6_what_is_remembered_changes_nothing() -> None:
     """A reader that has seen all request lines and headers before gives what one gives that has seen none."""
 
-    def all_told() -> list[Any]:
-        return [told(fed(case.data + case.data)) for case in CASES if len(case.data) < 2000]
+    def all_told(forgetful: bool) -> list[Any]:
+        found = []
+        for case in CASES:
+            if len(case.data) < 2000:
+                if forgetful:
+                    forget()
+                found.append(told(fed(case.data + case.data)))
+        return found
 
-    _request._lines.clear()
-    first = all_told()
-    assert _request._lines
-    assert all_told() == first
+    first = all_told(True)
+    for _ in range(2):
+        assert all_told(False) == first
+    assert _request._lines and _request._headers and _request._names
 
 
-def test_request_invariant_6_memory_of_request_lines_is_bounded() -> None:
-    for number in range(3000):
-        fed(GET % (number, number))
-    assert 0 < len(_request._lines) <= _request._REMEMBERED_MOST
-    fed(b"GET /%b HTTP/1.1\r\nHost: x\r\n\r\n" % (b"a" * 1000))
-    assert max(map(len, _request._lines)) <= _request._REMEMBERED_LENGTH
+def forget() -> None:
+    for memory in (_request._lines, _request._headers, _request._names):
+        memory.clear()
+        memory._once.clear()
+
+
+@given(st.lists(st.binary(max_size=12) | st.text(alphabet=":,; \t\r\n\0\x7f\x80aA-", max_size=8).map(lambda text: text.encode("latin-1")), max_size=3))
+def test_request_invariant_6_values_behind_known_names_are_read_as_httptools_reads_them(values: list[bytes]) -> None:
+    heads = [
+        b"GET / HTTP/1.1\r\nHost: x\r\n" + b"".join(line + b"\r\n" for line in lines) + b"\r\n"
+        for lines in ([b"Cookie: a", b"X-Known: b"], [name + value for name in (b"Cookie", b"cookie:", b"X-Known: ") for value in values])
+    ]
+    forget()
+    first = told(fed(heads[1]))
+    forget()
+    for _ in range(2):
+        fed(heads[0])
+    assert b"Cookie" in _request._names
+    for _ in range(3):
+        assert told(fed(heads[1])) == first
+
+
+@given(st.binary(max_size=20) | st.text(alphabet="\r\n\t \0\x7f\x80a:", max_size=20).map(lambda text: text.encode("latin-1")))
+def test_request_invariant_6_whole_lines_are_refused_for_what_half_ones_are_refused_for(block: bytes) -> None:
+    block = b"".join(line + b"\r\n" for line in block.split(b"\r\n") if line)
+    assert (_request._LINES.fullmatch(block) is None) == (_request._NEVER.search(b"\r\n" + block) is not None)
+
+
+PARTS_OF_LINE = st.sampled_from([*b'GET HEAD NONE / a ? # %20 %00 %2 " { | < \0 \x80'.split(b" "), b" ", b" HTTP/1.1", b" HTTP/1.0"])
+
+
+@given(st.lists(PARTS_OF_LINE, max_size=9) | st.lists(PARTS_OF_LINE, max_size=4).map(lambda parts: [b"GET /", *parts, b" HTTP/1.1"]))
+def test_request_invariant_6_request_lines_of_the_commonest_form_are_read_as_others(parts: list[bytes]) -> None:
+    line = b"".join(parts)
+    reader = RequestReader(Limits())
+    try:
+        expected: Any = reader._read_unusual_line(line)
+    except OSError:
+        expected = None
+    if expected is None:
+        assert reader._lines is not None
+        with pytest.raises(OSError):
+            reader._read_line(line)
+    else:
+        found = reader._read_line(line)
+        assert [getattr(found, name) for name in found.__slots__] == [getattr(expected, name) for name in found.__slots__]
+
+
+def test_request_invariant_6_memory_is_bounded() -> None:
+    for number in range(2500):
+        for _ in range(2):
+            fed(GET % (number, number))
+    memories = (_request._lines, _request._headers, _request._names)
+    for memory in memories:
+        assert 0 < len(memory) <= _request._REMEMBERED_MOST and len(memory._once) <= _request._REMEMBERED_MOST
+    for _ in range(2):
+        fed(b"GET /%b HTTP/1.1\r\nHost: x\r\nX-Long: %b\r\nX-%b: 1\r\n\r\n" % ((b"a" * 1000,) * 3))
+    for memory in memories:
+        assert max(map(len, [*memory, *memory._once])) <= _request._REMEMBERED_LENGTH
+
+
+@pytest.mark.parametrize("secret", [b"Cookie", b"Authorization", b"Proxy-Authorization"])
+def test_request_invariant_6_secrets_are_not_remembered(secret: bytes) -> None:
+    for _ in range(3):
+        fed(b"GET / HTTP/1.1\r\nHost: x\r\n%b: secret\r\n\r\n" % secret)
+    assert not [line for line in [*_request._headers, *_request._headers._once] if b"secret" in line]
 
 
 def test_request_invariant_6_a_short_limit_holds_for_lines_that_are_remembered() -> None:

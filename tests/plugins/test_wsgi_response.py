@@ -25,7 +25,7 @@ class Answer:
     """A response, and what was sent of it."""
 
     def __init__(self, method: str = "GET", version: str = "1.1") -> None:
-        request = Request(RequestLine(method.encode(), b"/", version.encode()), Fields([]))
+        request = Request(RequestLine(method, b"/", version), Fields([]))
         request.keep_alive = version == "1.1"
         self.sent: list[bytes] = []
         self.response = Response(request, self)
@@ -33,6 +33,9 @@ class Answer:
 
     def send(self, data: bytes) -> None:
         self.sent.append(bytes(data))
+
+    def send_pieces(self, pieces: list[bytes]) -> None:
+        self.sent.append(b"".join(pieces))
 
     def send_file(self, file: Any, offset: int, count: int) -> int:
         raise AssertionError("no files here")

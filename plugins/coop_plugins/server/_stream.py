@@ -6,7 +6,7 @@ import socket as _stdlib
 from typing import TYPE_CHECKING, Any
 
 from coopcore import sleep
-from coopcore.lowlevel import hide_frames, running_task
+from coopcore.lowlevel import current_hub, hide_frames, running_task
 
 from ._base import BaseServer
 from ._crew import Handle
@@ -15,7 +15,8 @@ from ._listener import bound_socket
 if TYPE_CHECKING:
     import ssl
 
-_ON_THE_WAY = 0.01  # seconds in which a busy kernel completes a connection that its client takes for complete already
+_NANOSECONDS = 1_000_000_000
+_ON_THE_WAY = _NANOSECONDS // 100  # in which a busy kernel completes a connection that its client takes for complete already
 
 
 class StreamServer(BaseServer):
@@ -84,21 +85,24 @@ class StreamServer(BaseServer):
         super().accept_the_waiting()
         if accepting is None:
             return
-        self.socket.settimeout(0.0)
         patient = running_task() not in (None, accepting)  # not on the hub, and not in a handler that the accepting task runs itself
-        for _ in range(self.backlog + 1):  # not for ever, if clients keep coming
-            if self._crew.full():
-                return
+        if patient:
+            sleep(0)  # the accepting task leaves the listener
+        clock = current_hub().clock
+        deadline = clock.now() + _ON_THE_WAY if patient else 0
+        left = self.backlog + 1  # so many at once in the end, not for ever, if clients keep coming
+        while left and not self._crew.full():
+            # Each is accepted as it comes: the kernel would let those wait for a second that find its queue full. In the end it must be found empty.
+            waits = max(deadline - clock.now(), 0) / _NANOSECONDS
+            self.socket.settimeout(waits)
+            left -= not waits
             try:
                 args = self.do_read()
-            except BlockingIOError:
-                if not patient:
-                    return
-                patient = False
-                sleep(_ON_THE_WAY)
+            except TimeoutError:
+                deadline = 0  # one may have come at that very moment
                 continue
             except OSError:
-                return  # something is short, and this is no time to wait for it
+                return  # nobody is left, or something is short, and this is no time to wait for it
             if args is not None:
                 self.do_handle(*args)
 

@@ -31,14 +31,14 @@ class Proxies:
         X-Forwarded-For is read from its end: each proxy adds whom it heard from, so the first that is not trusted is as far as anybody trusted has seen.
         """
         peer = environ["REMOTE_ADDR"]
-        if not self._trusts(peer):
+        if not self.trusts(peer):
             return
         client = peer
         for hop in reversed([each.strip() for each in environ.get("HTTP_X_FORWARDED_FOR", "").split(",") if each.strip()]):
             if not _is_address(hop):
                 break
             client = hop
-            if not self._trusts(hop):
+            if not self.trusts(hop):
                 break
         if client != peer:
             environ["REMOTE_ADDR"] = client
@@ -47,7 +47,8 @@ class Proxies:
         if scheme in ("http", "https"):
             environ["wsgi.url_scheme"] = scheme
 
-    def _trusts(self, peer: str) -> bool:
+    def trusts(self, peer: str) -> bool:
+        """Whether the word of a peer counts, by its address; empty for one at a Unix socket."""
         if not peer:
             return self._unix
         try:

@@ -6,8 +6,11 @@ The head of a request is cut out at its first empty line, before anything reads 
 the grammar of RFC 9112. The headers are taken apart by httptools (llhttp), in its strict mode; where that is more lenient than the RFC (line ends before the
 request, RTSP and ICE, spaces in the request line), the input never gets to it. Bodies are framed here: httptools doesn't tell where in its input one ended.
 
-Most clients send the same few request lines, and one client the same headers with each request. What a request line means is remembered for all connections,
-what a block of headers means for its connection until another one comes. Both are compared as whole strings of bytes, so a memory is as good as a reading.
+Clients send the same few request lines, and the same lines of headers but for a few, such as cookies. What such a line means is remembered for all connections
+when it comes again, what a block of headers means for its connection if it comes twice in a row. All are compared as whole strings of bytes, and what a line
+means does not depend on the others, so a memory is as good as a reading; what a request's headers mean together is looked at each time. Nothing that may be a
+secret, or that says how long a body is, is remembered. The names of headers that say nothing to the server are: behind such a name any value is good that has
+no control characters.
 
 Invariants
 ==========
@@ -22,6 +25,7 @@ Invariants
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass
 from ipaddress import IPv6Address
 from typing import Any, NoReturn
@@ -29,21 +33,28 @@ from urllib.parse import unquote_to_bytes
 
 from coopcore.lowlevel import hide_frames
 
+from ._body import Body
+
 try:
     import httptools
 except ImportError as missing:
     raise ImportError("coop_plugins.wsgi needs httptools to parse requests, and it is not installed. Install the extra: pip install coopcore[web]") from missing
 
 # Those of the IANA's registry, and what UPnP and caches use. Another is not implemented (501).
-_METHODS = frozenset(
-    b"ACL BASELINE-CONTROL BIND CHECKIN CHECKOUT COPY DELETE GET HEAD LABEL LINK LOCK M-SEARCH MERGE MKACTIVITY MKCALENDAR MKCOL MKREDIRECTREF "
-    b"MKWORKSPACE MOVE NOTIFY OPTIONS ORDERPATCH PATCH POST PROPFIND PROPPATCH PURGE PUT QUERY REBIND REPORT SEARCH SUBSCRIBE TRACE UNBIND UNCHECKOUT "
-    b"UNLINK UNLOCK UNSUBSCRIBE UPDATE UPDATEREDIRECTREF VERSION-CONTROL".split()
-)
+_METHODS = {
+    name: name.decode("ascii")
+    for name in (
+        b"ACL BASELINE-CONTROL BIND CHECKIN CHECKOUT COPY DELETE GET HEAD LABEL LINK LOCK M-SEARCH MERGE MKACTIVITY MKCALENDAR MKCOL MKREDIRECTREF "
+        b"MKWORKSPACE MOVE NOTIFY OPTIONS ORDERPATCH PATCH POST PROPFIND PROPPATCH PURGE PUT QUERY REBIND REPORT SEARCH SUBSCRIBE TRACE UNBIND UNCHECKOUT "
+        b"UNLINK UNLOCK UNSUBSCRIBE UPDATE UPDATEREDIRECTREF VERSION-CONTROL".split()
+    )
+}
 _AROUND_TARGET = 32  # bytes that a request line has besides its target, at most
 
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
 _LINE = re.compile(rb"(" + _TOKEN + rb") ([!-~]+) HTTP/([0-9]\.[0-9])")
+# One of the commonest form: GET /path?query HTTP/1.1. Its parts are those of _PATH, and of _LINE but for the mark of a fragment.
+_USUAL_LINE = re.compile(rb"([A-Z]+) (/[!$&-;=@-\[\]-~]*(?:%(?!00)[0-9A-Fa-f]{2}[!$&-;=@-\[\]-~]*)*)(?:\?([!\"$-~]*))? HTTP/1\.1")
 _PART_OF_LINE = re.compile(_TOKEN + rb"(?: [!-~]*(?: [HTP/0-9.]*)?)?\r?")
 _PATH = re.compile(rb"/(?:[!#-$&-;=?-\[\]-~]|%(?!00)[0-9A-Fa-f]{2})*+")  # without quotes, angle brackets and backslashes; with what browsers leave as it is
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]+)(/[^?]*)?(?:\?(.*))?")
@@ -53,13 +64,19 @@ _CODINGS = re.compile(_TOKEN + rb"(?:[ \t]*,[ \t]*" + _TOKEN + rb")*")
 _QUOTED = rb'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*+"'
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*+;[ \t]*+" + _TOKEN + rb"(?:[ \t]*=[ \t]*+(?:" + _TOKEN + rb"|" + _QUOTED + rb"))?)*")
 _PART_OF_SIZE = re.compile(rb"[0-9A-Fa-f]{1,16}(?:[ \t;][^\r\n]*)?\r?")
+_LINES = re.compile(rb"(?:[!-~\x80-\xff][\t -~\x80-\xff]*\r\n)*")  # without what _NEVER finds, which takes longer
+_VALUE = re.compile(rb"[\t -~\x80-\xff]*+")
 # A line end that is not CR LF, whitespace at the start of a line, and what no line of a head may have; CR at the end of the input may be half a line end.
 _NEVER = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)|\n[ \t]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
+_PIECE = 65536  # of a body, received at once
+_LARGE_READ = 16384  # of which no more is received than is missing, so that the pieces that follow are as large as those that are read
+
 _SIZE_LINE_MOST = 4096
 _EMPTY_LINES_MOST = 8  # before a request; old clients send one behind a body
-_REMEMBERED_MOST = 1000  # request lines ...
+_REMEMBERED_MOST = 1000  # request lines, and as many lines of headers ...
 _REMEMBERED_LENGTH = 256  # ... of no more bytes
+_NOT_REMEMBERED = frozenset((b"authorization", b"content-length", b"cookie", b"proxy-authorization", b"transfer-encoding"))
 
 
 @dataclass(frozen=True)
@@ -99,52 +116,101 @@ class ClientError(OSError):
         self.status = status
 
 
+class _Memory(dict[bytes, Any]):
+    """What lines were found to mean. Of those that never come again it keeps no more than the bytes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._once: set[bytes] = set()
+
+    def note(self, line: bytes, meaning: Any) -> None:
+        """A line that is not remembered has come."""
+        if len(line) > _REMEMBERED_LENGTH:
+            return
+        if line in self._once:
+            if len(self) >= _REMEMBERED_MOST:
+                self.clear()
+            self[line] = meaning
+        else:
+            if len(self._once) >= _REMEMBERED_MOST:
+                self._once.clear()
+            self._once.add(line)
+
+
 class RequestLine:
     """A request line that was found good, and what it says in the environment."""
 
-    __slots__ = ("environ", "host", "method", "path", "query", "target", "version")
+    __slots__ = ("environ", "host", "method", "path", "query", "target", "usual", "version")
 
-    def __init__(self, method: bytes, target: bytes, version: bytes) -> None:
-        self.method = method.decode("ascii")
+    def __init__(self, method: str, target: bytes, version: str, path: bytes = b"", query: bytes = b"", host: bytes | None = None) -> None:
+        self.method = method
         self.target = target
-        self.version = version.decode("ascii")
-        self.host: bytes | None = None
+        self.version = version
+        self.path = path
+        self.query = query
+        self.host = host
         """Of a target that is a URL: it counts, whatever the header says."""
-        self.path = self.query = b""
-        self.environ: dict[str, Any] = {}
-
-    def describe(self) -> None:
-        path = unquote_to_bytes(self.path) if b"%" in self.path else self.path
-        target = self.target.decode("ascii")
-        self.environ = {
-            "REQUEST_METHOD": self.method,
-            "PATH_INFO": path.decode("latin-1"),
-            "QUERY_STRING": self.query.decode("ascii"),
-            "REQUEST_URI": target,
-            "RAW_URI": target,
-            "SERVER_PROTOCOL": f"HTTP/{self.version}",
+        self.usual = version == "1.1" and method != "HEAD"
+        shown = target.decode("ascii")
+        self.environ: dict[str, Any] = {
+            "REQUEST_METHOD": method,
+            "PATH_INFO": (unquote_to_bytes(path) if b"%" in path else path).decode("latin-1"),
+            "QUERY_STRING": query.decode("ascii"),
+            "REQUEST_URI": shown,
+            "RAW_URI": shown,
+            "SERVER_PROTOCOL": f"HTTP/{version}",
         }
-        if self.host is not None:
-            self.environ["HTTP_HOST"] = self.host.decode("ascii")
+        if host is not None:
+            self.environ["HTTP_HOST"] = host.decode("ascii")
+
+
+class Header:
+    """A line of a request's headers that was found good."""
+
+    __slots__ = ("key", "looked_at", "name", "text", "value")
+
+    def __init__(self, name: bytes, key: str, value: bytes) -> None:
+        self.name = name
+        """In lower case."""
+        self.key = key
+        """Of the environment; empty for a header that is not passed on."""
+        self.value = value
+        self.text = value.decode("latin-1")
+        self.looked_at = name in _LOOKED_AT
+        """True for one that says something to the server."""
+
+
+def _key_of(name: bytes) -> str:
+    if b"_" in name or name == b"proxy":
+        return ""  # X_Forwarded_For would pass for X-Forwarded-For, and Proxy for the variable HTTP_PROXY
+    key = name.decode("latin-1").upper().replace("-", "_")
+    return key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"
 
 
 class Fields:
     """The headers of a request, found good, and what they say about its framing and its connection."""
 
-    __slots__ = ("closes", "coded", "content_length", "expects", "headers", "host", "keeps", "upgrade")
+    again = False
+    """True once the client has sent the same ones again."""
+    usual = False
+    """True if a request with these and a usual line has no body, and its connection is kept."""
+    host: bytes | None = None
+    coded = False
+    """True if the body is chunked."""
+    content_length: int | None = None
+    expects: bytes | None = None
+    closes = keeps = False
+    """What Connection says."""
+    upgrade: bytes | None = None
+    """The protocols that the client offers to go over to."""
 
-    def __init__(self, headers: list[tuple[bytes, bytes]]) -> None:
-        self.headers = headers
-        """With names in lower case."""
-        self.host: bytes | None = None
-        self.coded = False
-        """True if the body is chunked."""
-        self.content_length: int | None = None
-        self.expects: bytes | None = None
-        self.closes = self.keeps = False
-        """What Connection says."""
-        self.upgrade: bytes | None = None
-        """The protocols that the client offers to go over to."""
+    def __init__(self, lines: list[Header]) -> None:
+        self.lines = lines
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """Names, in lower case, and values."""
+        return [(line.name, line.value) for line in self.lines]
 
 
 class Request:
@@ -152,7 +218,7 @@ class Request:
 
     request_line: RequestLine
     fields: Fields
-    body: Any = b""
+    body = Body()
     received = 0
     waited = 0
     """Nanoseconds that the server spent on waiting for the body."""
@@ -202,7 +268,9 @@ class Request:
         return f"{self.method} {self.target.decode('ascii')} HTTP/{self.version}"
 
 
-_lines: dict[bytes, RequestLine] = {}
+_lines = _Memory()
+_headers = _Memory()
+_names = _Memory()
 
 
 class RequestReader:
@@ -225,11 +293,11 @@ class RequestReader:
         # The head that is coming: where the search for its end goes on, and where its headers begin, once its first line was found good.
         self._searched = 0
         self._headers_at = 0
-        self._lines = _lines if limits.request_line >= _REMEMBERED_LENGTH else {}
+        self._lines = _lines if limits.request_line >= _REMEMBERED_LENGTH else _Memory()
         """What is remembered of request lines; in common with other connections, unless these may have had longer ones."""
-        # The headers that were found good last.
+        # The last headers that were found good, and, if they came twice, what they mean: most would only be kept in vain.
         self._block = b"\0"
-        self._fields = Fields([])
+        self._fields: Fields | None = None
         # The chunked body that is coming.
         self._left = _SIZE_COMES
         self._overhead = 0
@@ -255,6 +323,18 @@ class RequestReader:
                 self._read_body(self._current)
             except ClientError as error:
                 self._give_up(error)
+
+    def receive(self, data: bytes) -> Request | None:
+        """`feed` and `take`."""
+        if not data or self.unread or self._current is not None or self.failure is not None or self.ended:
+            self.feed(data)
+            return self.take()
+        self.unread = data
+        try:
+            return self._read_head()
+        except ClientError as error:
+            self._give_up(error)
+            return None
 
     def take(self) -> Request | None:
         """The next request whose head is complete; None if there is none."""
@@ -284,14 +364,21 @@ class RequestReader:
         first = data.find(b"\r\n")
         line = self._lines.get(data[:first]) or self._read_line(data[:first])
         block = data[first + 2 : end + 2]
-        if block == self._block:
-            fields = self._fields
-        else:
-            fields = self._fields = self._read_fields(block)
+        if block != self._block:
+            fields = self._read_fields(block)
             self._block = block
+            self._fields = None
+        elif self._fields is None:
+            fields = self._fields = self._read_fields(block)
+            fields.again = True
+        else:
+            fields = self._fields
         self.unread = data[end + 4 :]
         request = Request(line, fields)
-        self._check(request, line, fields)
+        if line.usual and fields.usual:
+            request.keep_alive = True
+        else:
+            self._check(request, line, fields)
         return request
 
     def _skip_empty_lines(self, data: bytes) -> bytes:
@@ -323,6 +410,18 @@ class RequestReader:
     def _read_line(self, given: bytes) -> RequestLine:
         if len(given) > self.limits.request_line + _AROUND_TARGET:
             _fail(414, "the target of the request is too long")
+        usual = _USUAL_LINE.fullmatch(given)
+        if usual is None:
+            line = self._read_unusual_line(given)
+        else:
+            method, path, query = usual.groups(b"")
+            if method not in _METHODS or len(path) + len(query) >= self.limits.request_line:
+                return self._read_unusual_line(given)  # says what is wrong with it, if anything is
+            line = RequestLine(_METHODS[method], given[len(method) + 1 : -9], "1.1", path, query)
+        self._lines.note(given, line)
+        return line
+
+    def _read_unusual_line(self, given: bytes) -> RequestLine:
         found = _LINE.fullmatch(given)
         if found is None:
             _fail(400, "the request line is not a method, a target and HTTP/1.1 with one space between them")
@@ -333,40 +432,42 @@ class RequestReader:
             _fail(505, f"HTTP/{version.decode('ascii')} is not spoken here")
         if method not in _METHODS:
             _fail(501, "the method is not known")
-        line = RequestLine(method, target, version)
-        _read_target(line)
-        line.describe()
-        if len(given) <= _REMEMBERED_LENGTH:
-            if len(self._lines) >= _REMEMBERED_MOST:
-                self._lines.clear()
-            self._lines[given] = line
-        return line
+        return RequestLine(_METHODS[method], target, version.decode("ascii"), *_read_target(target, method))
 
     def _read_fields(self, block: bytes) -> Fields:
         if len(block) > self.limits.header_bytes:
             _fail(431, "the headers are too large")
         if block.count(b"\n") > self.limits.header_count:
             _fail(431, "there are too many headers")
-        fields = Fields(_take_apart(block))
+        lines = block.split(b"\r\n")
+        del lines[-1]  # what is behind the last line end
+        headers: list[Any] = [*map(_headers.get, lines)]
+        if None in headers:
+            _read_headers(lines, headers)
+        fields = Fields(headers)
         found: dict[bytes, bytes] = {}
-        for name, value in fields.headers:
-            if name in _LOOKED_AT:
+        for header in headers:
+            if header.looked_at:
+                name = header.name
                 if name not in found:
-                    found[name] = value
+                    found[name] = header.value
                 elif name in _LISTS:
-                    found[name] += b"," + value
+                    found[name] += b"," + header.value
                 else:
                     _fail(400, f"{name.decode('ascii')} is given twice")
-        if found:
+        fields.host = found.get(b"host")
+        if len(found) == 1 and fields.host is not None:
+            fields.usual = True
+        elif found:
             self._understand(fields, found)
         return fields
 
     def _understand(self, fields: Fields, found: dict[bytes, bytes]) -> None:
-        host = fields.host = found.get(b"host")
-        if host is not None and not _is_host(host):
-            _fail(400, "the Host header is no host")
         connection = found.get(b"connection")
-        if connection is not None:
+        if connection == b"keep-alive":
+            fields.keeps = True
+            fields.usual = len(found) == 2 and fields.host is not None
+        elif connection is not None:
             options = {option.strip(b" \t").lower() for option in connection.split(b",")}
             fields.closes = b"close" in options
             fields.keeps = b"keep-alive" in options
@@ -419,7 +520,7 @@ class RequestReader:
             _fail(413, "the body is too large")
         request.chunked = fields.coded
         request.content_length = fields.content_length
-        request.body = bytearray()
+        request.body = Body()
         request.complete = False
         self._current = request
         self._left = _SIZE_COMES if fields.coded else fields.content_length or 0
@@ -442,9 +543,9 @@ class RequestReader:
             self.unread = data[at:]
             return
         if len(data) < self._left:
-            self._add(request, data)
             self._left -= len(data)
             self.unread = b""
+            self._add(request, data)
         else:
             self._add(request, data[: self._left])
             self.unread = data[self._left :]
@@ -514,7 +615,7 @@ class RequestReader:
 
     def _add(self, request: Request, piece: bytes) -> None:
         request.received += len(piece)
-        request.body += piece
+        request.body.add(piece)
 
     def _finish(self, request: Request) -> None:
         request.complete = True
@@ -542,30 +643,58 @@ def _refuse_characters(data: bytes, start: int) -> None:
         _fail(400, "a line of the head ends in a bare CR or LF, begins with a space, or has a control character")
 
 
-class _Collector:
+class _Collector(list[tuple[bytes, bytes]]):
     """What httptools calls back."""
 
-    def __init__(self) -> None:
-        self.headers: list[tuple[bytes, bytes]] = []
-
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name.lower(), value.rstrip(b" \t")))
+        self.append((name.lower(), value.rstrip(b" \t")))
 
 
 def _take_apart(block: bytes) -> list[tuple[bytes, bytes]]:
     """The headers, or trailers, of a block of whole lines: names in lower case, and values. Raises ClientError."""
-    if _NEVER.search(b"\r\n" + block):
+    if not _LINES.fullmatch(block):
         _fail(400, "a header ends in a bare CR or LF, is folded, or has a control character")
-    collector = _Collector()
+    headers = _Collector()
     try:
-        httptools.HttpRequestParser(collector).feed_data(b"GET / HTTP/1.1\r\n%b\r\n" % block)
+        httptools.HttpRequestParser(headers).feed_data(b"GET / HTTP/1.1\r\n%b\r\n" % block)
     except httptools.HttpParserUpgrade:
         pass  # all of it was read
     except httptools.HttpParserError as error:
         raise ClientError(400, f"the headers are malformed: {error}") from None
-    if len(collector.headers) != block.count(b"\n"):
+    if len(headers) != block.count(b"\n"):
         _fail(400, "a header is none")
-    return collector.headers
+    return headers
+
+
+def _read_headers(lines: list[bytes], headers: list[Any]) -> None:
+    """Put the headers that stand in ``lines`` in place of each None. Raises ClientError."""
+    unknown = []
+    for at, line in enumerate(lines):
+        if headers[at] is None:
+            given, colon, value = line.partition(b":")
+            known = _names.get(given)
+            if known is None or not colon or not _VALUE.fullmatch(value):
+                unknown.append(at)
+                continue
+            name, key = known
+            headers[at] = header = Header(name, key, value.strip(b" \t"))
+            if name not in _NOT_REMEMBERED:
+                _headers.note(line, header)
+    if unknown:
+        _read_new_headers(lines, headers, unknown)
+
+
+def _read_new_headers(lines: list[bytes], headers: list[Any], unknown: list[int]) -> None:
+    """`_read_headers`, for lines of which not even the name is known, or is one that says something to the server."""
+    block = b"".join([lines[at] + b"\r\n" for at in unknown])
+    for at, (name, value) in zip(unknown, _take_apart(block), strict=True):
+        if name == b"host" and not _is_host(value):
+            _fail(400, "the Host header is no host")
+        headers[at] = header = Header(name, _key_of(name), value)
+        if name not in _NOT_REMEMBERED:
+            _headers.note(lines[at], header)
+        if not header.looked_at:
+            _names.note(lines[at][: len(name)], (name, header.key))
 
 
 def _check_coding(coding: bytes) -> None:
@@ -589,23 +718,23 @@ def _is_host(text: bytes) -> bool:
     return True
 
 
-def _read_target(line: RequestLine) -> None:
-    """Tell the path and the query of a target. Raises ClientError for one that has none of the four forms."""
-    target = line.target
+def _read_target(target: bytes, method: bytes) -> tuple[bytes, bytes, bytes | None]:
+    """The path, the query and the host of a target. Raises ClientError for one that has none of the four forms."""
+    host = None
     if b"#" in target:
         _fail(400, "a fragment does not belong into a request")
     if target.startswith(b"/"):
-        line.path, _, line.query = target.partition(b"?")
-    elif target == b"*" and line.method == "OPTIONS":
-        line.path = target
-        return
+        path, _, query = target.partition(b"?")
+    elif target == b"*" and method == b"OPTIONS":
+        return target, b"", None
     else:
         found = _ABSOLUTE.fullmatch(target)
         if found is None or not _is_host(found[1]):
             _fail(400, "the target of the request is neither a path nor an http URL")
-        line.host, line.path, line.query = found[1], found[2] or b"/", found[3] or b""
-    if not _PATH.fullmatch(line.path):
+        host, path, query = found[1], found[2] or b"/", found[3] or b""
+    if not _PATH.fullmatch(path):
         _fail(400, "the path has a character that must be escaped, or half an escape")
+    return path, query, host
 
 
 class Input:
@@ -620,24 +749,25 @@ class Input:
     def read(self, size: int | None = -1) -> bytes:
         """``size`` bytes, or all; less only at the end."""
         request = self._request
-        wanted = None if size is None or size < 0 else size
-        while not request.complete and (wanted is None or len(request.body) < wanted):
-            self._receive()
-        return self._take(len(request.body) if wanted is None else wanted)
+        wanted = sys.maxsize if size is None or size < 0 else size
+        body = request.body
+        while not request.complete and (missing := wanted - body.size) > 0:
+            self._receive(missing if body.size and wanted >= _LARGE_READ else _PIECE)
+        return body.take(wanted)
 
     def readline(self, size: int | None = -1) -> bytes:
         """A line with its end, or at most ``size`` bytes of it."""
         request = self._request
-        most = None if size is None or size < 0 else size
+        body = request.body
+        most = sys.maxsize if size is None or size < 0 else size
         looked_at = 0
-        while True:
-            end = request.body.find(b"\n", looked_at) + 1
-            looked_at = len(request.body)
-            if end or request.complete or (most is not None and looked_at >= most):
+        while not (end := body.find_line(looked_at)):
+            looked_at = body.size
+            if request.complete or looked_at >= most:
+                end = looked_at
                 break
-            self._receive()
-        end = end or looked_at
-        return self._take(end if most is None else min(end, most))
+            self._receive(_PIECE)
+        return body.take(min(end, most))
 
     def readlines(self, hint: int | None = -1) -> list[bytes]:
         """Lines, until ``hint`` bytes have been read, or all."""
@@ -659,16 +789,8 @@ class Input:
             raise StopIteration
         return line
 
-    def _take(self, size: int) -> bytes:
-        body = self._request.body
-        if not body:
-            return b""
-        taken = bytes(body[:size])
-        del body[:size]
-        return taken
 
-
-NO_BODY = Input(Request(RequestLine(b"GET", b"/", b"1.1"), Fields([])), None)
+NO_BODY = Input(Request(RequestLine("GET", b"/", "1.1"), Fields([])), None)
 """The input of every request that has no body."""
 
 hide_frames(__file__)

@@ -29,7 +29,8 @@ _NOT_IN_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 # Between us and the client, not the application's to say. It may ask for "Connection: close".
 _HOP_BY_HOP = {"keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding", "upgrade"}
 _WITH_MEANING = {"connection", "content-length", "date", "server"}  # that the server looks at, or would add
-_JOINED_MOST = 65536  # a larger body is sent after its head rather than copied behind it
+_JOINED_MOST = 65536  # a larger body is not copied behind its head; the kernel gathers the pieces ...
+_GATHERED_LEAST = 1024  # ... if they are as large as this, on average
 
 # An application gives a few heads, and names of headers, again and again, so what was found good once is not looked at again. Cookies are not kept.
 _REMEMBERED_MOST = 1000
@@ -61,7 +62,7 @@ def _lower_name(name: str) -> str:
 class _Head:
     """The status and headers that an application gave, checked, as they go out. Shared by all responses that say the same."""
 
-    __slots__ = ("closes", "code", "dated", "length", "lines", "named")
+    __slots__ = ("beside", "closes", "code", "dated", "length", "lines", "named", "usual", "whole")
 
     def __init__(self, status: Any, headers: Any) -> None:
         self.code = _code_of(status)
@@ -83,6 +84,10 @@ class _Head:
                 lines.append(f"{name}: {value}\r\n")
         self.lines = "".join(lines).encode("latin-1")
         """The first line and the application's headers."""
+        self.usual = not (self.closes or self.dated or self.named or self.code in (204, 304))
+        """True if nothing but `Wire.usual_lines` is missing in it, should it have a length."""
+        self.beside = self.whole = b""
+        """All of it, with the usual lines that it was last sent with."""
         if not secret and len(self.lines) <= _REMEMBERED_LENGTH:
             if len(_heads) >= _REMEMBERED_MOST:
                 _heads.clear()
@@ -113,6 +118,9 @@ class Wire(Protocol):
 
     def send(self, data: bytes) -> None:
         """Take all of it to the client. Parks."""
+
+    def send_pieces(self, pieces: list[bytes]) -> None:
+        """Take all of them to the client. Parks."""
 
     def send_file(self, file: Any, offset: int, count: int) -> int:
         """Send a file's content from an offset on, so many bytes. Returns how many there were. Parks."""
@@ -197,20 +205,48 @@ class Response:
 
     # -- what the server calls ------------------------------------------------------------------------------------------
 
+    def send_whole(self, piece: bytes) -> bool:
+        """Send a body of one piece, and end the response. False, with nothing done, if that needs more than the commonest answer does: see `send_body`."""
+        head, request, wire = self._head, self.request, self._wire
+        if (
+            head is None
+            or type(piece) is not bytes
+            or not 0 < len(piece) <= _JOINED_MOST
+            or head.length != len(piece)
+            or not (head.usual and self.keep_alive and request.request_line.usual and request.complete)
+            or self.head_sent
+            or not wire.may_stay()
+        ):
+            return False
+        usual = wire.usual_lines()
+        if usual is not head.beside:
+            head.whole = head.lines + usual + b"\r\n"
+            head.beside = usual
+        self.over = self.head_sent = True
+        self.sent = len(piece)
+        wire.send(head.whole + piece)
+        self._sent_head = head.whole
+        self.complete = True
+        return True
+
     def send_body(self, body: Iterable[bytes]) -> None:
         """Send all that the application returned, and end the response."""
         if isinstance(body, (list, tuple)):
+            size = 0
             for piece in body:
                 _check_bytes(piece)
-            if self.status:
-                whole = body[0] if len(body) == 1 else b"".join(body)
-                self._write(whole, len(whole))
+                size += len(piece)
+            if self.status and size > max(_JOINED_MOST, len(body) * _GATHERED_LEAST):
+                self._write_pieces([*body], size, size)
+            elif self.status:
+                self._write(body[0] if len(body) == 1 else b"".join(body), size)
         elif type(body) is FileWrapper and self._send_as_file(body.filelike):
             pass
         else:
             alone = _length(body) == 1
+            write = self._write
             for piece in body:
-                self._write(piece, len(piece) if alone and isinstance(piece, bytes) else None)
+                write(piece, len(piece) if alone and isinstance(piece, bytes) else None)
         self.finish()
 
     def _send_as_file(self, file: Any) -> bool:
@@ -253,28 +289,49 @@ class Response:
         return 0 if self._bodiless or self._promised is None else self._promised - self.sent
 
     def _write(self, data: bytes, whole: int | None) -> None:
+        if self._chunked and type(data) is bytes and 0 < len(data) <= _JOINED_MOST:  # so the head is out, and the body goes out
+            self.sent += len(data)
+            self._wire.send(b"%x\r\n%b\r\n" % (len(data), data))
+            return
         _check_bytes(data)
         if not self.status:
             raise AssertionError("a piece of the body came before start_response() was called")
         if not data:
             return
+        if len(data) > _JOINED_MOST:
+            self._write_pieces([data], len(data), whole)
+            return
         head = b"" if self.head_sent else self._make_head(whole)
         if self._bodiless:
             data = b""
         elif self._promised is not None and len(data) > self._promised - self.sent:
-            room = self._promised - self.sent
-            self.surplus += len(data) - room
-            data = data[:room]
+            data = self._cut(data)
         self.sent += len(data)
         if self._chunked and data:
             data = b"%x\r\n%b\r\n" % (len(data), data)
-        if len(data) <= _JOINED_MOST:
-            if head or data:
-                self._wire.send(head + data)
-            return
-        if head:
-            self._wire.send(head)
-        self._wire.send(data)
+        if head or data:
+            self._wire.send(head + data)
+
+    def _write_pieces(self, pieces: list[bytes], size: int, whole: int | None) -> None:
+        """`_write`, of so many bytes in pieces that are not worth a copy."""
+        head = [] if self.head_sent else [self._make_head(whole)]
+        if self._bodiless:
+            pieces = []
+            size = 0
+        elif self._promised is not None and size > self._promised - self.sent:
+            pieces = [self._cut(b"".join(pieces))]
+            size = len(pieces[0])
+        self.sent += size
+        if self._chunked and size:
+            pieces = [b"%x\r\n" % size, *pieces, b"\r\n"]
+        if head or size:
+            self._wire.send_pieces(head + pieces)
+
+    def _cut(self, data: bytes) -> bytes:
+        """As much of it as the client was told to expect."""
+        room = (self._promised or 0) - self.sent
+        self.surplus += len(data) - room
+        return data[:room]
 
     def _make_head(self, whole: int | None) -> bytes:
         """The head, once it is certain that it is the last word. ``whole``: the size of the whole body, if it is known."""

@@ -9,7 +9,8 @@ Invariants
 2. After a mistake of the client, or a body that was not read to its end, nothing more is read as a request: the connection is closed.
 3. An error of the application reaches the error log with its traceback, and the client as a bare 500, or, if the head was out already, as a cut connection.
 4. The iterable's ``close()`` is called exactly once, whatever happens. What it raises is logged, and takes nothing from the response.
-5. After `WSGIServer.close` each connection ends with the response that it is at; idle ones end at once.
+5. After `WSGIServer.close` each connection ends with the response that it is at. One that is idle ends when it has been so for `_GRACE`: before that, the
+   client may have sent a request, which is answered.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from typing import Any
 from wsgiref.util import FileWrapper
 
 from coopcore import Task, Timeout, killall, sleep
-from coopcore.lowlevel import ParkingLot, current_task, hide_frames, on_hub
+from coopcore.lowlevel import Alarm, ParkingLot, current_task, hide_frames, on_hub
 
 from ..server import StreamServer
 from ._proxies import Proxies
@@ -39,9 +40,11 @@ Application = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 
 _PIECE = 65536  # read at once
 _SEND_PIECE = 262_144  # sent under one timeout
+_GATHERED_MOST = 256  # pieces that the kernel is given at once; no system takes less
 _DRAIN_MOST = 65536  # of a body that the application did not read; more is not worth a kept connection
 _LINGER = 1.0  # seconds in which a client may still read an answer that came before it had sent all
 _NANOSECONDS = 1_000_000_000
+_GRACE = _NANOSECONDS // 5  # in which a client sends what it was about to send when the server closed
 _AT_ONCE = int(getattr(_stdlib, "MSG_DONTWAIT", 0))
 
 
@@ -54,13 +57,20 @@ class _Connection:
         self.reader = RequestReader(server.limits)
         self.task: Task[Any] = current_task()
         self.clock = self.task.hub.clock
-        self._timeout = 0.0
+        self._timeout: float | None = 0.0
         """What the socket's timeout is set to; 0: not set yet."""
+        self._waits_since = self.clock.now()
+        """Since when it has been waiting for a request, in the clock's nanoseconds."""
+        self._alarm: Alarm | None = None
+        """Rings when it has waited for too long. That moment moves with each request, the alarm only when it rings: most never need it."""
         self.idle = True
         """True while it waits for a request."""
-        self.answered = 0
+        self.answered = False
+        """True once a request has come."""
         self.plain = bool(_AT_ONCE) and server.ssl_context is None
         """True if flags may be given when it sends."""
+        self.last = False
+        """True once the server has closed: no request follows."""
         self.spoilt = False
         """True once the rest of a body did not come, or came wrong."""
         self.unread = False
@@ -71,6 +81,7 @@ class _Connection:
         """What the application holds, once the connection has gone over to another protocol."""
         self.environ = self._base_environ(address)
         self.remote: str = self.environ["REMOTE_ADDR"]
+        self._believes = server.trusts is not None and server.trusts.trusts(self.remote)
         # The headers of the last request, and the environment with them.
         self._fields: Fields | None = None
         self._with_fields: Environ = {}
@@ -95,9 +106,10 @@ class _Connection:
         try:
             while (request := self._next_request()) is not None:
                 self.idle = False
-                self.answered += 1
+                self.answered = True
                 if not self._answer(request):
                     break
+                del request  # not kept while the next one is waited for
                 self.idle = True
                 if self.reader.unread:
                     sleep(0)  # a client that sends ahead must not keep the others waiting
@@ -105,35 +117,49 @@ class _Connection:
             self._refuse(error)
         except OSError as error:
             self.lost = error
+        finally:
+            self._cancel_alarm()
         if self.lost is None and (self.unread or self.reader.failure is not None or self.reader.unread):
             self._linger()
 
     def retire(self) -> None:
-        """The server closes: end now if idle, else after this response."""
+        """The server closes: end after this response, or the one to the request that may be on its way; now if there can be none."""
+        self.last = True
         if self.upgraded is not None:
             if self.upgraded.on_closing is not None:
                 self.upgraded.on_closing()
             return
-        if self.idle and not self.reader.in_head:
-            try:
-                self.client.shutdown(_stdlib.SHUT_RD)
-            except OSError:
-                pass  # it is gone already
+        self._cancel_alarm()
+        self._on_alarm()
+
+    def _end_reading(self) -> None:
+        """Let the task find the end of what the client sends; what came before that is still answered."""
+        try:
+            self.client.shutdown(_stdlib.SHUT_RD)
+        except OSError:
+            pass  # it is gone already
 
     def _next_request(self) -> Request | None:
         """The next request whose head is complete; None at the end. Raises ClientError."""
         reader = self.reader
-        limits = self.server.limits
         request = reader.take() if reader.unread else None
+        if request is None and self.answered and not (reader.unread or reader.ended or reader.failure is not None):
+            request = reader.receive(self._wait_for_client())
+        return self._read_head() if request is None else request
+
+    def _read_head(self) -> Request | None:
+        """`_next_request`, whose head, or its rest, is still to come, within its time."""
+        reader = self.reader
         begun = reader.in_head
-        deadline = None if self.answered and not begun else self._after(limits.header_timeout)
+        deadline = self._after(self.server.limits.header_timeout)
+        request = None
         while request is None:
             if reader.failure is not None:
                 raise reader.failure
             if reader.ended:
                 return None
             try:
-                reader.feed(self._receive(limits.idle_timeout if deadline is None else self._left(deadline)))
+                reader.feed(self._receive(self._left(deadline)))
             except TimeoutError:
                 if not reader.in_head:
                     return None
@@ -141,8 +167,40 @@ class _Connection:
             request = reader.take()
             if not begun and request is None and reader.in_head:
                 begun = True
-                deadline = self._after(limits.header_timeout)
+                deadline = self._after(self.server.limits.header_timeout)
         return request
+
+    def _wait_for_client(self) -> bytes:
+        """What comes after an answer; b"" at the end, and from a client that was idle for too long."""
+        self._waits_since = now = self.clock.now()
+        if not self.plain:
+            try:
+                return self._receive(self.server.limits.idle_timeout)
+            except TimeoutError:
+                return b""
+        if self._alarm is None:
+            self._set_alarm(now + self.server.patience)
+        if self._timeout is not None:
+            self._set_timeout(None)
+        return self.client.recv(_PIECE)
+
+    def _set_alarm(self, when: int) -> None:
+        self._alarm = Alarm(self.task.hub, when, self._on_alarm)
+
+    def _on_alarm(self) -> None:
+        """On the hub: end the wait for a request, if it has been long enough."""
+        self._alarm = None
+        if self.idle and not self.reader.in_head:  # else it is set anew with the next wait
+            end = self._waits_since + (_GRACE if self.last else self.server.patience)
+            if end > self.clock.now():
+                self._set_alarm(end)
+            else:
+                self._end_reading()
+
+    def _cancel_alarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
 
     def _after(self, seconds: float) -> int:
         return self.clock.now() + int(seconds * _NANOSECONDS)
@@ -150,25 +208,25 @@ class _Connection:
     def _left(self, deadline: int) -> float:
         return (deadline - self.clock.now()) / _NANOSECONDS
 
-    def _receive(self, seconds: float) -> bytes:
+    def _receive(self, seconds: float, size: int = _PIECE) -> bytes:
         if seconds <= 0:
             raise TimeoutError("timed out")
         self._set_timeout(seconds)
-        return self.client.recv(_PIECE)
+        return self.client.recv(size)
 
-    def _set_timeout(self, seconds: float) -> None:
+    def _set_timeout(self, seconds: float | None) -> None:
         if seconds != self._timeout:
             self.client.settimeout(seconds)
             self._timeout = seconds
 
-    def _receive_body(self, request: Request, response: Response) -> None:
-        """Read more of a body that is not complete. Raises ClientError."""
+    def _receive_body(self, request: Request, response: Response, size: int) -> None:
+        """Read more of a body that is not complete, at most ``size`` bytes at once. Raises ClientError."""
         if request.expects_continue and not request.received and not response.head_sent:
             self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.expects_continue = False
         try:
             if self.reader.failure is None:  # else the mistake came together with what was read before
-                self.reader.feed(self._receive_piece(request))
+                self.reader.feed(self._receive_piece(request, min(size, _PIECE)))
             if self.reader.failure is not None and not request.complete:
                 raise self.reader.failure
         except TimeoutError:
@@ -181,10 +239,10 @@ class _Connection:
             self.spoilt = True
             raise ClientError(400, f"the client is gone: {error}") from error
 
-    def _receive_piece(self, request: Request) -> bytes:
+    def _receive_piece(self, request: Request, size: int) -> bytes:
         limits = self.server.limits
         began = self.clock.now()
-        piece = self._receive(limits.body_timeout)
+        piece = self._receive(limits.body_timeout, size)
         request.waited += self.clock.now() - began
         if request.waited / _NANOSECONDS > limits.body_timeout + (request.received + len(piece)) / limits.body_rate:
             raise TimeoutError("timed out")
@@ -203,6 +261,31 @@ class _Connection:
             self.lost = error
             raise
         self._send_rest(memoryview(data)[sent:])
+
+    def send_pieces(self, pieces: list[bytes]) -> None:
+        if not self.plain:
+            for piece in pieces:
+                self.send(piece)
+            return
+        if self.lost is not None:
+            raise self.lost
+        first = 0
+        while first < len(pieces):
+            try:
+                sent = self.client.sendmsg(pieces[first : first + _GATHERED_MOST], (), _AT_ONCE)
+            except BlockingIOError:
+                self._send_rest(memoryview(pieces[first]))
+                first += 1
+                continue
+            except OSError as error:
+                self.lost = error
+                raise
+            while first < len(pieces) and sent >= len(pieces[first]):
+                sent -= len(pieces[first])
+                first += 1
+            if sent:
+                self._send_rest(memoryview(pieces[first])[sent:])
+                first += 1
 
     def _send_rest(self, view: memoryview) -> None:
         """Send what the client's end has no room for yet."""
@@ -262,16 +345,19 @@ class _Connection:
         if not request.complete and not (response.keep_alive and self._drain(request, response)):
             self.unread = True
             return False
-        return response.keep_alive and server.started
+        return response.keep_alive and not self.last
 
     def may_stay(self) -> bool:
-        return self.server.started and not self.reader.ended and not self.spoilt
+        return not (self.last or self.spoilt or self.reader.ended)
 
     def usual_lines(self) -> bytes:
-        return self.server.usual_lines()
+        server = self.server
+        return server.usual_lines if server.date_from <= time.time() < server.date_until else server.make_usual_lines()
 
     def _call_application(self, request: Request, response: Response, environ: Environ) -> None:
         body = self.server.application(environ, response.start_response)
+        if type(body) is list and len(body) == 1 and response.send_whole(body[0]):
+            return
         try:
             response.send_body(body)
         finally:
@@ -323,7 +409,7 @@ class _Connection:
                 request.body.clear()
                 if self.spoilt or request.received > _DRAIN_MOST:
                     return False
-                self._receive_body(request, response)
+                self._receive_body(request, response, _PIECE)
         except ClientError as error:
             self.server.log_client(self.remote, request.line, error)
             return False
@@ -350,8 +436,8 @@ class _Connection:
         head = switching_head(protocol, list(headers))
         response.hand_over()
         self.send(head)
-        self.client.settimeout(None)
-        self._timeout = 0.0
+        self._cancel_alarm()
+        self._set_timeout(None)
         self.unread = True
         self.upgraded = Upgraded(self.client, self.reader.unread)
         return self.upgraded
@@ -368,37 +454,20 @@ class _Connection:
             environ["wsgi.input"] = Input(request, partial(self._receive_body, request, response))
         elif request.upgrade is not None:
             environ["coop.upgrade"] = partial(self._hand_over, request, response)
-        if self.server.trusts is not None:
+        if self._believes and ("HTTP_X_FORWARDED_FOR" in environ or "HTTP_X_FORWARDED_PROTO" in environ):
+            assert self.server.trusts is not None
             self.server.trusts.apply(environ)
         return environ
 
     def _add_fields(self, fields: Fields) -> Environ:
         environ = self.environ.copy()
-        for name, value in fields.headers:
-            key = _keys.get(name) or _key_of(name)
+        for header in fields.lines:
+            key = header.key
             if key in environ and key.startswith("HTTP_"):
-                environ[key] += f"{'; ' if key == 'HTTP_COOKIE' else ','}{value.decode('latin-1')}"
-            elif key != _DROPPED:
-                environ[key] = value.decode("latin-1")
+                environ[key] += f"{'; ' if key == 'HTTP_COOKIE' else ','}{header.text}"
+            elif key:
+                environ[key] = header.text
         return environ
-
-
-_DROPPED = "-"
-_KEYS_MOST = 1000
-_keys: dict[bytes, str] = {}  # what was found out about the names of headers; clients send a few again and again
-
-
-def _key_of(name: bytes) -> str:
-    """The key of a header in the environment; _DROPPED for one that is not passed on."""
-    if b"_" in name or name == b"proxy":
-        key = _DROPPED  # X_Forwarded_For would pass for X-Forwarded-For, and Proxy for the variable HTTP_PROXY
-    else:
-        key = name.decode("latin-1").upper().replace("-", "_")
-        if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
-            key = f"HTTP_{key}"
-    if len(_keys) < _KEYS_MOST and len(name) < 100:
-        _keys[name] = key
-    return key
 
 
 class _ErrorStream:
@@ -433,6 +502,7 @@ class WSGIServer(StreamServer):
     "unix" for a Unix socket, whose X-Forwarded-For and X-Forwarded-Proto are believed; nobody's are by default.
     """
 
+    backlog = 1024
     software = "coopcore"
     """The Server header; empty for none."""
 
@@ -465,6 +535,8 @@ class WSGIServer(StreamServer):
         self.trusts = Proxies(trusted_proxies) if trusted_proxies else None
         """Whose forwarding headers are believed; None for nobody's."""
         self.limits = Limits() if limits is None else limits
+        self.patience = int(self.limits.idle_timeout * _NANOSECONDS)
+        """`Limits.idle_timeout` in nanoseconds."""
         self._log = _logger(log, "access")
         self._error_log = _logger(error_log, "error")
         cls = type(self)
@@ -486,11 +558,15 @@ class WSGIServer(StreamServer):
             **(environ or {}),
         }
         self.connections: set[_Connection] = set()
-        """Those that are open."""
+        """Those that are served."""
+        self._accepted = 0
+        """How many were accepted and not closed; the task of some may not have begun."""
         self._drained = ParkingLot("the last connection to end", lambda: [connection.task for connection in self.connections])
-        self._date_of = -1
+        self.date_from = self.date_until = 0.0
+        """The second in which ``usual_lines`` is right."""
+        self.usual_lines = b""
+        """The lines with the date and `software`, as they go out."""
         self._date = ""
-        self._usual_lines = b""
 
     def application(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Called for each request. Given as an argument, or overridden."""
@@ -506,11 +582,21 @@ class WSGIServer(StreamServer):
             connection.serve()
         finally:
             self.connections.discard(connection)
-            if not self.connections:
-                self._drained.unpark_all()
+
+    def do_handle(self, *args: Any) -> None:
+        """Have the crew serve a connection. Parks while the crew is full."""
+        self._accepted += 1
+        super().do_handle(*args)
+
+    def do_close(self, *args: Any) -> None:
+        """Close a connection that was accepted."""
+        super().do_close(*args)
+        self._accepted -= 1
+        if not self._accepted:
+            self._drained.unpark_all()
 
     def close(self) -> None:
-        """Accept no more. Idle connections end now, the others with the response that they are at. Never blocks."""
+        """Accept no more. Connections that are idle end, at most 0.2 seconds later, the others with the response that they are at. Never blocks."""
         super().close()
         for connection in list(self.connections):
             connection.retire()
@@ -523,30 +609,32 @@ class WSGIServer(StreamServer):
             return
         me = current_task()
         mine = [connection for connection in self.connections if connection.task is me]
-        if self.connections and not mine:
+        if self._accepted and not mine:
             self._drained.park(self.stop_timeout if timeout is None else timeout)
             with Timeout(1, False):
-                killall([connection.task for connection in self.connections])
+                while self._accepted:
+                    killall([connection.task for connection in self.connections])
+                    sleep(0)  # one may not have begun
         super().stop(timeout)
 
     # -- logs -----------------------------------------------------------------------------------------------------------
 
     def date(self) -> str:
         """The present moment as HTTP writes it."""
-        now = int(time.time())
-        if now != self._date_of:
-            self._date_of = now
-            at = time.gmtime(now)
-            day = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")[at.tm_wday]
-            self._date = f"{day}, {at.tm_mday:02} {_MONTHS[at.tm_mon - 1]} {at.tm_year} {at.tm_hour:02}:{at.tm_min:02}:{at.tm_sec:02} GMT"
-            server = f"Server: {self.software}\r\n" if self.software else ""
-            self._usual_lines = f"Date: {self._date}\r\n{server}".encode("latin-1")
+        if not self.date_from <= time.time() < self.date_until:
+            self.make_usual_lines()
         return self._date
 
-    def usual_lines(self) -> bytes:
-        """The lines with the date and `software`, as they go out."""
-        self.date()
-        return self._usual_lines
+    def make_usual_lines(self) -> bytes:
+        """Make ``usual_lines`` anew."""
+        now = int(time.time())
+        at = time.gmtime(now)
+        day = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")[at.tm_wday]
+        self._date = f"{day}, {at.tm_mday:02} {_MONTHS[at.tm_mon - 1]} {at.tm_year} {at.tm_hour:02}:{at.tm_min:02}:{at.tm_sec:02} GMT"
+        server = f"Server: {self.software}\r\n" if self.software else ""
+        self.usual_lines = f"Date: {self._date}\r\n{server}".encode("latin-1")
+        self.date_from, self.date_until = now, now + 1
+        return self.usual_lines
 
     def log_answer(self, request: Request, response: Response, environ: Environ, seconds: float) -> None:
         """Called after each answer. Override it for a log that needs to know more than `log_access` is told."""
