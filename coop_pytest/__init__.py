@@ -17,6 +17,8 @@ __all__ = ["TaskFailed"]
 
 MARK = "coop"
 BACKEND_PARAM = "_coop_backend"
+TREE = "tasks"
+"""The title of a report's section."""
 LEAKS = ("tasks", "sockets", "subprocesses", "threads", "locks")
 _MODES = ("strict", "auto")
 
@@ -93,3 +95,15 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         from ._plugin import Plugin
 
         session.config.pluginmanager.register(Plugin(session.config, wanted), "coop-session")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Colour what is about to be shown. Also in the process that only hands out the tests, which knows no more of them than their reports."""
+    reporter = session.config.pluginmanager.getplugin("terminalreporter")
+    if reporter is None or not session.config.get_terminal_writer().hasmarkup:
+        return
+    reports = [report for kind in ("failed", "error") for report in reporter.stats.get(kind, ())]
+    if any(section[0] == TREE for report in reports for section in getattr(getattr(report, "longrepr", None), "sections", ())):
+        from ._tree import paint
+
+        paint(reports)

@@ -33,13 +33,14 @@ from coopcore import Deadlock, Hub, Task, current_task, hookimpl
 from coopcore.errors import CoopError
 from coopcore.lowlevel import TaskView, hide_frames, plugins
 
-from . import MARK
+from . import MARK, TREE
 from ._blocking import Blocking
 from ._hubs import Hubs
 from ._leaks import Made, Watch, find_left, loose, reached_from, report
 from ._mark import MarkError, Plan, is_async, wanted_of
 from ._places import without_machinery
 from ._tasks import OWNER, Failed, Owner, end_tasks, raise_failed, take_failures, tasks_of
+from ._tree import tree
 from ._watchdog import Settings, Watchdog
 
 hide_frames(__file__)
@@ -63,6 +64,7 @@ class Run(Owner):
         self.is_spoilt = False  # it has failed, or was skipped in the middle, which explains what it leaves behind
         self.lost: list[Failed] = []  # failed, and dropped by everybody
         self.unreported: list[Failed] = []  # the phase has failed by itself; these go into its report
+        self.tree = ""  # of the tasks, as it was when the phase failed
         self.sections: list[tuple[str, str]] = []  # title and text of what else goes into the next report
         self.first_ident = 0
 
@@ -344,8 +346,10 @@ class Plugin:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         run = self._run_of(item)
-        if run is not None and call.excinfo is not None and not item.config.getoption("fulltrace"):
-            self._shorten(call.excinfo.value)
+        if run is not None and call.excinfo is not None:
+            if not item.config.getoption("fulltrace"):
+                self._shorten(call.excinfo.value)
+            self._draw_tree(run, call.excinfo.value)
         made = yield
         if run is not None:
             run.is_spoilt = run.is_spoilt or not made.passed
@@ -356,7 +360,15 @@ class Plugin:
             for title, text in run.sections:
                 _add_section(made, title, text)
             run.sections.clear()
+            if run.tree and made.failed:
+                _add_section(made, TREE, run.tree)
+            run.tree = ""
         return made
+
+    def _draw_tree(self, run: Run, error: BaseException) -> None:
+        """For the report, while the tasks are there, and the error doesn't tell of them anyway."""
+        if run.hub is not None and len(run.hub.tasks()) > 1 and not isinstance(error, Deadlock) and not self._is_timeout(error):
+            run.tree = tree(run.hub, self._is_verbose)
 
     def _shorten(self, error: BaseException) -> None:
         """Let the traceback of what was thrown in from outside end where the test waited, not inside coopcore."""
