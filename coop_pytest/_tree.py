@@ -25,15 +25,13 @@ _PLACE = re.compile(r"^ *(?:spawned|stands) at .+$")
 
 
 def tree(hub: Hub, whole: bool) -> str:
-    """Every task of a hub below the one that started it; with ``whole``, with its stack, and however many they are. At home's own there is nothing to see."""
+    """Every task of a hub below the one that started it; with ``whole``, with its stack, and however many they are."""
     tasks = hub.tasks()
     lines = [repr(hub)]
-    shown = 0
-    for depth, task in _in_order(tasks):
+    for shown, (depth, task) in enumerate(_in_order(tasks)):
         if shown == _FEW and not whole:
             lines.append(f"... and {len(tasks) - shown} more; -v shows all")
             break
-        shown += 1
         lines += ["  " * depth + line for line in _lines(task, whole)]
     lines += [line for line in hub.describe().splitlines() if line.startswith("open promise: ")]
     return "\n".join(lines)
@@ -69,15 +67,15 @@ def _lines(task: Task[Any], whole: bool) -> list[str]:
 def paint(reports: list[Any]) -> None:
     """Give the trees in these reports colours."""
     for report in reports:
-        sections = getattr(report.longrepr, "sections", None)
-        for index, section in enumerate(sections or ()):
+        sections: list[Any] = getattr(report.longrepr, "sections", [])
+        for index, section in enumerate(sections):
             if section[0] == TREE:
                 sections[index] = (section[0], painted(section[1]), *section[2:])
 
 
 def painted(text: str) -> str:
     """A tree for a terminal: names bold, states in a colour of their own, places faint."""
-    return "\n".join(_PLACE.sub(r"\x1b[2m\g<0>\x1b[0m", _HEAD.sub(_paint_head, line)) for line in text.split("\n"))
+    return "\n".join(_PLACE.sub("\x1b[2m\\g<0>\x1b[0m", _HEAD.sub(_paint_head, line)) for line in text.split("\n"))
 
 
 def _paint_head(match: re.Match[str]) -> str:
