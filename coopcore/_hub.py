@@ -45,7 +45,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from time import monotonic_ns
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from greenlet import GreenletExit, getcurrent, greenlet
 
@@ -61,10 +61,12 @@ from ._state import (
     arrive,
     break_shield,
     current_task,
+    park_cut_short,
     park_task,
     pending_once,
     raise_wrong_thread,
     shielded,
+    take_outcome,
     throw_in,
     unpark,
     yield_now,
@@ -91,6 +93,7 @@ if TYPE_CHECKING:
 
 _LAP = 1_000_000  # ns between passes while tasks are busy
 _MOST_BUDGET = 16
+_MORE = ~(READABLE | WRITABLE)  # what a report says besides: an end, an error, urgent data
 _PAST = -1  # a deadline that makes Clock.wait look without waiting
 _TRACER_EVENTS = ("task_spawned", "task_started", "task_parked", "task_unparked", "task_exited", "task_failed")
 _KEPT_WORKERS = 512  # idle ones that are always kept; each keeps some 20 KB of stack
@@ -140,15 +143,82 @@ class _Uncounted:
 
 
 class FdWait:
-    """One direction of one descriptor, and the task that waits for it, if any. The reason of that task's park."""
+    """One direction of one descriptor in one hub, and the task that waits for it, if any. The reason of that task's park.
 
-    __slots__ = ("direction", "fd", "task", "what")
+    `Hub.fd_wait` hands it to those who wait there often. Changed by the hub's thread alone, but for ``closed``.
+    """
 
-    def __init__(self, fd: int, direction: int) -> None:
+    __slots__ = ("_armed", "_other", "closed", "direction", "drained", "fd", "hub", "task", "tells", "what")
+
+    def __init__(self, hub: Hub, fd: int, direction: int, tells: bool) -> None:
+        self.hub = hub
         self.fd = fd
         self.direction = direction
         self.task: Task[Any] | None = None
         self.what = ""
+        self.closed = False
+        """True once the hub has forgotten the descriptor. Whoever closes it from another thread sets it too, and then looks whether a task waits."""
+        self.drained = False
+        """For the reader of a stream: set by it, if ``tells``, after a read that was shorter than asked; taken back by the hub's next report."""
+        self.tells = tells
+        """Whether whatever can be read makes a report. False for good once a report said more than that: an end, an error, urgent data."""
+        self._armed = False  # True while an edge-triggered backend has the descriptor
+        self._other: FdWait | None = None  # that of the other direction
+
+    def park(self, deadline: int | None = None) -> bool:
+        """Park the current task until the descriptor may be ready; may wake spuriously. True, or False once the hub's clock has reached ``deadline``, and at
+        once in a task of another hub.
+
+        Only for a caller who knows that it is not ready: who has just met EAGAIN, or finds ``drained`` set. Raises as `lowlevel.wait_readable` does.
+        """
+        try:
+            task = getcurrent().task
+        except AttributeError:
+            task = current_task()
+        if task is None:  # a worker between two tasks, in a signal handler
+            task = current_task()
+        hub = self.hub
+        if task._hub is not hub:
+            return False
+        if self.task is not None or not self._armed or task._pending is not None:
+            ready: bool = hub._park_at(self, task, None if deadline is None else (deadline - hub._now()) / NANOSECONDS, edge=True)
+            return ready
+        timer = None if deadline is None else hub._add_timer(deadline, task)
+        self.task = task
+        if self.closed:  # looked at when ``task`` is set: see `closed`
+            self.task = None
+            if timer is not None:
+                hub._disarm(timer)
+            hub._raise_closed_fd(self, task)
+        # What follows is `Hub._park_at` and `park_task`, written out for the commonest of all waits of a server.
+        hub._fd_waiting += 1
+        task._reason = self
+        hub._budget = budget = hub._budget - 1
+        try:
+            popleft = hub._popleft
+            (popleft().switch if budget > 0 and hub._ready else hub._choose_for(task).switch)()
+        except BaseException as error:
+            try:
+                park_cut_short(task, timer, error)
+            finally:
+                self.leave(task)
+        if self.task is task:
+            self.leave(task)  # type: ignore[arg-type]  # narrowed by the line above, though not to what it is
+        if timer is None and task._outcome is True:
+            return True
+        try:
+            return bool(take_outcome(task, timer))
+        except BaseException as error:
+            if task._outcome is None:
+                raise  # as in park_task
+            hub.interrupt_main(error)
+        return bool(take_outcome(task, timer))
+
+    def leave(self, task: Task[Any]) -> None:
+        """``task`` waits no more. Quiet if a report has said so already."""
+        if self.task is task:
+            self.task = None
+            self.hub._fd_waiting -= 1
 
     def describe_wait(self) -> str:
         return self.what or f"descriptor {self.fd} to be {'readable' if self.direction == READABLE else 'writable'}"
@@ -237,6 +307,7 @@ class Hub:
         "_stuck_told",
         "_switch",
         "_tasks",
+        "_tells",
         "_thread",
         "_to_begin",
         "_tracers",
@@ -276,7 +347,7 @@ class Hub:
         self.network = network
         """What ``coop_plugins.socket`` uses in this hub; None for the kernel's."""
         self.resolver = resolver
-        """What ``coop_plugins.socket`` looks up names with in this hub; None until the default one is needed. Closed with the hub, if that came from `make_hub`."""
+        """What ``coop_plugins.socket`` looks up names with in this hub; None until the default one is needed. A hub of `make_hub` closes it in the end."""
         self._thread = get_ident()
         self._closed = False
         self._stopping = False
@@ -292,6 +363,7 @@ class Hub:
         self._add_timer = self.timers.add
         self._disarm = self.timers.cancel
         self._edge = backend.edge_triggered
+        self._tells = getattr(backend, "tells_end", not backend.edge_triggered)
         # Fairness.
         self._budget = 1
         self._allowance = 1
@@ -388,8 +460,9 @@ class Hub:
             if calls:
                 self._stuck_since = 0
                 self._make_calls(calls, len(calls))
-            for fd, events in self._wait():
-                self._report_fd(fd, events)
+            reports = self._wait()
+            if reports:
+                self._take_reports(reports)
             if self.timers:
                 for entry in self.timers.pop_due(self._now()):
                     self._firing = entry  # until it has fired: a signal handler may raise before its first instruction
@@ -522,8 +595,10 @@ class Hub:
             self._firing = None
         self._recover(None)
         # What the backend has reported, perhaps for the only time, it reports again to who watches anew.
+        for wait in list(self._waits.values()):
+            self.backend.unwatch(wait.fd)
+            wait.drained = wait._armed = False
         for fd in {wait.fd for wait in self._waits.values() if wait.task is not None}:
-            self.backend.unwatch(fd)
             self._rearm(fd)
         if self._signal_fd >= 0:
             self.backend.unwatch(self._signal_fd)
@@ -633,7 +708,10 @@ class Hub:
             _collection.check(task)
         if self._tracers and task._reason is not None:
             self._trace("task_parked", task)
-        return self._choose()
+        if self._ready:
+            return self._choose()
+        self._pass_due = True
+        return self._pass_entry
 
     def _worker_interrupted(self, worker: Worker, error: BaseException) -> None:
         """A signal handler raised between two tasks of a worker, which ends: see to the task that was ending, and to whoever was popped and not reached."""
@@ -820,13 +898,26 @@ class Hub:
         task = current_task()
         if task._hub is not self:
             raise_wrong_thread(self, "waiting at a descriptor")
+        return self._park_at(self.fd_wait(fd, direction), task, timeout, edge=edge, what=what)
+
+    def fd_wait(self, fd: int, direction: int) -> FdWait:
+        """What stands for one direction of a descriptor in this hub, until that is closed (`notify_closing`) or forgotten (`forget_fd`)."""
         if type(fd) is not int:
             raise TypeError(f"a descriptor's number is needed, not {fd!r} of type {type(fd).__name__}; pass its fileno()")
         key = fd if direction == READABLE else ~fd
         wait = self._waits.get(key)
         if wait is None:
-            wait = self._waits[key] = FdWait(fd, direction)
-        elif wait.task is not None:
+            wait = self._waits[key] = FdWait(self, fd, direction, self._tells)
+            other = self._waits.get(~key)
+            if other is not None:
+                wait._other, other._other = other, wait
+                wait.tells = other.tells
+        return wait
+
+    def _park_at(self, wait: FdWait, task: Task[Any], timeout: float | None, *, edge: bool, what: str = "") -> bool:
+        if task._hub is not self:
+            raise_wrong_thread(self, "waiting at a descriptor")
+        if wait.task is not None:
             raise BusyResourceError(
                 f"{task!r} wants to wait for {wait.describe_wait()}, but {wait.task!r} does already. Two tasks that read one descriptor would get "
                 f"pieces of each other's data. Let one task read and pass the data on through a Queue, or guard it with a lock."
@@ -836,32 +927,37 @@ class Hub:
         self._fd_waiting += 1
         woken: object = False
         try:
-            if not self._watch_for(fd, edge):
+            if wait.closed:  # looked at when ``task`` is set
+                self._raise_closed_fd(wait, task)
+            if not self._watch_for(wait, edge):
                 woken = True
                 yield_now()
                 return True
             woken = park_task(task, wait, timeout)
             return bool(woken)
         finally:
-            if wait.task is task:
-                wait.task = None
-            self._fd_waiting -= 1
+            wait.leave(task)
+            wait.what = ""
             if not woken and not self._edge:
-                self.backend.unwatch(fd)
-                self._rearm(fd)
+                self.backend.unwatch(wait.fd)
+                self._rearm(wait.fd)
 
-    def _watch_for(self, fd: int, edge: bool) -> bool:
-        """Have the backend report ``fd``. False if it cannot be polled: regular files, which POSIX calls always ready."""
+    def _raise_closed_fd(self, wait: FdWait, task: Task[Any]) -> NoReturn:
+        raise ClosedResourceError(errno.EBADF, f"descriptor {wait.fd} was closed while {task.name!r} was about to wait for it")
+
+    def _watch_for(self, wait: FdWait, edge: bool) -> bool:
+        """Have the backend report the descriptor. False if it cannot be polled: regular files, which POSIX calls always ready."""
+        fd = wait.fd
         try:
             if not self._edge:
                 self.backend.watch(fd, self._interest(fd))
-            elif edge:
-                self.backend.watch(fd, READABLE | WRITABLE)
-            else:
+                return True
+            if not edge:
                 self.backend.unwatch(fd)
-                self.backend.watch(fd, READABLE | WRITABLE)
+            self.backend.watch(fd, READABLE | WRITABLE)
         except PermissionError:
             return False
+        wait._armed = True
         return True
 
     def _interest(self, fd: int) -> int:
@@ -882,12 +978,42 @@ class Hub:
                     if wait is not None and wait.task is not None:
                         throw_in(wait.task, error)
 
+    def _take_reports(self, reports: Sequence[Ready]) -> None:
+        """Wake whoever waits at what the backend has found ready."""
+        waits = self._waits
+        woken = 0
+        try:
+            for fd, events in reports:
+                wait = waits.get(fd)
+                if wait is None or events & _MORE or (wait._other is not None and wait._other.task is not None) or not self._edge:
+                    self._report_fd(fd, events)
+                elif events & READABLE:
+                    # `_wake_at`, written out for the commonest case: data for a reader, and nobody who waits to write.
+                    wait.drained = False
+                    task = wait.task
+                    if task is not None:
+                        wait.task = None
+                        woken += 1
+                        if task._reason is wait:
+                            task._reason = None
+                            task._outcome = True
+                            append = self._append
+                            append(task)
+        finally:
+            self._fd_waiting -= woken
+
     def _report_fd(self, fd: int, events: int) -> None:
         if fd == self._signal_fd:
             self._drain_signals()
             return
-        if events & (ERROR | HANGUP):
-            events |= READABLE | WRITABLE
+        if events & _MORE:
+            if self._edge:
+                for wait in (self._waits.get(fd), self._waits.get(~fd)):
+                    if wait is not None:
+                        wait.tells = False
+            if events & (ERROR | HANGUP):
+                events |= READABLE | WRITABLE
+            events |= READABLE
         if events & READABLE:
             self._wake_at(fd)
         if events & WRITABLE:
@@ -897,9 +1023,13 @@ class Hub:
 
     def _wake_at(self, key: int) -> None:
         wait = self._waits.get(key)
-        if wait is not None and wait.task is not None:
-            task, wait.task = wait.task, None
-            unpark(task)
+        if wait is not None:
+            wait.drained = False
+            task = wait.task
+            if task is not None:
+                if task._reason is wait:
+                    unpark(task)
+                wait.leave(task)  # after it: a signal handler that raises leaves it to the next report
 
     def wake_at(self, fd: int, keeper: _Door) -> bool:
         """Wake from a sleep whenever ``fd``, to which signals write, is readable. ``keeper`` empties it, and is told before and after each sleep.
@@ -924,6 +1054,23 @@ class Hub:
         """The number ``fd`` names a new descriptor now, or is about to: drop what is known of the old one. Wakes nobody."""
         if not self._closed:
             self.backend.unwatch(fd)
+            for key in (fd, ~fd):
+                wait = self._waits.get(key)
+                if wait is not None:
+                    wait.drained = wait._armed = False
+                    if wait.task is None:
+                        self._forget_wait(key)
+
+    def _forget_wait(self, key: int) -> FdWait | None:
+        """Whoever still has it must ask for another."""
+        wait = self._waits.pop(key, None)
+        if wait is not None:
+            wait.closed = True
+            wait.drained = wait.tells = wait._armed = False
+            if wait._other is not None:
+                wait._other._other = None
+                wait._other = None
+        return wait
 
     def notify_closing(self, fd: int) -> None:
         """Call just before closing ``fd``: whoever waits at it gets `ClosedResourceError`, and its number can be used anew."""
@@ -933,7 +1080,7 @@ class Hub:
             raise_wrong_thread(self, "notify_closing()")
         self.backend.unwatch(fd)
         for key in (fd, ~fd):
-            wait = self._waits.pop(key, None)
+            wait = self._forget_wait(key)
             if wait is not None and wait.task is not None:
                 error = ClosedResourceError(errno.EBADF, f"descriptor {fd} was closed by {_who()} while {wait.task.name!r} waited for it")
                 throw_in(wait.task, error)

@@ -162,25 +162,49 @@ def park_task(task: Task[Any], reason: object, timeout: float | None = None) -> 
         # be the beginning of a task: this frame would keep that task alive.
         popleft = hub._popleft
         (popleft().switch if budget > 0 and hub._ready else hub._choose_for(task).switch)()
-    except ParkInFinalizerError:
-        _collection.put_back(task)
-        if timer is not None:
-            hub._disarm(timer)
-        raise
     except BaseException as error:
-        if task._reason is not None:
-            hub._recover(task)
-            task._reason = None
-            if timer is not None:
-                hub._disarm(timer)
-            raise
-        park_interrupted(task, error)  # it was woken, perhaps by the handler itself, and then has an entry to wait for
-    outcome = task._outcome
-    if outcome is True and timer is None:
+        park_cut_short(task, timer, error)
+    if timer is None and task._outcome is True:
         return True
-    task._outcome = None
+    try:
+        return take_outcome(task, timer)
+    except BaseException as error:
+        if task._outcome is None:
+            raise  # it is the outcome
+        hub.interrupt_main(error)  # a signal handler has raised before the outcome was taken; the wake is final nevertheless
+    return take_outcome(task, timer)
+
+
+def park_cut_short(task: Task[Any], timer: Any, error: BaseException) -> None:
+    """An exception came out of the switch of a park, where only a signal handler can have raised it, or the refusal to wait in a finaliser.
+
+    To be called where it is handled: raises it anew, unless the task was woken already and is to go on.
+    """
+    refused = isinstance(error, ParkInFinalizerError)
+    if not refused and task._reason is None:
+        park_interrupted(task, error)  # woken perhaps by the handler itself; it has an entry to wait for
+        return
+    del error  # this frame is on its traceback
+    if refused:
+        _collection.put_back(task)
+    else:
+        task._hub._recover(task)
+        task._reason = None
+    if timer is not None:
+        task._hub._disarm(timer)
+    raise  # noqa: PLE0704 - in the caller's except clause
+
+
+def take_outcome(task: Task[Any], timer: Any) -> Any:
+    """What a park returns, or raises, now that its task goes on."""
+    outcome, task._outcome = task._outcome, None
     if timer is not None and outcome is not False:
-        hub._disarm(timer)
+        hub = task._hub
+        try:
+            hub._disarm(timer)
+        except BaseException as error:  # out of a signal handler; the wake is final nevertheless
+            hub._disarm(timer)
+            hub.interrupt_main(error)
         if task._pending is not None:  # it may have fired when the wait was over already
             task._pending = [thrown for thrown in task._pending if not getattr(thrown.source, "for_one_wait", False)] or None
     if type(outcome) is Thrown:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ._assemble import load_offer, make_hub, plugins
-from ._hub import Hub, Promise
+from ._hub import FdWait, Hub, Promise
 from ._interrupt import StandingPromise, change_wakeup_fd, deferring, interrupted_hub, wait_for_signal
 from ._lot import ParkingLot
 from ._report import stack_of, stands_at
@@ -93,6 +93,7 @@ __all__ = [
     "Backend",
     "Clock",
     "Failure",
+    "FdWait",
     "Hub",
     "Network",
     "Offer",

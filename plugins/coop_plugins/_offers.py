@@ -9,7 +9,10 @@ _RARE_SELECTORS = ("DevpollSelector", "EpollSelector", "KqueueSelector", "PollSe
 
 _CLOCK = ("monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "time", "time_ns")
 _THREADS = "coop_plugins.threading._names"
-_KNOW_REAL_THREADS = ("_readiness", "_threads", "backends.epoll", "backends.selectors", "event", "lock", "os", "pool", "queue", "socket", "threadpool")
+_KNOW_REAL_THREADS = (
+    *("_readiness", "_threads", "backends.epoll", "backends.selectors", "event", "lock", "os", "pool", "queue", "signal"),
+    *("socket", "subprocess", "threadpool"),
+)
 
 
 @hookimpl
@@ -78,6 +81,7 @@ def coop_patches() -> list[Patch]:
             "coop_plugins.socket",
             (
                 "socket",
+                "close",
                 "create_connection",
                 "create_server",
                 "fromfd",

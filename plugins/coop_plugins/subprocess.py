@@ -288,10 +288,14 @@ def _cooperative(stream: Any, bufsize: int) -> Any:
     return layer(_Pipe(stream.detach()), bufsize if bufsize > 1 else io.DEFAULT_BUFFER_SIZE)
 
 
+def _bottom_of(stream: Any) -> Any:
+    binary = getattr(stream, "buffer", stream)
+    return getattr(binary, "raw", binary)
+
+
 def _pipe_of(stream: Any) -> _Pipe:
     """What is under the layers of a stream that `_cooperative` made."""
-    binary = getattr(stream, "buffer", stream)
-    pipe = getattr(binary, "raw", binary)
+    pipe = _bottom_of(stream)
     if not isinstance(pipe, _Pipe):
         raise TypeError(f"communicate() needs the streams that Popen made, and one was replaced by {stream!r}. Read that yourself, and use wait().")
     return pipe
@@ -405,6 +409,7 @@ class Popen(_stdlib.Popen[AnyStr]):
     # The standard class has private names of its own, hence the prefix.
     _coop_started = False
     _coop_unsent: memoryview | None = None
+    _coop_given: Any = None  # the input, for a stdin that is not ours
     _coop_output: tuple[Any, Any] | None = None
     _coop_grace = _INTERRUPT_GRACE
     _coop_ending: Sequence[Task[None]] = ()
@@ -450,6 +455,7 @@ class Popen(_stdlib.Popen[AnyStr]):
             raise ValueError("Cannot send input after starting communication")
         if not self._coop_started:
             self._coop_unsent = self._coop_encoded(input)
+            self._coop_given = input
             self._coop_started = True
         if self._coop_output is None:
             try:
@@ -464,7 +470,7 @@ class Popen(_stdlib.Popen[AnyStr]):
 
     def _coop_encoded(self, input: Any) -> memoryview | None:
         stdin: Any = self.stdin
-        if not stdin or not input:
+        if not stdin or not input or not isinstance(_bottom_of(stdin), _Pipe):
             return None
         if isinstance(stdin, io.TextIOBase):
             if not isinstance(input, str):
@@ -479,8 +485,9 @@ class Popen(_stdlib.Popen[AnyStr]):
         # Those of a call that was interrupted while it waited for their end: they hold their pipes until then.
         joinall([helper for helper in self._coop_ending if not helper.dead])
         jobs: list[Callable[[], None]] = [_pipe_of(stream).collect for stream in (self.stdout, self.stderr) if stream and not stream.closed]
-        if self.stdin and not self.stdin.closed:
-            jobs.append(self._coop_send)
+        stdin: Any = self.stdin
+        if stdin and stdin.closed is not True:
+            jobs.append(self._coop_send if isinstance(_bottom_of(stdin), _Pipe) else self._coop_hand_over)
         if not jobs:
             return
         mine = jobs.pop()
@@ -507,6 +514,17 @@ class Popen(_stdlib.Popen[AnyStr]):
             # The child has read all that it wants. What it got is its own affair, as in the standard module.
             self._coop_unsent = None
             pipe.close()
+
+    def _coop_hand_over(self) -> None:
+        """Somebody has put another file in the place of stdin: it does its own writing."""
+        stdin: Any = self.stdin
+        given: Any = self._coop_given
+        self._coop_given = None
+        for step in (*((lambda: stdin.write(given),) if given else ()), stdin.flush, stdin.close):
+            try:
+                step()
+            except BrokenPipeError:
+                pass  # as in _coop_send
 
     def _coop_expired(self, seconds: float) -> TimeoutExpired:
         out, err = (_pipe_of(stream).kept() or None if stream else None for stream in (self.stdout, self.stderr))

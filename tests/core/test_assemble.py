@@ -684,7 +684,7 @@ def clock(name: str) -> str:
 def test_two_distributions_may_share_a_namespace_package(site: Site) -> None:
     site.add("dist-one", "one = shared_space.one", {"shared_space/one.py": clock("one")})
     site.add("dist-two", "two = shared_space.two", {"shared_space/two.py": clock("two")})
-    assert set(discovered().offers("clock")) == {"one", "two"}
+    assert set(discovered().offers("clock")) == {"one", "two", "virtual"}
 
 
 def test_two_distributions_may_not_share_a_package_with_files_of_its_own(site: Site) -> None:
@@ -698,7 +698,7 @@ def test_two_distributions_may_not_share_a_package_with_files_of_its_own(site: S
 def test_one_distribution_may_have_several_plugins_in_a_package(site: Site) -> None:
     points = "one = some_package.one\ntwo = some_package.two"
     site.add("dist-one", points, {f"some_package/{name}.py": text for name, text in [("__init__", ""), ("one", clock("one")), ("two", clock("two"))]})
-    assert set(discovered().offers("clock")) == {"one", "two"}
+    assert set(discovered().offers("clock")) == {"one", "two", "virtual"}
 
 
 @pytest.mark.parametrize("turned_off", ["broken", "dist-broken", " other , broken "])
@@ -706,7 +706,7 @@ def test_a_plugin_that_is_turned_off_is_not_loaded(turned_off: str, site: Site, 
     site.add("dist-broken", "broken = broken_plugin", {"broken_plugin.py": "raise ImportError('on purpose')"})
     site.add("dist-whole", "whole = whole_plugin", {"whole_plugin.py": clock("whole")})
     monkeypatch.setenv("COOP_DISABLE_PLUGINS", turned_off)
-    assert set(discovered().offers("clock")) == {"whole"}
+    assert set(discovered().offers("clock")) == {"virtual", "whole"}
     assert "broken_plugin" not in sys.modules
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from suites import records, ways
+from suites import records, runner, ways
 from suites.records import LeftOut, Record, compare
 from suites.runner import END, ERROR, FAILED, HUNG, IMPORT, PASSED, SKIPPED, Outcome, run
 
@@ -122,6 +122,14 @@ class T(unittest.TestCase):
     assert outcomes["T.test_2"].line == "it hung: no end after 1 s"
     assert "in test_2" in outcomes["T.test_2"].reason  # its stack
     assert "said before" in outcomes["T.test_2"].reason
+
+
+@pytest.mark.slow(reason="waits until a test counts as one that hangs")
+def test_one_that_is_not_expected_to_pass_has_less_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "SHORT_LIMIT", 0.5)
+    (tmp_path / "toy.py").write_text("import time, unittest\nclass T(unittest.TestCase):\n def test(self): time.sleep(1000)")
+    outcomes = run("toy", ways.STANDARD, path=[str(tmp_path)], expected=lambda test: False)
+    assert outcomes["toy.T.test"].line == "it hung: no end after 0.5 s"
 
 
 @pytest.mark.slow(reason="waits until a test counts as one that hangs")
@@ -279,10 +287,12 @@ class Runs:
     def __init__(self, **outcomes: list[dict[str, str]]) -> None:
         self.outcomes = outcomes
         self.only: list[list[str]] = []
+        self.expected: Callable[[str], bool] = bool
 
-    def __call__(self, module: str, way: str, *, only: list[str]) -> dict[str, Outcome]:
+    def __call__(self, module: str, way: str, *, only: list[str], expected: Callable[[str], bool] | None = None) -> dict[str, Outcome]:
         assert module == "test.m"
         self.only.append(only)
+        self.expected = expected or self.expected
         found = self.outcomes[way]
         return {f"test.m.{test}": Outcome(what) for test, what in (found.pop(0) if len(found) > 1 else found[0]).items()}
 
@@ -296,6 +306,7 @@ def test_what_gevent_passes_must_pass() -> None:
     found = compare("m", record, {}, run=runs)
     assert words(found.broken) == {"b": FAILED, "c": SKIPPED, "d": "missing"}
     assert (found.stale, found.not_on_this_machine) == ([], [])
+    assert [test for test in "abcdef" if runs.expected(f"test.m.{test}")] == ["a", "b", "c", "d"]
     assert found.counts[ways.OURS] == {PASSED: 1, FAILED: 3, SKIPPED: 1, HUNG: 1}
     assert found.counts[ways.GEVENT] == {PASSED: 4, FAILED: 1, "unsteady": 1}
 

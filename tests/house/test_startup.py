@@ -49,6 +49,13 @@ def test_a_hub_without_tls_never_imports_ssl() -> None:
     assert set(done.stdout.split()) <= {"socket"}
 
 
+def test_plugins_without_tls_never_import_ssl() -> None:
+    modules = ("event", "file", "lock", "os", "pool", "queue", "scope", "select", "selectors", "server", "socket", "subprocess", "wsgi")
+    program = "import sys\n" + "".join(f"import coop_plugins.{module}\n" for module in modules) + "print('ssl' in sys.modules, '_ssl' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=50, check=True)
+    assert done.stdout.split() == ["False", "False"]
+
+
 def test_discovery_waits_for_the_first_hub() -> None:
     program = (
         "import sys, coopcore\n"

@@ -28,6 +28,7 @@ PACKAGES = {Path(package.__file__).parent.name: Path(package.__file__).parent fo
 PRIMITIVES = {"coopcore/_state.py", "coopcore/_task.py", "coopcore/_lot.py", "coopcore/_timers.py", "coopcore/_timeout.py", "coopcore/_wait.py"}
 PRIMITIVES |= {f"coop_plugins/{name}.py" for name in ("event", "pool", "local", "scope")}
 PRIMITIVES |= {f"coop_plugins/lock/{name}.py" for name in ("_line", "_lock", "_semaphore", "_condition", "_barrier")}
+PRIMITIVES |= {f"coop_plugins/threading/{name}.py" for name in ("_where", "_lock", "_queue", "_threads")}
 PRIMITIVES |= {f"coop_plugins/queue/{name}.py" for name in ("_simple", "_queue", "_orders", "_channel")}
 
 A_TEST = 20  # seconds that a test may take before it counts as hanging

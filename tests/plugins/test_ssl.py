@@ -6,6 +6,7 @@ import errno
 import gc
 import io
 import os
+import random
 import select
 import socket as stdlib_socket
 import ssl as stdlib
@@ -73,13 +74,12 @@ def heavy_server_context() -> Any:
 def test_every_name_of_the_standard_module_is_here() -> None:
     public = [name for name in vars(stdlib) if not name.startswith("_") and not isinstance(getattr(stdlib, name), type(os))]
     assert [name for name in public if not hasattr(ssl, name)] == []
-    assert set(public) == set(ssl.__all__)
+    assert {*public, "wrap_socket"} == set(ssl.__all__)
     for name in ("_create_unverified_context", "_create_default_https_context", "_create_stdlib_context"):
         assert isinstance(getattr(ssl, name)(), ssl.SSLContext)
     assert ssl.SSLError is stdlib.SSLError
     assert ssl.MemoryBIO is stdlib.MemoryBIO
     assert ssl.SSLObject is stdlib.SSLObject
-    assert hasattr(ssl, "wrap_socket") == hasattr(stdlib, "wrap_socket")
 
 
 def test_a_tls_socket_is_a_standard_one_and_a_cooperative_one(on: Run) -> None:
@@ -97,7 +97,7 @@ def test_a_tls_socket_is_a_standard_one_and_a_cooperative_one(on: Run) -> None:
 
 def test_it_takes_no_name_of_the_plain_sockets_by_accident() -> None:
     """What both define, it means to replace."""
-    replaced = {"connect", "connect_ex", "recv", "recv_into", "send", "sendall", "sendfile", "_deadline", "_real_close", "_set_up"}
+    replaced = {"connect", "connect_ex", "recv", "recv_into", "send", "sendall", "sendfile", "_start_state", "_deadline", "_real_close", "_set_up"}
     both = set(vars(ssl.SSLSocket)) & set(vars(socket.socket))
     assert {name for name in both if not name.startswith("__")} == replaced
 
@@ -243,11 +243,14 @@ def test_a_write_that_must_read_and_a_read_that_must_write_perform_the_handshake
             writer = spawn(client.send, b"hello")
             parked(writer)
             reader = spawn(served.recv)
-            parked(reader)  # the certificates don't fit
+            answerer = spawn(served.send, b"x")
+            parked(reader, answerer)  # the certificates don't fit
             assert served._at == {WRITABLE: reader}
             assert client._at == {READABLE: writer}
             assert writer.get(timeout=5) == 5
             assert reader.get(timeout=5) == b"hello"
+            assert answerer.get(timeout=5) == 1
+            assert client.recv() == b"x"
 
 
 def test_invariant_3_tasks_that_need_one_direction_wait_together(on: Run) -> None:
@@ -403,6 +406,33 @@ def test_invariant_4_a_timeout_bounds_connection_and_handshake_together(on: Run)
                 assert client.gettimeout() == 0.05
 
 
+def test_invariant_4_what_the_connection_took_is_no_longer_there_for_the_handshake(on: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    deadlines: list[Any] = []
+    plain_connect, go_on = socket.socket.connect, ssl.SSLSocket._continue
+
+    def connect(self: Any, address: Any) -> None:
+        deadlines.append(self._deadline())
+        sleep(0.001)
+        plain_connect(self, address)
+
+    def spy(self: Any, operation: str, want: int, deadline: Any, *args: Any) -> Any:
+        deadlines.append(deadline)
+        return go_on(self, operation, want, deadline, *args)
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    monkeypatch.setattr(ssl.SSLSocket, "_continue", spy)
+
+    @on
+    def body() -> None:
+        deadlines.clear()
+        with socket.create_server(("127.0.0.1", 0)) as listener, client_context().wrap_socket(socket.socket(), server_hostname="localhost") as client:
+            client.settimeout(0.02)
+            with pytest.raises(TimeoutError):
+                client.connect(listener.getsockname())
+            assert len(deadlines) == 2
+            assert deadlines[0] == deadlines[1]
+
+
 def test_a_connect_whose_handshake_is_killed_can_be_closed_and_holds_nothing(on: Run) -> None:
     @on
     def body() -> None:
@@ -478,6 +508,28 @@ def test_an_sni_callback_that_refuses_ends_the_handshake(on: Run) -> None:
             client_context().wrap_socket(near, server_hostname="localhost")
         with pytest.raises(ssl.SSLError):
             serving.get(timeout=5)
+
+
+def test_a_kill_while_a_callback_waits_ends_the_handshake(on: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The exception cannot pass through OpenSSL, which reports it and gives up."""
+    reported: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: reported.append(unraisable.exc_type))
+
+    @on
+    def body() -> None:
+        context, seen, _ = waiting_callback()
+        near, far = plain_pair()
+        calling = spawn(client_context().wrap_socket, near, server_hostname="localhost")
+        serving = spawn(context.wrap_socket, far, server_side=True)
+        while not seen:
+            sleep(0)
+        serving.kill()
+        assert serving.dead
+        assert reported == [coopcore.TaskExit]
+        assert isinstance(serving.exception, ssl.SSLError)
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            calling.get(timeout=5)
+        assert seen[0].fileno() == -1
 
 
 def waiting_callback() -> tuple[Any, list[Any], list[bool]]:
@@ -841,6 +893,10 @@ def test_invariant_8_a_fast_peer_does_not_starve_the_others(on: Run) -> None:
             assert len(turns) >= 3
             turns.clear()
             for _ in range(100):
+                near.recv_into(bytearray(1))
+            assert len(turns) >= 3
+            turns.clear()
+            for _ in range(100):
                 near.send(b"x")
             assert len(turns) >= 3
             turns.clear()
@@ -909,8 +965,13 @@ def test_a_sendfile_that_times_out_says_where_it_is(on: Run) -> None:
             file = io.BytesIO(bytes(BIG))
             with pytest.raises(TimeoutError, match="The write operation timed out"):
                 near.sendfile(file)
-            assert 0 < file.tell() < BIG
             assert near._writer is None
+            far.settimeout(0)
+            got = 0
+            with pytest.raises(ssl.SSLWantReadError):
+                while True:
+                    got += len(far.recv(65536))
+            assert 0 < got == file.tell()
 
 
 # -- timeouts, kills, closing -------------------------------------------------------------------------------------------
@@ -1051,6 +1112,73 @@ def test_invariant_6_a_record_that_was_sent_in_part_is_finished_or_nothing_is_se
             assert got == written + data + b"and more"
 
 
+def test_invariant_6_a_kill_between_two_records(on: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the writer lets the others run, and OpenSSL has nothing left to send."""
+    monkeypatch.setattr(ssl._socket, "_STREAK", 1)
+    data = os.urandom(150_000)
+
+    @on
+    def body() -> None:
+        near, far = tls_pair()
+        with near, far:
+            task = spawn(near.sendall, data)
+            while near._writer is None:
+                sleep(0)
+            assert task.state == "ready"
+            task.kill()
+            assert (near._writer, near._sent_of_it) == (None, 65536)
+            with pytest.raises(ssl.SSLError, match="an earlier write"):
+                near.sendall(b"other")
+            writer = spawn(near.sendall, data)
+            got = b""
+            while len(got) < len(data):
+                got += far.recv(65536)
+            writer.get(timeout=5)
+            assert got == data
+            file = io.BytesIO(data)  # whose own position says where it was left
+            task = spawn(near.sendfile, file)
+            while file.tell() < 2 * 16384:
+                sleep(0)  # when the second piece is read, the first is sent
+            assert task.state == "ready"
+            task.kill()
+            got = b""
+            while len(got) < file.tell():
+                got += far.recv(65536)
+            assert got == data[: file.tell()]
+            near.sendall(b"other")
+            assert far.recv(65536) == b"other"
+
+
+@pytest.mark.parametrize("how", ["kill", "timeout", "never waits"])
+def test_invariant_6_a_long_write_goes_on_where_it_was(on: Run, how: str) -> None:
+    data = os.urandom(1_000_000)
+
+    @on
+    def body() -> None:
+        near, far = tls_pair()
+        with near, far:
+            got = bytearray()
+            for _ in range(5):
+                if how == "kill":
+                    task = spawn(near.sendall, data)
+                    parked(task)
+                    task.kill()
+                else:
+                    near.settimeout(0.005 if how == "timeout" else 0)
+                    with pytest.raises((TimeoutError, ssl.SSLWantWriteError)):
+                        near.send(data)
+                    near.settimeout(None)
+                with pytest.raises(ssl.SSLError, match="an earlier write"):
+                    near.sendall(data[1:])
+                for _ in range(3):
+                    got += far.recv(16384)
+            task = spawn(near.send, data + b"and more")
+            while len(got) < len(data) + 8:
+                got += far.recv(65536)
+            assert task.get(timeout=5) == len(data) + 8
+            assert got == data + b"and more"
+
+
 def test_a_socket_that_never_waits(on: Run) -> None:
     @on
     def body() -> None:
@@ -1072,6 +1200,33 @@ def test_a_socket_that_never_waits(on: Run) -> None:
                 with pytest.raises(ssl.SSLWantReadError):
                     call()
             assert client.gettimeout() == 0
+
+
+def test_a_socket_that_never_waits_says_what_the_handshake_lacks(on: Run) -> None:
+    @on
+    def body() -> None:
+        near, far = plain_pair()
+        far.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+        near.setblocking(False)
+        far.setblocking(False)
+        client = client_context().wrap_socket(near, server_hostname="localhost", do_handshake_on_connect=False)
+        served = heavy_server_context().wrap_socket(far, server_side=True, do_handshake_on_connect=False)
+        with client, served:
+            for call in (lambda: client.send(b"x"), lambda: client.sendall(b"x"), client.recv):
+                with pytest.raises(ssl.SSLWantReadError):
+                    call()
+            for call in (served.do_handshake, served.recv, lambda: served.send(b"x")):
+                with pytest.raises(ssl.SSLWantWriteError):
+                    call()
+            assert served._unfinished is None  # it was the handshake that could not be sent
+            served.settimeout(0.01)
+            with pytest.raises(TimeoutError, match="The handshake operation timed out"):
+                served.do_handshake()
+
+
+def test_a_full_buffer_is_told_by_each_form_of_sending(on: Run) -> None:
+    @on
+    def body() -> None:
         for call in ("send", "write", "sendall"):
             near, far = tls_pair()
             with near, far:
@@ -1297,6 +1452,56 @@ def test_a_report_says_what_is_waited_for(on: Run) -> None:
             task.kill()
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_kills_and_timeouts_at_random_lose_nothing(on: Run, seed: int) -> None:
+    """Both ends write and read at once; each read and write may be killed or time out, and is then done again."""
+    chance = random.Random(seed)
+
+    def again(call: Callable[[], Any]) -> Any:
+        """Do it until it comes to an end by itself."""
+        while True:
+            task = spawn(call)
+            how = chance.random()
+            if how < 0.3:
+                sleep(0)
+                task.kill()
+            elif how < 0.6:
+                with Timeout(chance.random() / 1000, False):
+                    task.join()
+                task.kill()
+            try:
+                value = task.get(timeout=10)
+            except TimeoutError:
+                continue
+            if not isinstance(value, coopcore.TaskExit):
+                return value
+
+    def write(sock: Any, data: bytes) -> None:
+        while data:
+            piece = data[: chance.choice([1, 100, 20_000, 300_000])]
+            again(lambda: sock.sendall(piece))  # noqa: B023 - it is called here and now
+            data = data[len(piece) :]
+
+    def read(sock: Any, size: int) -> bytes:
+        got = bytearray()
+        buffer = bytearray(100_000)
+        while len(got) < size:
+            got += buffer[: again(lambda: sock.recv_into(buffer, chance.choice([1, 1000, 100_000])))]
+        return bytes(got)
+
+    @on
+    def body() -> None:
+        near, far = tls_pair(chance.choice(["unix", "tcp"]))
+        with near, far:
+            near.settimeout(0.001)
+            data = [chance.randbytes(400_000) for _ in range(2)]
+            writers = [spawn(write, near, data[0]), spawn(write, far, data[1])]
+            readers = [spawn(read, far, 400_000), spawn(read, near, 400_000)]
+            assert [reader.get(timeout=20) for reader in readers] == data
+            for writer in writers:
+                writer.get(timeout=5)
+
+
 # -- functions ----------------------------------------------------------------------------------------------------------
 
 
@@ -1320,7 +1525,6 @@ def test_get_server_certificate(on: Run) -> None:
             ssl.get_server_certificate(silent.getsockname(), timeout=0.01)
 
 
-@pytest.mark.skipif(sys.version_info >= (3, 12), reason="the standard module has it no more")
 def test_wrap_socket_of_old(on: Run) -> None:
     @on
     def body() -> None:

@@ -81,10 +81,10 @@ def test_a_socket_at_which_another_thread_waits_is_not_taken_from_it() -> None:
         near, far = plain_pair()
         with near, far:
             here = near._place_in(coopcore.get_hub())
-            here.thread, here.waiting = -1, 1
+            here.thread, here.reading.task = -1, coopcore.current_task()
             with pytest.raises(BusyResourceError):
                 client_context().wrap_socket(near, server_hostname="localhost")
-            here.waiting = 0
+            here.reading.task = None
             assert near.fileno() != -1
 
 

@@ -330,7 +330,7 @@ def released_at_each_point(make: Any, acquire: Callable[[Any], Any], ahead: str)
         late.kill()
         return in_time
 
-    return at_each_point(FILES, prepare, call, release)
+    return at_each_point(FILES, prepare, call, release, lines=True)
 
 
 @without_a_monitor
@@ -362,6 +362,7 @@ def test_invariant_4_who_enters_wherever_a_release_may_be_interrupted_is_served(
         while not done.is_set() and not any(waiter._task is None for waiter in lock._line):
             assert time.monotonic() < deadline
             time.sleep(0)
+        time.sleep(0.001)  # until it has tried once more, and blocks
 
     def call(made: Any) -> bool:
         lock, others = made
@@ -375,7 +376,7 @@ def test_invariant_4_who_enters_wherever_a_release_may_be_interrupted_is_served(
         assert len(joinall(others, timeout=20)) == len(ahead)
         return True
 
-    results = at_each_point(FILES[:2], lambda: (make(), []), call, enter)
+    results = at_each_point(FILES[:2], lambda: (make(), []), call, enter, lines=True)
     assert len(results) >= (3 if ahead else 1)
     for thread in threads:
         thread.join(20)
@@ -412,7 +413,7 @@ def test_invariant_4_a_release_at_each_point_of_a_wait_with_a_timeout_leaves_it_
         assert not lock.locked()
         return got
 
-    results = at_each_point(FILES, prepare, call, release)
+    results = at_each_point(FILES, prepare, call, release, lines=True)
     # Before it enters, while it waits, and when the timeout has already won.
     assert re.fullmatch("1+0*", "".join(str(int(each)) for each in results)), results
 

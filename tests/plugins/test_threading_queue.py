@@ -238,10 +238,7 @@ def test_invariant_4_a_put_wherever_somebody_may_come_in_is_not_lost(ahead: str,
         late.kill()
         return in_time
 
-    def call_first_of_all(made: Any) -> bool:
-        return call(made)
-
-    results = at_each_point(FILES, prepare, call_first_of_all, put, here=here)
+    results = at_each_point(FILES, prepare, call, put, here=here, lines=True)
     assert re.fullmatch("1{5,}0*", "".join(str(int(each)) for each in results)), results
 
 
@@ -275,7 +272,7 @@ def test_invariant_4_who_enters_wherever_a_put_may_be_interrupted_is_served(ahea
         joinall(others, timeout=20)
         return True
 
-    results = at_each_point(FILES[:2], lambda: (SimpleQueue(), []), call, enter)
+    results = at_each_point(FILES[:2], lambda: (SimpleQueue(), []), call, enter, lines=True)
     assert len(results) >= (3 if ahead else 1)
     for thread in threads:
         thread.join(20)
@@ -300,7 +297,7 @@ def test_invariant_4_a_put_may_interrupt_a_put() -> None:
         joinall(tasks)
         return sorted(item for _, item in log)
 
-    results = at_each_point(FILES[:2], SimpleQueue, call, lambda q: q.put(2), here=True)
+    results = at_each_point(FILES[:2], SimpleQueue, call, lambda q: q.put(2), here=True, lines=True)
     assert all(result == [1, 2] for result in results)
     assert len(results) > 3
 
@@ -377,9 +374,9 @@ def test_errors_and_arguments_are_the_standard_queues() -> None:
         with pytest.raises(OverflowError):
             q.get(timeout=threading.TIMEOUT_MAX * 2)
         with pytest.raises(TypeError):
-            q.get(timeout="soon")  # type: ignore[arg-type]
+            q.get(timeout="soon")  # type: ignore[arg-type]  # on purpose
         with pytest.raises(TypeError):
-            q.get(foo=1)  # type: ignore[call-arg]
+            q.get(foo=1)  # type: ignore[call-arg]  # on purpose
 
 
 def test_it_can_be_subscripted_subclassed_and_referred_to_weakly() -> None:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 import textwrap
+import threading
+from pathlib import Path
 
 import pytest
 from seams.processes import python
+
+from coop_plugins.threading import REAL, get_ident, sleep, start_new_thread
+from coopcore import run, spawn
 
 PRELUDE = """
 import os, sys
@@ -118,6 +124,36 @@ def test_invariant_1_a_thread_that_has_its_own_hub_has_its_own_tasks() -> None:
         log = []
         in_plain_thread(lambda: coopcore.run(main))
         assert log[0] == log[1] != native_ident()
+    """)
+
+
+def test_only_threads_that_the_program_has_started_are_counted() -> None:
+    check("""
+        def work():
+            counts.append(_thread._count())
+            go.wait()
+
+        counts, go, stop = [], threading.Event(), native_lock()
+        stop.acquire()
+        native_start(stop.acquire, ())  # as a thread pool of the plugins does
+        assert _thread._count() == 0
+        works = [threading.Thread(target=work) for _ in range(2)]
+        for thread in works:
+            thread.start()
+        while len(counts) < 2:
+            time.sleep(0)
+        assert _thread._count() == 2
+        go.set()
+        for thread in works:
+            thread.join()
+        assert _thread._count() == 0
+        assert in_plain_thread(lambda: threading.Thread(target=work).start()) is None
+        while len(counts) < 3:
+            time.sleep(0.001)
+        while _thread._count():
+            time.sleep(0.001)
+        assert counts[2] == 1
+        stop.release()
     """)
 
 
@@ -446,6 +482,66 @@ def test_invariant_7_the_patch_can_be_undone_while_threads_run() -> None:
     """)
 
 
+def test_the_functions_work_without_the_patch() -> None:
+    def main() -> None:
+        idents: list[int] = []
+        ident = start_new_thread(lambda: (sleep(0), idents.append(get_ident())), ())
+        sleep(0.001)
+        assert idents == [ident]
+        assert get_ident() == threading.get_ident()
+        assert spawn(get_ident).get() != get_ident()
+
+    run(main)
+
+
+def test_the_modules_whose_threads_stay_real_exist() -> None:
+    for name in REAL:
+        assert importlib.import_module(name).threading is threading
+
+
+def test_a_thread_of_a_library_in_c_may_let_a_task_go_on() -> None:
+    check("""
+        import ctypes
+
+        @ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)
+        def call_back(_):
+            original("time", "sleep")(0.05)
+            with lock:
+                log.append(threading.current_thread() is not threading.main_thread())
+            q.put("from afar")
+            event.set()
+
+        lock, q, event, log = threading.RLock(), queue.Queue(), threading.Event(), []
+        libc = ctypes.CDLL(None)
+        thread = ctypes.c_ulong()
+        assert libc.pthread_create(ctypes.byref(thread), None, call_back, None) == 0
+        getter = threading.Thread(target=lambda: log.append(q.get()))
+        getter.start()
+        event.wait()
+        getter.join()
+        libc.pthread_join(thread, None)
+        assert log == [True, "from afar"]
+    """)
+
+
+def test_it_is_told_when_only_a_thread_that_nobody_knows_could_help() -> None:
+    out, err = python(
+        PRELUDE
+        + textwrap.dedent("""
+        from coop_plugins.threading import _where
+        _where.SILENCE = 0.01
+        lock, ended = threading.Lock(), native_lock()
+        lock.acquire()
+        native_start(lambda: (original("time", "sleep")(0.1), lock.release()), ())
+        lock.acquire()
+        print("done")
+        """)
+    )
+    assert out == "done\n"
+    assert "for 0.01 s only a thread that threading does not know" in err
+    assert "main waits for <locked coop_plugins.threading.Lock" in err
+
+
 # -- the standard library upon it ---------------------------------------------------------------------------------------
 
 
@@ -609,7 +705,7 @@ print("done")
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 @pytest.mark.slow(reason="processes that start anew import everything, patched")
-def test_processes_work_beside_tasks(method: str, tmp_path) -> None:
+def test_processes_work_beside_tasks(method: str, tmp_path: Path) -> None:
     script = tmp_path / "processes.py"
     script.write_text(
         """
@@ -655,6 +751,14 @@ if __name__ == "__main__":
     assert (q.get(), q.get()) == (7, "MainThread")
     process.join()
     assert process.exitcode == 0
+    with context.Manager() as manager:
+        shared = manager.dict()
+        works = [threading.Thread(target=shared.__setitem__, args=(n, n)) for n in range(3)]
+        for thread in works:
+            thread.start()
+        for thread in works:
+            thread.join()
+        assert sorted(shared.keys()) == [0, 1, 2]
     ours, theirs = context.Pipe()
     theirs.send("hello")
     assert ours.recv() == "hello"

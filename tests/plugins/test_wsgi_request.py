@@ -9,8 +9,10 @@ import pytest
 
 pytest.importorskip("httptools")
 
-from coop_plugins.wsgi import Limits
+from coop_plugins.wsgi import Limits, _request
 from coop_plugins.wsgi._request import Request, RequestReader
+
+from .http_corpus import CASES
 
 GET = b"GET /%d HTTP/1.1\r\nHost: x\r\nX-Number: %d\r\n\r\n"
 CHUNKED = b"POST /%d HTTP/1.1\r\nHost: x\r\nX-Number: %d\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -25,15 +27,36 @@ def cut(data: bytes, size: int) -> list[bytes]:
     return [data[start : start + size] for start in range(0, len(data), size)]
 
 
-def fed(data: bytes, size: int = 100_000, **limits: Any) -> RequestReader:
-    reader = RequestReader(Limits(**limits))
+class Feeder:
+    """Feeds a reader as a connection does, and keeps what it hands out."""
+
+    def __init__(self, **limits: Any) -> None:
+        self.reader = RequestReader(Limits(**limits))
+        self.requests: list[Request] = []
+
+    def feed(self, data: bytes) -> None:
+        self.reader.feed(data)
+        while (request := self.reader.take()) is not None:
+            self.requests.append(request)
+
+    @property
+    def failure(self) -> Any:
+        return self.reader.failure
+
+    @property
+    def ended(self) -> bool:
+        return self.reader.ended
+
+
+def fed(data: bytes, size: int = 100_000, **limits: Any) -> Feeder:
+    feeder = Feeder(**limits)
     for piece in cut(data, size):
-        reader.feed(piece)
-    return reader
+        feeder.feed(piece)
+    return feeder
 
 
-def paths(reader: RequestReader) -> list[bytes]:
-    return [request.path for request in reader.requests]
+def paths(feeder: Feeder) -> list[bytes]:
+    return [request.path for request in feeder.requests]
 
 
 # -- 1: whole requests, in order ------------------------------------------------------------------------------------------------
@@ -47,15 +70,12 @@ def test_request_invariant_1_a_request_is_handed_out_when_its_head_is_complete(s
         data += head % (number, number)
         ends.append(len(data))
         data += body
-    reader = RequestReader(Limits())
-    taken: list[Request] = []
+    reader = Feeder()
     for index, piece in enumerate(cut(data, size)):
         reader.feed(piece)
-        while reader.requests:
-            request = reader.requests.popleft()
-            assert dict(request.headers)[b"x-number"] == request.path[1:], "all of its head is there"
-            taken.append(request)
-        assert len(taken) == sum(end <= index * size + len(piece) for end in ends)
+        assert all(dict(request.headers)[b"x-number"] == request.path[1:] for request in reader.requests), "all of its head is there"
+        assert len(reader.requests) == sum(end <= index * size + len(piece) for end in ends)
+    taken = reader.requests
     assert [request.path for request in taken] == [b"/0", b"/1", b"/2", b"/3"]
     assert [bytes(request.body) for request in taken] == [b"", b"abc", b"abc", b""]
     assert all(request.complete for request in taken) and reader.failure is None
@@ -141,16 +161,16 @@ def endless(what: str) -> Iterator[bytes]:
         yield b"A%d: b\r\n" % number if what == "headers" else b"a" * 50
 
 
-def held(reader: RequestReader) -> int:
-    requests = [*reader.requests, reader._current or Request()]
-    return max(len(request.target) + sum(len(name) + len(value) for name, value in request.headers) for request in requests)
+def held(reader: Feeder) -> int:
+    taken_apart = max((len(request.target) + sum(len(name) + len(value) for name, value in request.headers) for request in reader.requests), default=0)
+    return taken_apart + len(reader.reader.unread)
 
 
 @pytest.mark.parametrize("size", [10, 512, 4000])
 @pytest.mark.parametrize("what", ["target", "name", "value", "headers", "second head"])
 def test_request_invariant_3_a_head_takes_no_more_than_its_limits_and_a_piece(what: str, size: int) -> None:
     limits = Limits(request_line=1000, header_bytes=2000, header_count=10_000)
-    reader = RequestReader(limits)
+    reader = Feeder(request_line=1000, header_bytes=2000, header_count=10_000)
     accepted = 0
     buffer = b""
     for part in endless(what):
@@ -191,7 +211,9 @@ def test_request_invariant_4_trailers_never_become_headers(trailer: bytes, size:
     plain = fed((CHUNKED % (0, 0)) + b"3\r\nabc\r\n0\r\n\r\n" + GET % (1, 1)).requests
     reader = fed((CHUNKED % (0, 0)) + b"3\r\nabc\r\n0\r\n" + trailer + b"\r\nX-Other: 2\r\n\r\n" + GET % (1, 1), size)
     assert reader.failure is None
-    seen, expected = ([[getattr(request, name) for name in Request.__slots__] for request in each] for each in (reader.requests, plain))
+    seen, expected = (
+        [(request.headers, request.line, bytes(request.body), request.keep_alive, request.complete) for request in each] for each in (reader.requests, plain)
+    )
     assert seen == expected, "neither in this request nor in the next"
 
 
@@ -223,3 +245,48 @@ def test_request_invariant_5_a_body_after_an_offer_that_is_cut_short_is_a_mistak
     reader.feed(b"")
     assert reader.failure is not None and reader.failure.status == 400
     assert (bytes(reader.requests[0].body), reader.requests[0].complete) == (b"ab", False)
+
+
+# -- 6: how the input is cut ----------------------------------------------------------------------------------------------------
+
+
+def told(feeder: Feeder) -> list[Any]:
+    requests = [(request.line, request.host, request.headers, bytes(request.body), request.complete, request.keep_alive) for request in feeder.requests]
+    return [requests, feeder.failure is None, feeder.ended]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 64])
+def test_request_invariant_6_pieces_of_any_size_give_the_same_requests(size: int) -> None:
+    for case in CASES:
+        if len(case.data) < 2000:
+            data = GET % (0, 0) + case.data + GET % (1, 1)
+            whole, pieces = fed(data), fed(data, size)
+            for feeder in (whole, pieces):
+                feeder.feed(b"")
+            assert told(pieces) == told(whole), case.name
+
+
+def test_request_invariant_6_what_is_remembered_changes_nothing() -> None:
+    """A reader that has seen all request lines and headers before gives what one gives that has seen none."""
+
+    def all_told() -> list[Any]:
+        return [told(fed(case.data + case.data)) for case in CASES if len(case.data) < 2000]
+
+    _request._lines.clear()
+    first = all_told()
+    assert _request._lines
+    assert all_told() == first
+
+
+def test_request_invariant_6_memory_of_request_lines_is_bounded() -> None:
+    for number in range(3000):
+        fed(GET % (number, number))
+    assert 0 < len(_request._lines) <= _request._REMEMBERED_MOST
+    fed(b"GET /%b HTTP/1.1\r\nHost: x\r\n\r\n" % (b"a" * 1000))
+    assert max(map(len, _request._lines)) <= _request._REMEMBERED_LENGTH
+
+
+def test_request_invariant_6_a_short_limit_holds_for_lines_that_are_remembered() -> None:
+    line = b"GET /%b HTTP/1.1\r\nHost: x\r\n\r\n" % (b"a" * 100)
+    assert fed(line).failure is None
+    assert fed(line, request_line=50).failure.status == 414

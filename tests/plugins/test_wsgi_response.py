@@ -17,7 +17,7 @@ pytest.importorskip("httptools")
 import coopcore
 from coop_plugins import socket
 from coop_plugins.wsgi import WSGIServer
-from coop_plugins.wsgi._request import Request
+from coop_plugins.wsgi._request import Fields, Request, RequestLine
 from coop_plugins.wsgi._response import Response
 
 
@@ -25,11 +25,23 @@ class Answer:
     """A response, and what was sent of it."""
 
     def __init__(self, method: str = "GET", version: str = "1.1") -> None:
-        request = Request()
-        request.method, request.version, request.keep_alive, request.complete = method, version, version == "1.1", True
+        request = Request(RequestLine(method.encode(), b"/", version.encode()), Fields([]))
+        request.keep_alive = version == "1.1"
         self.sent: list[bytes] = []
-        self.response = Response(request, lambda data: self.sent.append(bytes(data)), lambda: True, "now", "here")
+        self.response = Response(request, self)
         self.method = method
+
+    def send(self, data: bytes) -> None:
+        self.sent.append(bytes(data))
+
+    def send_file(self, file: Any, offset: int, count: int) -> int:
+        raise AssertionError("no files here")
+
+    def may_stay(self) -> bool:
+        return True
+
+    def usual_lines(self) -> bytes:
+        return b"Date: now\r\nServer: here\r\n"
 
     @property
     def data(self) -> bytes:

@@ -44,12 +44,14 @@ class EpollBackend:
     """Implements `coopcore.protocols.Backend`."""
 
     edge_triggered = True
+    tells_end = True
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._epoll.register(self._wake_fd, select.EPOLLIN)
         self._known: set[int] = set()
+        self._woken = False  # True while the eventfd is readable, or about to be
         self._closing = RLock()  # re-entrant, since a signal handler may wake what it interrupts
 
     def watch(self, fd: int, events: int) -> None:
@@ -75,9 +77,14 @@ class EpollBackend:
     def poll(self, timeout: int | None) -> Sequence[tuple[int, int]]:
         # epoll counts milliseconds and select.epoll rounds up, so a timer is never looked at early.
         ready = self._epoll.poll(-1 if timeout is None else min(timeout / 1e9, 86_400.0), _MOST_EVENTS)
+        return self._swallow_wake(ready) if self._woken else ready
+
+    def _swallow_wake(self, ready: list[tuple[int, int]]) -> list[tuple[int, int]]:
         for index, (fd, _) in enumerate(ready):
             if fd == self._wake_fd:
-                os.eventfd_read(fd)
+                with self._closing:  # so that no wake comes between the two
+                    self._woken = False
+                    os.eventfd_read(fd)
                 del ready[index]
                 break
         return ready
@@ -85,6 +92,7 @@ class EpollBackend:
     def wake(self) -> None:
         with self._closing:
             if self._wake_fd >= 0:
+                self._woken = True
                 os.eventfd_write(self._wake_fd, 1)
 
     def fileno(self) -> int | None:

@@ -8,12 +8,18 @@ from __future__ import annotations
 
 import socket as _stdlib
 from socket import *  # noqa: F403 - every constant, under its own name
-from socket import SocketIO as SocketIO  # not in the standard __all__, but used
+from socket import EAGAIN as EAGAIN  # these are not in the standard __all__, but used
+from socket import EBADF as EBADF
+from socket import EWOULDBLOCK as EWOULDBLOCK
+from socket import AddressInfo as AddressInfo
+from socket import MsgFlag as MsgFlag
+from socket import SocketIO as SocketIO
 
 from coopcore.lowlevel import hide_frames
 
 from ._core import socket as socket
 from ._functions import cancel_wait as cancel_wait
+from ._functions import close as close
 from ._functions import create_connection as create_connection
 from ._functions import create_server as create_server
 from ._functions import fromfd as fromfd

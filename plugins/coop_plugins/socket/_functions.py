@@ -13,6 +13,7 @@ from ._core import socket
 from ._network import current_network
 from ._resolve import getaddrinfo
 
+_standard_close = _stdlib.close
 _DEFAULT: Any = getattr(_stdlib, "_GLOBAL_DEFAULT_TIMEOUT", object())  # what http.client and others pass on to say "the default"
 
 
@@ -117,6 +118,13 @@ def _span(timeout: Any) -> Any:
 def _raise_unless(ready: bool, timeout_exc: BaseException | type[BaseException] | None) -> None:
     if not ready:
         raise TimeoutError("timed out") if timeout_exc is None else timeout_exc
+
+
+def close(fd: SupportsIndex) -> None:
+    """Close a descriptor, as ``socket.close``. Whoever waits at it in this hub gets `ClosedResourceError`. A socket is closed by its own method."""
+    number = operator.index(fd)
+    notify_closing(number)
+    _standard_close(number)
 
 
 def cancel_wait(fileno: Any) -> None:

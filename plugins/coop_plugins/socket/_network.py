@@ -1,11 +1,15 @@
 """Which network the sockets of a hub are made of: the kernel's, unless another one is asked for.
 
 ``COOP_NETWORK`` or ``run(network=...)`` names an offer of `coop_networks()` when the hub is made; `use_network` sets one for the present hub.
+
+The standard ``socketpair`` makes its sockets of whatever ``socket.socket`` is by then, which in a patched program is ours; so that of ``_socket`` is asked,
+which makes the plain ones beneath.
 """
 
 from __future__ import annotations
 
 import socket as _stdlib
+from _socket import socketpair as _pair_beneath
 from typing import Any, TypeAlias
 
 from coop_plugins.resolver import current_resolver
@@ -15,20 +19,24 @@ from coopcore.lowlevel import Network, current_hub, hide_frames
 AddressInfo: TypeAlias = list[tuple[Any, ...]]
 
 
+_standard_socket = _stdlib.socket
+
+
 class KernelNetwork:
     """The network of the operating system. Implements `coopcore.protocols.Network`."""
 
     def socket(self, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None) -> _stdlib.socket:
         """A standard socket that never blocks."""
-        made = _stdlib.socket(family, type, proto, fileno)
+        made = _standard_socket(family, type, proto, fileno)
         made.setblocking(False)
         return made
 
     def socketpair(self, family: int | None = None, type: int = -1, proto: int = 0) -> tuple[_stdlib.socket, _stdlib.socket]:
         """Two connected ones."""
-        first, second = _stdlib.socketpair(family, _stdlib.SOCK_STREAM if type == -1 else type, proto)
-        first.setblocking(False)
-        second.setblocking(False)
+        if family is None:
+            family = getattr(_stdlib, "AF_UNIX", _stdlib.AF_INET)
+        pair = _pair_beneath(family, _stdlib.SOCK_STREAM if type == -1 else type, proto)
+        first, second = (self.socket(family, type, proto, end.detach()) for end in pair)
         return first, second
 
     def getaddrinfo(

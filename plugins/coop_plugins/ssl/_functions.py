@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ssl as _stdlib
-import sys
 import warnings
 from collections.abc import Callable
 from socket import socket as _standard_socket
@@ -56,36 +55,37 @@ def get_server_certificate(addr: tuple[str, int], ssl_version: int = PROTOCOL_TL
     return DER_cert_to_PEM_cert(certificate or b"")
 
 
-if sys.version_info < (3, 12):
+def wrap_socket(
+    sock: _standard_socket,
+    keyfile: str | None = None,
+    certfile: str | None = None,
+    server_side: bool = False,
+    cert_reqs: int = CERT_NONE,
+    ssl_version: int = _stdlib.PROTOCOL_TLS,
+    ca_certs: str | None = None,
+    do_handshake_on_connect: bool = True,
+    suppress_ragged_eofs: bool = True,
+    ciphers: str | None = None,
+) -> SSLSocket:
+    """TLS on ``sock``, with a context made of these arguments. Parks for the handshake. Deprecated: use `SSLContext.wrap_socket`, which names hosts.
 
-    def wrap_socket(
-        sock: _standard_socket,
-        keyfile: str | None = None,
-        certfile: str | None = None,
-        server_side: bool = False,
-        cert_reqs: int = CERT_NONE,
-        ssl_version: int = _stdlib.PROTOCOL_TLS,
-        ca_certs: str | None = None,
-        do_handshake_on_connect: bool = True,
-        suppress_ragged_eofs: bool = True,
-        ciphers: str | None = None,
-    ) -> SSLSocket:
-        """TLS on ``sock``, with a context made of these arguments. Deprecated, as the standard one: use `SSLContext.wrap_socket`. Parks for the handshake."""
-        warnings.warn("ssl.wrap_socket() is deprecated, use SSLContext.wrap_socket()", DeprecationWarning, stacklevel=2)
-        if server_side and not certfile:
-            raise ValueError("certfile must be specified for server-side operations")
-        if keyfile and not certfile:
-            raise ValueError("certfile must be specified")
-        context = SSLContext(ssl_version)
-        context.verify_mode = cert_reqs  # type: ignore[assignment]  # a number is as good as the enumeration's member
-        if ca_certs:
-            context.load_verify_locations(ca_certs)
-        if certfile:
-            context.load_cert_chain(certfile, keyfile)
-        if ciphers:
-            context.set_ciphers(ciphers)
-        made = context.wrap_socket(sock, server_side, do_handshake_on_connect, suppress_ragged_eofs)
-        return made  # type: ignore[return-value]  # of the context's sslsocket_class
+    The standard module has it no more since Python 3.12; gevent's users have.
+    """
+    warnings.warn("ssl.wrap_socket() is deprecated, use SSLContext.wrap_socket()", DeprecationWarning, stacklevel=2)
+    if server_side and not certfile:
+        raise ValueError("certfile must be specified for server-side operations")
+    if keyfile and not certfile:
+        raise ValueError("certfile must be specified")
+    context = SSLContext(ssl_version)
+    context.verify_mode = cert_reqs  # type: ignore[assignment]  # a number is as good as the enumeration's member
+    if ca_certs:
+        context.load_verify_locations(ca_certs)
+    if certfile:
+        context.load_cert_chain(certfile, keyfile)
+    if ciphers:
+        context.set_ciphers(ciphers)
+    made = context.wrap_socket(sock, server_side, do_handshake_on_connect, suppress_ragged_eofs)
+    return made  # type: ignore[return-value]  # of the context's sslsocket_class
 
 
 def _make_sockets_cooperative() -> Callable[[], None]:

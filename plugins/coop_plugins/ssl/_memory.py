@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 _HEADER = 5  # bytes, the last two of which are the length of what follows
-_MOST = 65536  # of data that is taken at once
 
 
 class Connection:
@@ -61,8 +60,7 @@ class Connection:
 
     def write(self, data: Any) -> int:
         if not self._taken:
-            with memoryview(data) as given, given.cast("B") as view:
-                self._taken = self._call(self._ssl.write, view[:_MOST])
+            self._taken = self._call(self._ssl.write, data)
         self._flush()
         taken, self._taken = self._taken, 0
         return taken
@@ -191,7 +189,6 @@ class Handover:
     def detach(self) -> None:
         sock = self._sock
         if not sock._ended:
-            sock._ended = True  # before it looks who waits
             sock._refuse_to_detach_elsewhere()
             sock._tell_this_thread(sock.fileno())
         sock._raw = _Gone()

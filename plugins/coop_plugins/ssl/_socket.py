@@ -14,8 +14,9 @@ could use: on a network that is not the kernel's (`_memory`).
 
 `SSLSocket` is a subclass of the standard class, and so gets its construction, its certificates, its session and all else that never waits from there; with
 them come the fixes of each Python release. It is a `coop_plugins.socket.socket` as well, which knows how to wait and to close. Contexts make it through their
-attribute ``sslsocket_class``, which is public for just that; so those of the standard class need not be replaced when the program is patched, only told. One
-private name is used: ``_sslobj``, where the standard class keeps OpenSSL's connection.
+attribute ``sslsocket_class``, which is public for just that; so those of the standard class need not be replaced when the program is patched, only told.
+Private names of the standard classes that are needed, the same in every Python since 3.8: ``_sslobj``, where a socket keeps OpenSSL's connection; ``_create``,
+which contexts call; ``_check_connected`` and ``_real_close``; and in `_memory` ``_context``, ``_session`` and the context's ``_wrap_bio``.
 
 Up to four tasks use one connection: a reader, a writer, one in the handshake and one in `unwrap`. Two of them may need one direction; the descriptor takes one
 waiter for each, so a second waits with the first, and both try again.
@@ -28,7 +29,8 @@ Invariants
 3. Tasks of one connection that need the same direction of the descriptor all wake when it is ready, and go on without the first if that leaves.
 4. A timeout bounds the whole call: of a `sendall` all records, of a `connect` the connection and its handshake.
 5. A handshake that fails or is killed while a connection is being wrapped leaves its descriptor closed.
-6. A record of which only a part was sent, since its write was killed or timed out, is never followed by other data: only the same data finishes it.
+6. A write that is left in the middle, by a kill, a timeout or a socket that never waits, goes on where it was when the same data is written again; other data
+   is refused, and never sent in the place of a record that was begun.
 7. No call enters OpenSSL while another of the same connection is inside, parked in a callback of the handshake. A `close` meanwhile keeps the descriptor
    until that one is out, so that OpenSSL never uses a number that names another file by then.
 8. Nobody starves: records that never have to wait let the other tasks run after every `_STREAK` of them.
@@ -39,7 +41,6 @@ from __future__ import annotations
 import ssl as _stdlib
 from collections.abc import Callable
 from socket import SHUT_RDWR
-from socket import socket as _standard_socket
 from ssl import SSL_ERROR_SSL, SSLEOFError, SSLError, SSLWantReadError, SSLWantWriteError
 from typing import Any, NoReturn, TypeVar
 
@@ -55,14 +56,17 @@ S = TypeVar("S", bound="SSLSocket")
 _NANOSECONDS = 1_000_000_000
 _STREAK = 32  # calls or records in a row that found the socket ready
 _RECORD = 16384  # the most that one record carries
-_PIECE = 65536  # what is read of a file at once
+_PIECE = 65536  # the most that OpenSSL gets at once, so that the other tasks have their turns
 
 
 class _Plain(socket):
     """What the standard SSLSocket finds beneath itself: the cooperative socket, on a descriptor or on a network's object that it takes over."""
 
     def __init__(self, family: int = -1, type: int = -1, proto: int = -1, fileno: Any = None) -> None:
-        self._set_up(_standard_socket(family, type, proto, fileno) if isinstance(fileno, int) else fileno)
+        if isinstance(fileno, int):
+            self._open(family, type, proto, fileno)
+        else:
+            self._set_up(fileno)
 
 
 class _Standard(_stdlib.SSLSocket, _Plain):  # type: ignore[misc]  # the standard class refuses what makes no sense with TLS
@@ -106,6 +110,11 @@ class SSLSocket(_Standard):
 
     def _set_up(self, raw: Any) -> None:
         super()._set_up(raw)
+        if self._raw is not None:
+            self.__class__ = over_memory(type(self))  # type: ignore[arg-type]  # a class is hashable
+
+    def _start_state(self) -> None:
+        super()._start_state()
         self._early = True
         """True until the handshake is known to be over: OpenSSL may call back, and a callback may park."""
         self._inside: Task[Any] | None = None
@@ -120,11 +129,11 @@ class SSLSocket(_Standard):
         self._joined: dict[tuple[Hub, int], ParkingLot] = {}
         """Those who wait with them."""
         self._unfinished: bytes | None = None
-        """The data of a record of which only a part was sent."""
+        """The data of a write that was left in the middle, up to the end of what OpenSSL has seen of it."""
+        self._sent_of_it = 0
+        """How much of that was sent."""
         self._until: int | None = None
         """When the connect that is under way has to be done."""
-        if self._raw is not None:
-            self.__class__ = over_memory(type(self))  # type: ignore[arg-type]  # a class is hashable
 
     # -- waiting --------------------------------------------------------------------------------------------------------
 
@@ -143,9 +152,9 @@ class SSLSocket(_Standard):
             if never:
                 raise
             want = WRITABLE
-        return self._go_on(operation, want, deadline, call)
+        return self._continue(operation, want, deadline, call)
 
-    def _go_on(self, operation: str, want: int, deadline: int | None, call: Callable[..., R], args: tuple[Any, ...] = ()) -> R:
+    def _continue(self, operation: str, want: int, deadline: int | None, call: Callable[..., R], args: tuple[Any, ...] = ()) -> R:
         """Go on with a call that OpenSSL could not finish, for the lack of what ``want`` says."""
         task = current_task()
         at = self._at
@@ -162,12 +171,10 @@ class SSLSocket(_Standard):
                             del at[want]
                         if self._joined:
                             self._wake_joined(task.hub, want)
-            except BaseException as error:
-                if operation == "write" and want == WRITABLE:
-                    self._keep_unfinished(args[0])
-                if type(error) is TimeoutError and error.args == ("timed out",):  # as the plain socket and `_join` say it
-                    raise TimeoutError(f"The {operation or ('read' if want == READABLE else 'write')} operation timed out") from None
-                raise
+            except TimeoutError as error:
+                if error.args != ("timed out",):  # as the plain socket and `_join` say it
+                    raise
+                raise TimeoutError(f"The {operation or ('read' if want == READABLE else 'write')} operation timed out") from None
             try:
                 return self._enter(call, *args) if self._early else call(*args)
             except SSLWantReadError:
@@ -286,7 +293,7 @@ class SSLSocket(_Standard):
             self._refuse("read", self._reader)
         self._reader = current_task()
         try:
-            return self._go_on("read", want, None if self._timeout is None else self._deadline(), call, args)
+            return self._continue("read", want, None if self._timeout is None else self._deadline(), call, args)
         except SSLEOFError:
             if not self.suppress_ragged_eofs:
                 raise
@@ -337,60 +344,47 @@ class SSLSocket(_Standard):
     # -- writing --------------------------------------------------------------------------------------------------------
 
     def write(self, data: Any) -> int:
-        """Send some of ``data``, at most a record of 16 KiB, and return how many bytes. Parks while the socket's buffer is full."""
+        """Send all of ``data``, as the standard method does, and return how many bytes that are. Parks as often as needed; the timeout is for all of it."""
         sslobj = self._sslobj
         if sslobj is None:
             return super().write(data)
-        return self._send_one(sslobj.write, data)
+        return self._send_tls(sslobj, data)
 
     def send(self, data: Any, flags: int = 0) -> int:
         """As `write`."""
         sslobj = self._sslobj
         if sslobj is None or flags:
             return super().send(data, flags)
-        return self._send_one(sslobj.write, data)
-
-    def _send_one(self, call: Callable[[Any], int], data: Any) -> int:
-        sent = self._try_write(call, data)
-        if sent < 0:
-            self._writer = current_task()
-            try:
-                return self._go_on("write", -sent, self._deadline(), call, (data,))
-            finally:
-                self._writer = None
-        return sent
+        return self._send_tls(sslobj, data)
 
     def sendall(self, data: Any, flags: int = 0) -> None:
         """Send all of ``data``. Parks as often as needed; the timeout is for all of it. After an error, how much was sent is unknown."""
         sslobj = self._sslobj
         if sslobj is None or flags:
             super().sendall(data, flags)
-            return
-        sent = 0
-        if type(data) is bytes and data:
-            sent = self._try_write(sslobj.write, data)
-            if sent == len(data):
-                return
-        with memoryview(data) as given, given.cast("B") as view:
-            self._send_records(sslobj.write, view, sent)
+        else:
+            self._send_tls(sslobj, data)
 
-    def _send_records(self, call: Callable[[Any], int], view: memoryview, sent: int) -> None:
-        deadline = self._deadline()
+    def _send_tls(self, sslobj: Any, data: Any) -> int:
+        self._streak += 1
+        if self._streak > _STREAK:
+            self._give_way()
         if self._writer is not None:
             self._refuse("write", self._writer)
-        self._writer = current_task()
-        try:
-            if sent < 0:
-                sent = self._go_on("write", -sent, deadline, call, (view,))
-            while sent < len(view):
-                sent += self._send_next(call, view[sent:], deadline)
-        finally:
-            self._writer = None
-
-    def _send_next(self, call: Callable[[Any], int], view: memoryview, deadline: int | None) -> int:
-        """Send a record in the middle of a longer sending. Returns how many bytes."""
-        sent = self._try_write(call, view)
-        return sent if sent >= 0 else self._go_on("write", -sent, deadline, call, (view,))
+        if type(data) is bytes and 0 < len(data) <= _PIECE and self._unfinished is None and not self._early:
+            try:  # what is most often sent, and most often taken at once
+                if sslobj.write(data) == len(data):
+                    return len(data)
+            except (SSLWantReadError, SSLWantWriteError):
+                pass
+        with memoryview(data) as given, given.cast("B") as view:
+            deadline = self._deadline()
+            self._writer = current_task()
+            try:
+                self._send_view(sslobj, view, deadline)
+            finally:
+                self._writer = None
+            return len(view)
 
     def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
         """Send a file that is open in binary mode. Returns how many bytes; moves the file's position behind them. Parks; the timeout is for all of it.
@@ -401,64 +395,87 @@ class SSLSocket(_Standard):
         if sslobj is None:
             return super().sendfile(file, offset, count)
         self._check_sendfile(file, offset, count)
-        deadline = self._deadline()
         if self._writer is not None:
             self._refuse("write", self._writer)
+        deadline = self._deadline()
         self._writer = current_task()
         sent = 0
         try:
             if offset:
                 file.seek(offset)
-            while piece := file.read(_PIECE if count is None else min(count - sent, _PIECE)):
-                view = memoryview(piece)
-                while view:
-                    done = self._send_next(sslobj.write, view, deadline)
-                    view = view[done:]
-                    sent += done
+            while piece := file.read(_RECORD if count is None else min(count - sent, _RECORD)):
+                self._count()
+                self._send_view(sslobj, memoryview(piece), deadline)
+                sent += len(piece)
         finally:
             self._writer = None
             if sent and hasattr(file, "seek"):
                 file.seek(offset + sent)
         return sent
 
-    def _try_write(self, call: Callable[[Any], int], data: Any) -> int:
-        """How many bytes were sent, or minus the direction that OpenSSL has to wait for."""
+    def _count(self) -> None:
+        """One more record that may not have to wait."""
         self._streak += 1
         if self._streak > _STREAK:
             self._give_way()
-        if self._writer is not None or self._unfinished is not None:
-            self._check_order(data)
+
+    def _send_view(self, sslobj: Any, view: memoryview, deadline: int | None) -> None:
+        """Send all of it, or the rest of it if it is what an earlier write left. To be called by the writer."""
+        sent = self._resume(view)
+        while sent < len(view):
+            piece = view[sent : sent + _PIECE]
+            try:
+                if sent:
+                    self._count()
+                done = self._try_write(sslobj, piece)
+                if done < 0:
+                    done = self._continue("write", -done, deadline, self._write, (sslobj, piece))
+            except BaseException as error:
+                self._leave(view, sent, len(piece), error)
+                raise
+            sent += done
+
+    def _try_write(self, sslobj: Any, piece: Any) -> int:
+        """How many bytes were sent, or minus the direction that OpenSSL has to wait for."""
         try:
-            return self._enter(call, data) if self._early else call(data)
+            done: int = self._enter(self._write, sslobj, piece) if self._early else sslobj.write(piece)
+            return done
         except SSLWantReadError:
             if self._timeout == 0.0:
                 raise
             return -READABLE
         except SSLWantWriteError:
             if self._timeout == 0.0:
-                self._keep_unfinished(data)
                 raise
             return -WRITABLE
 
-    def _keep_unfinished(self, data: Any) -> None:
-        if not self._early:  # else it was the handshake that could not be sent
-            with memoryview(data) as given, given.cast("B") as view:
-                self._unfinished = bytes(view[:_RECORD])
+    def _write(self, sslobj: Any, piece: Any) -> int:
+        if self._early:
+            # OpenSSL would do so itself, but not while another task's part of it has been sent in part.
+            sslobj.do_handshake()
+            self._early = False
+        done: int = sslobj.write(piece)
+        return done
 
-    def _check_order(self, data: Any) -> None:
-        """Refuse to mix data with another task's, or with the rest of a record that was begun."""
-        if self._writer is not None and self._writer is not current_task():
-            self._refuse("write", self._writer)
+    def _leave(self, view: memoryview, sent: int, piece: int, error: BaseException) -> None:
+        """Remember where a write was left: OpenSSL may have sent a part of a record."""
+        left = not isinstance(error, OSError) or isinstance(error, (TimeoutError, SSLWantWriteError))  # else the connection is broken
+        if left and not self._early:
+            self._unfinished, self._sent_of_it = bytes(view[: sent + piece]), sent
+
+    def _resume(self, view: memoryview) -> int:
+        """How much of ``view`` was sent already, by a write that was left. Refuses other data than that had."""
         begun = self._unfinished
-        if begun is not None:
-            with memoryview(data) as given, given.cast("B") as view:
-                if view[: len(begun)] != begun:
-                    raise SSLError(
-                        SSL_ERROR_SSL,
-                        f"an earlier write on {self!r} was killed, timed out or would have blocked when a part of its record had been sent; OpenSSL can "
-                        f"only go on with the same data. Write that again, or close the connection.",
-                    )
-            self._unfinished = None
+        if begun is None:
+            return 0
+        if view[: len(begun)] != begun:
+            raise SSLError(
+                SSL_ERROR_SSL,
+                f"an earlier write on {self!r} was killed, timed out or would have blocked when a part of its data had been sent, and perhaps a part of a "
+                f"record, with which OpenSSL has to go on. Write the same data again, or close the connection.",
+            )
+        self._unfinished = None
+        return self._sent_of_it
 
     # -- ending ---------------------------------------------------------------------------------------------------------
 

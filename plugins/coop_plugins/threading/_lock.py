@@ -121,10 +121,6 @@ class _Held:
             if not line or not self._take(None):
                 return
 
-    def _at_fork_reinit(self) -> None:
-        """Make it new, in the child of a fork: free, and nobody in line."""
-        self.__init__()  # type: ignore[misc]  # that is what it is for
-
     def describe_wait(self) -> str:
         """What a task that waits for it waits for, in a deadlock report."""
         return repr(self)
@@ -195,6 +191,10 @@ class Lock(_Held):
 
     def _unlock(self) -> None:
         self._free()
+
+    def _at_fork_reinit(self) -> None:
+        """Make it new, in the child of a fork: free, and nobody in line."""
+        Lock.__init__(self)
 
     # What `Condition` asks of a lock.
 
@@ -312,6 +312,10 @@ class RLock(_Held):
         """The task that holds it, for deadlock reports; empty if none does."""
         hold = self._state.get(0)
         return (hold[0],) if hold is not None and isinstance(hold[0], Task) else ()
+
+    def _at_fork_reinit(self) -> None:
+        """Make it new, in the child of a fork: free, and nobody in line."""
+        RLock.__init__(self)
 
     # What `Condition` asks of a lock.
 

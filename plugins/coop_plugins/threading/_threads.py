@@ -7,8 +7,8 @@ Theory
 ``ThreadPoolExecutor``.
 
 *Which become tasks.* A thread that a task starts becomes a task of the same hub, and so does one that the main thread starts, or the thread in which the
-program was patched (`homes`). A plain thread starts real ones. Real stay also the threads by which the standard library itself serves processes, since they
-block in pipes: see `REAL`.
+program was patched (`homes`). A plain thread starts real ones. Real stay also those of the standard library that wait in pipes of processes, or may
+do so: see `REAL`.
 
 *Idents.* A task's is ``Task.ident``. The main task of a hub, and its root, stand for their thread, and have the ident of that, as has whatever runs on the
 hub: so the main thread is what it was, also where a program is patched in the middle. Idents of tasks are small numbers, those of threads addresses.
@@ -36,7 +36,6 @@ Invariants
 
 from __future__ import annotations
 
-import _thread
 import os
 import sys
 import threading as _stdlib
@@ -62,6 +61,7 @@ hide_frames(_stdlib.__file__)  # so that a thread was spawned where its start() 
 
 REAL = {
     "concurrent.futures.process",
+    "logging.handlers",
     "multiprocessing.managers",
     "multiprocessing.pool",
     "multiprocessing.queues",
@@ -236,12 +236,8 @@ def start_joinable_thread(function: Any, handle: Any = None, daemon: bool = True
 
 
 def _count() -> int:
-    """How many threads run that were started here, tasks or not."""
-    return int(_native_count()) + sum(1 for ident in list(_running) if ident < _LEAST_NATIVE)
-
-
-_native_count: Any = _thread._count
-_LEAST_NATIVE = 1 << 32  # idents of threads are addresses; those of tasks count up
+    """How many threads run that were started here, tasks or not. Those of our own thread pools are none of the program's: they would linger in its count."""
+    return len(_running)
 
 
 def interrupts_main(error: BaseException) -> bool:

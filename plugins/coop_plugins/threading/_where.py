@@ -181,8 +181,8 @@ class Waiter:
         elif timeout == 0:
             return False
         raise refusal or ParkInHubError(
-            f"{self.thing!r} was to be waited for where nothing may wait: in a callback on the hub itself (a rawlink, a timer or call_soon), since the hub is what "
-            f"wakes the others; or while the interpreter ends, when nobody else is left. Spawn a task that does the waiting, or pass a timeout of 0."
+            f"{self.thing!r} was to be waited for where nothing may wait: in a callback on the hub itself (a rawlink, a timer or call_soon), since the hub is "
+            f"what wakes the others; or while the interpreter ends, when nobody is left. Spawn a task that does the waiting, or pass a timeout of 0."
         )
 
     def describe_wait(self) -> str:

@@ -14,7 +14,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Protocol
 from wsgiref.util import FileWrapper
 
 from coopcore.lowlevel import hide_frames
@@ -31,9 +31,9 @@ _HOP_BY_HOP = {"keep-alive", "proxy-authenticate", "proxy-authorization", "te", 
 _WITH_MEANING = {"connection", "content-length", "date", "server"}  # that the server looks at, or would add
 _JOINED_MOST = 65536  # a larger body is sent after its head rather than copied behind it
 
-# An application uses a few statuses and names of headers again and again, so what was found good once is not looked at again.
+# An application gives a few heads, and names of headers, again and again, so what was found good once is not looked at again. Cookies are not kept.
 _REMEMBERED_MOST = 1000
-_good_statuses: dict[str, int] = {}
+_REMEMBERED_LENGTH = 512
 _good_names: dict[str, str] = {}
 
 
@@ -43,11 +43,7 @@ def _code_of(status: Any) -> int:
         raise TypeError(f"the status is a string such as '200 OK', not {status!r}")
     if not _STATUS.fullmatch(status):
         raise ValueError(f"{status!r} is not a status such as '200 OK': three digits from 200 to 599, a space and a reason without line ends")
-    status.encode("latin-1")
-    code = int(status[:3])
-    if len(_good_statuses) < _REMEMBERED_MOST:
-        _good_statuses[status] = code
-    return code
+    return int(status[:3])
 
 
 def _lower_name(name: str) -> str:
@@ -63,21 +59,18 @@ def _lower_name(name: str) -> str:
 
 
 class _Head:
-    """The status and headers that an application gave, checked, as lines."""
+    """The status and headers that an application gave, checked, as they go out. Shared by all responses that say the same."""
 
-    __slots__ = ("closes", "code", "dated", "length", "length_line", "lines", "named", "status")
+    __slots__ = ("closes", "code", "dated", "length", "lines", "named")
 
-    def __init__(self, status: str, headers: Headers) -> None:
-        code = _good_statuses.get(status) if type(status) is str else None
-        self.code = _code_of(status) if code is None else code
-        self.status = status
+    def __init__(self, status: Any, headers: Any) -> None:
+        self.code = _code_of(status)
         self.closes = self.dated = self.named = False
         self.length: int | None = None
-        self.length_line = ""
         if not isinstance(headers, list):
             raise TypeError(f"the headers are a list of (name, value) pairs, not {headers!r}")
-        lines: list[str] = []
-        self.lines = lines
+        lines = [f"HTTP/1.1 {status}{'' if len(status) > 3 else ' '}\r\n"]
+        secret = False
         for pair in headers:
             if not (isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str) and isinstance(pair[1], str)):
                 raise TypeError(f"a header is a pair of strings, not {pair!r}")
@@ -85,91 +78,83 @@ class _Head:
             lower = _good_names.get(name) or _lower_name(name)
             if _NOT_IN_VALUE.search(value):
                 raise ValueError(f"the value of header {name!r} has control characters or line ends: {value!r}")
-            if not value.isascii():
-                value.encode("latin-1")
-            if lower in _WITH_MEANING and self._note(name, lower, value):
-                continue
-            lines.append(f"{name}: {value}\r\n")
+            secret = secret or lower == "set-cookie"
+            if lower not in _WITH_MEANING or self._note(lower, value):
+                lines.append(f"{name}: {value}\r\n")
+        self.lines = "".join(lines).encode("latin-1")
+        """The first line and the application's headers."""
+        if not secret and len(self.lines) <= _REMEMBERED_LENGTH:
+            if len(_heads) >= _REMEMBERED_MOST:
+                _heads.clear()
+            _heads[(status, *headers)] = self
 
-    def _note(self, name: str, lower: str, value: str) -> bool:
-        """Note what a header means to the server. True if it is the server that sends it."""
+    def _note(self, lower: str, value: str) -> bool:
+        """Note what a header means to the server. True if it goes out as it is."""
         if lower == "connection":
             self.closes = self.closes or value.strip().lower() == "close"
-            return True
+            return False
         if lower == "content-length":
             if not (value.isascii() and value.isdigit()):
                 raise ValueError(f"Content-Length {value!r} is not a number")
             self.length = int(value)
-            self.length_line += f"{name}: {value}\r\n"
-            return True
+            return self.code != 204
         if lower == "date":
             self.dated = True
         else:
             self.named = True
-        return False
+        return True
+
+
+_heads: dict[Any, _Head] = {}
+
+
+class Wire(Protocol):
+    """What a response needs of its connection."""
+
+    def send(self, data: bytes) -> None:
+        """Take all of it to the client. Parks."""
+
+    def send_file(self, file: Any, offset: int, count: int) -> int:
+        """Send a file's content from an offset on, so many bytes. Returns how many there were. Parks."""
+
+    def may_stay(self) -> bool:
+        """True if the connection may be kept."""
+
+    def usual_lines(self) -> bytes:
+        """The lines with the date and the server's name, for responses whose application said nothing about them."""
 
 
 class Response:
-    """The answer to one request. ``send`` takes bytes to the client, ``may_stay`` says if the connection may be kept; ``date`` and ``server_name`` fill in
-    headers that the application left out. ``send_file`` takes a file's content from an offset on, so many bytes, and returns how many went out."""
+    """The answer to one request."""
 
-    __slots__ = (
-        "_bodiless",
-        "_chunked",
-        "_date",
-        "_head",
-        "_may_stay",
-        "_promised",
-        "_send",
-        "_send_file",
-        "_server_name",
-        "complete",
-        "head_sent",
-        "keep_alive",
-        "over",
-        "request",
-        "sent",
-        "status",
-        "surplus",
-    )
+    keep_alive: bool
+    """False if the connection is closed after it."""
+    status = ""
+    head_sent = False
+    over = False
+    """True once nothing more may be written."""
+    complete = False
+    """True once all of it went out."""
+    sent = 0
+    """How many bytes of the body went out."""
+    surplus = 0
+    """How many bytes the application gave beyond its Content-Length; they were not sent."""
+    _head: _Head | None = None
+    _sent_head = b""
+    _promised: int | None = None
+    _chunked = False
+    _bodiless = False
 
-    def __init__(
-        self,
-        request: Request,
-        send: Callable[[Any], None],
-        may_stay: Callable[[], bool],
-        date: str,
-        server_name: str,
-        send_file: Callable[[Any, int, int], int] | None = None,
-    ) -> None:
+    def __init__(self, request: Request, wire: Wire) -> None:
         self.request = request
         self.keep_alive = request.keep_alive
-        """False if the connection is closed after it."""
-        self.status = ""
-        self.head_sent = False
-        self.over = False
-        """True once nothing more may be written."""
-        self.complete = False
-        """True once all of it went out."""
-        self.sent = 0
-        """How many bytes of the body went out."""
-        self.surplus = 0
-        """How many bytes the application gave beyond its Content-Length; they were not sent."""
-        self._send = send
-        self._send_file = send_file
-        self._may_stay = may_stay
-        self._date = date
-        self._server_name = server_name
-        self._head: _Head | None = None
-        self._promised: int | None = None
-        self._chunked = False
-        self._bodiless = False
+        self._wire = wire
 
     @property
     def headers(self) -> Headers:
         """Those that went out, or will."""
-        lines = [] if self._head is None else self._head.lines
-        return [(name, value) for name, _, value in (line.rstrip("\r\n").partition(": ") for line in lines) if name]
+        lines = self._sent_head or (b"" if self._head is None else self._head.lines)
+        return [(name, value) for name, _, value in (line.partition(": ") for line in lines.decode("latin-1").split("\r\n")[1:]) if name]
 
     # -- what the application calls -------------------------------------------------------------------------------------
 
@@ -183,7 +168,14 @@ class Response:
                 exc_info = None
         elif self.status:
             raise AssertionError("start_response() was called a second time without exc_info; once per request is allowed")
-        head = _Head(status, headers)
+        head = None
+        if type(headers) is list:
+            try:
+                head = _heads.get((status, *headers))
+            except TypeError:
+                pass  # it has what is no header
+        if head is None:
+            head = _Head(status, headers)
         self.status = status
         self._head = head
         self._promised = head.length
@@ -210,8 +202,8 @@ class Response:
         if isinstance(body, (list, tuple)):
             for piece in body:
                 _check_bytes(piece)
-            whole = b"".join(body)
-            if self.head_sent or self.status:
+            if self.status:
+                whole = body[0] if len(body) == 1 else b"".join(body)
                 self._write(whole, len(whole))
         elif type(body) is FileWrapper and self._send_as_file(body.filelike):
             pass
@@ -229,13 +221,13 @@ class Response:
         except (AttributeError, OSError, io.UnsupportedOperation):
             return False
         left = found.st_size - offset
-        if self._send_file is None or self.head_sent or not self.status or not stat.S_ISREG(found.st_mode) or left <= _JOINED_MOST:
+        if self.head_sent or not self.status or not stat.S_ISREG(found.st_mode) or left <= _JOINED_MOST:
             return False
         if "b" not in getattr(file, "mode", "b"):
             return False
-        self._send(self._make_head(left))
+        self._wire.send(self._make_head(left))
         if not self._bodiless:
-            self.sent = self._send_file(file, offset, min(left, self._promised or 0))
+            self.sent = self._wire.send_file(file, offset, min(left, self._promised or 0))
         return True
 
     def finish(self) -> None:
@@ -244,14 +236,14 @@ class Response:
             raise AssertionError("the application returned without calling start_response()")
         self.over = True
         if not self.head_sent:
-            self._send(self._make_head(0))
+            self._wire.send(self._make_head(0))
         if not self._bodiless:
             self._finish_body()
         self.complete = True
 
     def _finish_body(self) -> None:
         if self._chunked:
-            self._send(b"0\r\n\r\n")
+            self._wire.send(b"0\r\n\r\n")
         elif self._promised is not None and self.sent < self._promised:
             self.keep_alive = False  # the client counts, and sees that the end is missing
 
@@ -278,11 +270,11 @@ class Response:
             data = b"%x\r\n%b\r\n" % (len(data), data)
         if len(data) <= _JOINED_MOST:
             if head or data:
-                self._send(head + data)
+                self._wire.send(head + data)
             return
         if head:
-            self._send(head)
-        self._send(data)
+            self._wire.send(head)
+        self._wire.send(data)
 
     def _make_head(self, whole: int | None) -> bytes:
         """The head, once it is certain that it is the last word. ``whole``: the size of the whole body, if it is known."""
@@ -291,42 +283,40 @@ class Response:
         assert head is not None
         lines = head.lines
         empty = head.code in (204, 304)
-        self._bodiless = empty or request.method == "HEAD"
-        if head.code != 204:
-            lines.append(head.length_line)
+        self._bodiless = empty or request.request_line.method == "HEAD"
         if self._promised is None and not empty:
-            lines.append(self._framing(whole))
-        if head.closes or not self._may_stay() or (request.expects_continue and not request.complete):
+            lines += self._framing(whole)
+        if self.keep_alive and (head.closes or not self._wire.may_stay() or (request.expects_continue and not request.complete)):
             # The last: it waits for leave to send its body; who knows what comes next.
             self.keep_alive = False
-        if not head.dated:
-            lines.append(f"Date: {self._date}\r\n")
-        if not head.named and self._server_name:
-            lines.append(f"Server: {self._server_name}\r\n")
+        usual = self._wire.usual_lines()
+        if head.dated or head.named:
+            said = [name for name, is_said in ((b"Date:", head.dated), (b"Server:", head.named)) if is_said]
+            usual = b"".join(line for line in usual.splitlines(True) if not line.startswith(tuple(said)))
         if not self.keep_alive:
-            lines.append("Connection: close\r\n")
-        elif request.version == "1.0":
-            lines.append("Connection: keep-alive\r\n")
+            usual += b"Connection: close\r\n"
+        elif request.request_line.version == "1.0":
+            usual += b"Connection: keep-alive\r\n"
         self.head_sent = True
-        status = head.status
-        return f"HTTP/1.1 {status}{'' if len(status) > 3 else ' '}\r\n{''.join(lines)}\r\n".encode("latin-1")
+        self._sent_head = lines + usual
+        return self._sent_head + b"\r\n"
 
-    def _framing(self, whole: int | None) -> str:
+    def _framing(self, whole: int | None) -> bytes:
         """The header that says where the body ends, if there is one."""
         if whole is not None and (whole or self.request.method != "HEAD"):
             self._promised = whole
-            return f"Content-Length: {whole}\r\n"
+            return b"Content-Length: %d\r\n" % whole
         if self._bodiless:
-            return ""
+            return b""
         if self.request.version == "1.1":
             self._chunked = True
-            return "Transfer-Encoding: chunked\r\n"
+            return b"Transfer-Encoding: chunked\r\n"
         self.keep_alive = False  # the end of the connection is the end of the body
-        return ""
+        return b""
 
 
 def _check_bytes(piece: Any) -> None:
-    if not isinstance(piece, bytes):
+    if type(piece) is not bytes and not isinstance(piece, bytes):
         raise TypeError(f"a WSGI application gives bytes, not {type(piece).__name__}: {piece!r:.80}. Encode text first: text.encode('utf-8').")
 
 

@@ -23,7 +23,6 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import unquote_to_bytes
 from wsgiref.util import FileWrapper
 
 from coopcore import Task, Timeout, killall, sleep
@@ -31,7 +30,7 @@ from coopcore.lowlevel import ParkingLot, current_task, hide_frames, on_hub
 
 from ..server import StreamServer
 from ._proxies import Proxies
-from ._request import ClientError, Input, Limits, Request, RequestReader
+from ._request import NO_BODY, ClientError, Fields, Input, Limits, Request, RequestReader
 from ._response import Response
 from ._upgrade import Headers, Upgraded, switching_head
 
@@ -72,9 +71,12 @@ class _Connection:
         """What the application holds, once the connection has gone over to another protocol."""
         self.environ = self._base_environ(address)
         self.remote: str = self.environ["REMOTE_ADDR"]
+        # The headers of the last request, and the environment with them.
+        self._fields: Fields | None = None
+        self._with_fields: Environ = {}
 
     def _base_environ(self, address: Any) -> Environ:
-        environ = dict(self.server.base_environ)
+        environ = {"wsgi.input": NO_BODY, "wsgi.errors": self.server.errors, **self.server.base_environ}
         mine = self.client.getsockname()
         if isinstance(address, tuple):
             environ["REMOTE_ADDR"] = _plain(address[0])
@@ -97,13 +99,13 @@ class _Connection:
                 if not self._answer(request):
                     break
                 self.idle = True
-                if self.reader.requests:
+                if self.reader.unread:
                     sleep(0)  # a client that sends ahead must not keep the others waiting
         except ClientError as error:
             self._refuse(error)
         except OSError as error:
             self.lost = error
-        if self.lost is None and (self.unread or self.reader.failure is not None or self.reader.requests):
+        if self.lost is None and (self.unread or self.reader.failure is not None or self.reader.unread):
             self._linger()
 
     def retire(self) -> None:
@@ -120,32 +122,27 @@ class _Connection:
 
     def _next_request(self) -> Request | None:
         """The next request whose head is complete; None at the end. Raises ClientError."""
-        requests = self.reader.requests
-        if not requests:
-            self._read_head()
-        return requests.popleft() if requests else None
-
-    def _read_head(self) -> None:
         reader = self.reader
         limits = self.server.limits
+        request = reader.take() if reader.unread else None
         begun = reader.in_head
-        span = limits.idle_timeout if self.answered and not begun else limits.header_timeout
-        deadline = self._after(span)
-        while not reader.requests:
+        deadline = None if self.answered and not begun else self._after(limits.header_timeout)
+        while request is None:
             if reader.failure is not None:
                 raise reader.failure
             if reader.ended:
-                return
+                return None
             try:
-                reader.feed(self._receive(span))
+                reader.feed(self._receive(limits.idle_timeout if deadline is None else self._left(deadline)))
             except TimeoutError:
                 if not reader.in_head:
-                    return
+                    return None
                 raise ClientError(408, "the head of the request took too long") from None
-            if reader.in_head and not begun:
+            request = reader.take()
+            if not begun and request is None and reader.in_head:
                 begun = True
                 deadline = self._after(limits.header_timeout)
-            span = self._left(deadline)
+        return request
 
     def _after(self, seconds: float) -> int:
         return self.clock.now() + int(seconds * _NANOSECONDS)
@@ -167,11 +164,11 @@ class _Connection:
     def _receive_body(self, request: Request, response: Response) -> None:
         """Read more of a body that is not complete. Raises ClientError."""
         if request.expects_continue and not request.received and not response.head_sent:
-            self._send(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.expects_continue = False
         try:
             if self.reader.failure is None:  # else the mistake came together with what was read before
-                self.reader.feed(self._receive(self.server.limits.body_timeout))
+                self.reader.feed(self._receive_piece(request))
             if self.reader.failure is not None and not request.complete:
                 raise self.reader.failure
         except TimeoutError:
@@ -184,7 +181,16 @@ class _Connection:
             self.spoilt = True
             raise ClientError(400, f"the client is gone: {error}") from error
 
-    def _send(self, data: bytes) -> None:
+    def _receive_piece(self, request: Request) -> bytes:
+        limits = self.server.limits
+        began = self.clock.now()
+        piece = self._receive(limits.body_timeout)
+        request.waited += self.clock.now() - began
+        if request.waited / _NANOSECONDS > limits.body_timeout + (request.received + len(piece)) / limits.body_rate:
+            raise TimeoutError("timed out")
+        return piece
+
+    def send(self, data: bytes) -> None:
         if self.lost is not None:
             raise self.lost
         try:
@@ -208,7 +214,7 @@ class _Connection:
             self.lost = error
             raise
 
-    def _send_file(self, file: Any, offset: int, count: int) -> int:
+    def send_file(self, file: Any, offset: int, count: int) -> int:
         """Send ``count`` bytes of a file from ``offset`` on. Returns how many there were."""
         self._set_timeout(self.server.limits.send_timeout)
         sent = 0
@@ -228,8 +234,8 @@ class _Connection:
     def _answer(self, request: Request) -> bool:
         """Call the application and send what it answers. Returns True if another request may follow."""
         server = self.server
-        began = time.perf_counter()
-        response = Response(request, self._send, self._may_stay, server.date(), server.software, self._send_file)
+        began = time.perf_counter() if server.logs_access else 0.0
+        response = Response(request, self)
         environ = self._make_environ(request, response)
         try:
             self._call_application(request, response, environ)
@@ -258,8 +264,11 @@ class _Connection:
             return False
         return response.keep_alive and server.started
 
-    def _may_stay(self) -> bool:
+    def may_stay(self) -> bool:
         return self.server.started and not self.reader.ended and not self.spoilt
+
+    def usual_lines(self) -> bytes:
+        return self.server.usual_lines()
 
     def _call_application(self, request: Request, response: Response, environ: Environ) -> None:
         body = self.server.application(environ, response.start_response)
@@ -267,12 +276,12 @@ class _Connection:
             response.send_body(body)
         finally:
             self._close_body(body, request)
-        if response.surplus or response.missing:
+        if response.surplus or response.missing > 0:
             difference = f"{response.surplus} bytes more" if response.surplus else f"{response.missing} bytes less"
             self.server.log_error(f"the application gave {difference} than its Content-Length says in {request.line!r}", None)
 
     def _close_body(self, body: Any, request: Request) -> None:
-        close = getattr(body, "close", None)
+        close = None if type(body) is list else getattr(body, "close", None)
         if close is None:
             return
         try:
@@ -303,7 +312,7 @@ class _Connection:
         page = f"{status} {phrase}\n"
         headers = f"Content-Type: text/plain\r\nContent-Length: {len(page)}\r\nDate: {self.server.date()}\r\nConnection: close\r\n"
         head = f"HTTP/1.1 {status} {phrase}\r\n{headers}\r\n"
-        self._send((head + (page if with_body else "")).encode("ascii"))
+        self.send((head + (page if with_body else "")).encode("ascii"))
 
     def _drain(self, request: Request, response: Response) -> bool:
         """Read what the application left of the body. False if that is too much, or cannot be had."""
@@ -340,37 +349,37 @@ class _Connection:
             raise ValueError(f"the client offers to go over to {', '.join(offered)}, not to {protocol}")
         head = switching_head(protocol, list(headers))
         response.hand_over()
-        self._send(head)
+        self.send(head)
         self.client.settimeout(None)
         self._timeout = 0.0
         self.unread = True
-        self.upgraded = Upgraded(self.client, self.reader.beyond)
+        self.upgraded = Upgraded(self.client, self.reader.unread)
         return self.upgraded
 
     # -- the environment ------------------------------------------------------------------------------------------------
 
     def _make_environ(self, request: Request, response: Response) -> Environ:
+        fields = request.fields
+        if fields is not self._fields:
+            self._with_fields = self._add_fields(fields)
+            self._fields = fields
+        environ = self._with_fields | request.request_line.environ
+        if fields.coded or fields.content_length:
+            environ["wsgi.input"] = Input(request, partial(self._receive_body, request, response))
+        elif request.upgrade is not None:
+            environ["coop.upgrade"] = partial(self._hand_over, request, response)
+        if self.server.trusts is not None:
+            self.server.trusts.apply(environ)
+        return environ
+
+    def _add_fields(self, fields: Fields) -> Environ:
         environ = self.environ.copy()
-        environ["REQUEST_METHOD"] = request.method
-        path = request.path
-        environ["PATH_INFO"] = (unquote_to_bytes(path) if b"%" in path else path).decode("latin-1")
-        environ["QUERY_STRING"] = request.query.decode("latin-1")
-        environ["REQUEST_URI"] = environ["RAW_URI"] = request.target.decode("latin-1")
-        environ["SERVER_PROTOCOL"] = f"HTTP/{request.version}"
-        environ["wsgi.input"] = Input(request, lambda: self._receive_body(request, response))
-        environ["wsgi.errors"] = self.server.errors
-        for name, value in request.headers:
+        for name, value in fields.headers:
             key = _keys.get(name) or _key_of(name)
             if key in environ and key.startswith("HTTP_"):
                 environ[key] += f"{'; ' if key == 'HTTP_COOKIE' else ','}{value.decode('latin-1')}"
             elif key != _DROPPED:
                 environ[key] = value.decode("latin-1")
-        if request.host is not None:
-            environ["HTTP_HOST"] = request.host.decode("latin-1")
-        if request.upgrade is not None and not request.chunked and not request.content_length:
-            environ["coop.upgrade"] = partial(self._hand_over, request, response)
-        if self.server.trusts is not None:
-            self.server.trusts.apply(environ)
         return environ
 
 
@@ -481,6 +490,7 @@ class WSGIServer(StreamServer):
         self._drained = ParkingLot("the last connection to end", lambda: [connection.task for connection in self.connections])
         self._date_of = -1
         self._date = ""
+        self._usual_lines = b""
 
     def application(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Called for each request. Given as an argument, or overridden."""
@@ -529,7 +539,14 @@ class WSGIServer(StreamServer):
             at = time.gmtime(now)
             day = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")[at.tm_wday]
             self._date = f"{day}, {at.tm_mday:02} {_MONTHS[at.tm_mon - 1]} {at.tm_year} {at.tm_hour:02}:{at.tm_min:02}:{at.tm_sec:02} GMT"
+            server = f"Server: {self.software}\r\n" if self.software else ""
+            self._usual_lines = f"Date: {self._date}\r\n{server}".encode("latin-1")
         return self._date
+
+    def usual_lines(self) -> bytes:
+        """The lines with the date and `software`, as they go out."""
+        self.date()
+        return self._usual_lines
 
     def log_answer(self, request: Request, response: Response, environ: Environ, seconds: float) -> None:
         """Called after each answer. Override it for a log that needs to know more than `log_access` is told."""

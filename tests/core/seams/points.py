@@ -35,11 +35,12 @@ def without_a_monitor(test: Callable[..., None]) -> Callable[..., None]:
 
 
 def at_each_point(
-    modules: Iterable[str], prepare: Callable[[], Any], call: Callable[[Any], Any], act: Callable[[Any], object], *, here: bool = False
+    modules: Iterable[str], prepare: Callable[[], Any], call: Callable[[Any], Any], act: Callable[[Any], object], *, here: bool = False, lines: bool = False
 ) -> list[Any]:
     """Make ``call`` again and again, in a task of its own, each time of something that ``prepare`` made, and ``act`` at the first point in the code of
     ``modules``, at the second, and so on, until there are no more: in another thread, whose end is waited for, or ``here``, as a signal handler or finaliser
-    would. Returns what the calls returned.
+    would. With ``lines``, the beginning of each line is a point as well: there the trace function of a debugger lets others in. Returns what the calls
+    returned.
     """
     files = {sys.modules[name].__file__ for name in modules}
     results: list[Any] = []
@@ -51,7 +52,7 @@ def at_each_point(
         if frame.f_code.co_filename not in files:
             return None
         frame.f_trace_opcodes = True
-        if event == "opcode" and frame.f_lasti in points_of(frame.f_code):
+        if (event == "opcode" and frame.f_lasti in points_of(frame.f_code)) or (lines and event == "line"):
             left -= 1
             if left == 0:
                 acted = True

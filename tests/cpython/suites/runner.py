@@ -22,6 +22,7 @@ PASSED, SKIPPED, FAILED, ERROR, HUNG = "passed", "skipped", "failed", "error", "
 OUTCOMES = (PASSED, SKIPPED, FAILED, ERROR, HUNG)
 
 LIMIT = 40.0  # seconds: a test that takes longer hangs. The longest takes 4 with the standard library
+SHORT_LIMIT = 12.0  # the same, for a test that is not expected to pass
 _STARTING = 60.0  # seconds: an interpreter that has not imported its tests by then hangs
 _PATIENCE = 0.2  # seconds between two looks whether the process still lives
 _CHILD = Path(__file__).with_name("child.py")
@@ -57,6 +58,7 @@ class _Job:
     only: Sequence[str]
     limit: float
     path: Sequence[str]
+    expected: Callable[[str], bool]
     tell: Tell
     tests: list[str] = field(default_factory=list)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
@@ -71,12 +73,22 @@ class _Job:
         return [test for test in self.tests if test not in self.outcomes]
 
 
-def run(module: str, way: str, *, only: Sequence[str] = (), limit: float = LIMIT, path: Sequence[str] = (), tell: Tell | None = None) -> dict[str, Outcome]:
+def run(
+    module: str,
+    way: str,
+    *,
+    only: Sequence[str] = (),
+    limit: float = LIMIT,
+    path: Sequence[str] = (),
+    expected: Callable[[str], bool] | None = None,
+    tell: Tell | None = None,
+) -> dict[str, Outcome]:
     """The outcome of each test of a module, by its id. Blocks until all have ended, or were ended.
 
-    ``only`` has patterns of ids, as `fnmatch` knows them. ``path`` comes first in the module's sys.path. ``tell`` is called with each outcome at once.
+    ``only`` has patterns of ids, as `fnmatch` knows them. ``path`` comes first in the module's sys.path. A test that is
+    not ``expected`` to pass gets a shorter limit. ``tell`` is called with each outcome at once.
     """
-    job = _Job(module, way, only, limit, path, tell or (lambda test, outcome: None))
+    job = _Job(module, way, only, limit, path, expected or (lambda test: True), tell or (lambda test, outcome: None))
     stuck = ""
     while True:
         with _process(job) as process:
@@ -192,11 +204,18 @@ class _Process:
                 self._received += data
             elif self._has_ended():
                 return None
-            elif time.monotonic() - self.since > (self._job.limit if self._started else max(self._job.limit, _STARTING)):
+            elif time.monotonic() - self.since > self._limit:
                 self.hung = True
                 return None
         line, _, self._received = self._received.partition(b"\n")
         return dict(json.loads(line))
+
+    @property
+    def _limit(self) -> float:
+        limit = self._job.limit
+        if not self._started:
+            return max(limit, _STARTING)
+        return limit if not self.current or self._job.expected(self.current) else min(limit, SHORT_LIMIT)
 
     def _has_ended(self) -> bool:
         """Without reaping it, so that its id stays its own."""
@@ -226,7 +245,7 @@ class _Process:
             self._wait(5)
         self.end()
         printed = self._log.read_text(errors="replace")[-4000:]
-        return f"{printed}\n" + (f"it hung: no end after {self._job.limit:g} s" if self.hung else f"the process ended with status {self._process.returncode}")
+        return f"{printed}\n" + (f"it hung: no end after {self._limit:g} s" if self.hung else f"the process ended with status {self._process.returncode}")
 
     def end(self) -> None:
         """End it, its group, and what its tests started, each by its id."""
