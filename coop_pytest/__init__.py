@@ -1,7 +1,7 @@
 """The pytest plugin of coopcore: ``@pytest.mark.coop`` runs a test, its fixtures and their teardown in one task.
 
-This module is what pytest loads in every session, so it is light: neither coopcore nor the rest of this package is imported until a marked test was
-collected. Then `_plugin.Plugin` is registered and does the work. ``-p no:coop`` turns all of it off.
+This module is what pytest loads in every session, so it is light: neither coopcore nor the rest of this package, but for the names of its
+fixtures, is imported until a marked test was collected. Then `_plugin.Plugin` is registered and does the work. ``-p no:coop`` turns all of it off.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = ["TaskFailed"]
+
+pytest_plugins = ["coop_pytest._fixtures"]
 
 MARK = "coop"
 BACKEND_PARAM = "_coop_backend"

@@ -79,7 +79,9 @@ def test_an_error_of_a_fixture_shows_it_too(run):
         """,
         errors=1,
     )
-    result.stdout.fnmatch_lines(["*ERROR at setup of test_one*", "*- tasks -*", "test_one (running)", "  sleep-* (ready)", "    spawned at *test_it.py:* in fixture"])
+    result.stdout.fnmatch_lines(
+        ["*ERROR at setup of test_one*", "*- tasks -*", "test_one (running)", "  sleep-* (ready)", "    spawned at *test_it.py:* in fixture"]
+    )
 
 
 def test_a_test_alone_shows_none(run):
