@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TaskFailed"]
 
-pytest_plugins = ["coop_pytest._fixtures"]
+pytest_plugins = ["coop_pytest.fixtures"]
 
 MARK = "coop"
 BACKEND_PARAM = "_coop_backend"
@@ -37,17 +37,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type="args",
         default=[kind for kind in LEAKS if kind != "tasks"],  # which are ended with the test, in order
     )
+    parser.addini(
+        "coop_unjoined", "whether a task that failed, and that nobody joined, fails the test; otherwise its report tells of it", type="bool", default=True
+    )
+    parser.addini("coop_deadlock", "whether a test gets Deadlock when nothing can ever run again; otherwise it waits", type="bool", default=True)
     parser.addini("coop_blocking", "seconds for which a call in a task may block its hub before that fails the test; 0, the default: for any time", default="0")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
-        f"{MARK}(backend=None, blocking=None, clock=None, enabled=True, leaks=None): "
+        f"{MARK}(backend=None, blocking=None, clock=None, deadlock=None, enabled=True, leaks=None, unjoined=None): "
         "run setup, test and teardown in one task of coopcore, so that all of them can block. "
         "backend names the backend to run on; a list of names runs the test once on each. clock names its clock: virtual. enabled=False: not in a task. "
         "leaks: what must not be left behind, in place of the ini setting coop_leaks. "
-        "blocking: seconds for which a call may block the hub, in place of coop_blocking.",
+        "blocking: seconds for which a call may block the hub, in place of coop_blocking. "
+        "unjoined: whether a failed task that nobody joined fails the test, in place of coop_unjoined. "
+        "deadlock: whether a deadlock is told at once, in place of coop_deadlock.",
     )
     mode = config.getini("coop_mode")
     if mode not in _MODES:

@@ -8,7 +8,8 @@ import pytest
 import coop_plugins.clock
 import coop_plugins.scope
 import coop_plugins.server
-import coop_plugins.testing  # noqa: F401 - as said above
+import coop_plugins.testing
+import coop_plugins.wsgi  # noqa: F401 - as said above
 
 NEEDING_A_TASK = ["coop_clock", "hub", "sequencer", "serve", "stream_pair", "task_group", "wait_all_parked"]
 
@@ -125,6 +126,64 @@ def test_serve(run):
                 assert client.recv(1) == b"x"
         """,
         passed=4,
+    )
+
+
+def test_serve_wsgi(run):
+    run(
+        """
+        from coop_plugins.socket import create_connection
+        from coop_plugins.wsgi import WSGIServer
+        from coop_pytest.fixtures import serving
+
+        pytestmark = pytest.mark.coop(leaks=True)
+
+        def app(environ, start_response):
+            start_response("200 OK", [("Content-Length", "2")])
+            return [b"hi"]
+
+        def get(server):
+            with create_connection(server.address) as client:
+                client.sendall(b"GET / HTTP/1.1\\r\\nHost: here\\r\\nConnection: close\\r\\n\\r\\n")
+                answer = b""
+                while data := client.recv(1000):
+                    answer += data
+            return answer
+
+        def test_an_application(serve):
+            server = serve(wsgi=app, log=None)
+            assert type(server) is WSGIServer
+            assert get(server).startswith(b"HTTP/1.1 200 OK") and get(server).endswith(b"hi")
+
+        def test_a_server_of_ones_own(serve):
+            assert get(serve(WSGIServer(("127.0.0.1", 0), app, log=None))).endswith(b"hi")
+
+        @pytest.fixture(scope="module")
+        def website():
+            with serving() as serve:
+                yield serve(wsgi=app, log=None)
+
+        @pytest.mark.parametrize("number", [1, 2])
+        def test_in_a_wider_fixture(website, number):
+            assert get(website).endswith(b"hi")
+        """,
+        passed=4,
+    )
+
+
+def test_serve_says_what_it_cannot(run):
+    run(
+        """
+        from coop_plugins.server import StreamServer
+
+        @pytest.mark.coop
+        def test_it(serve):
+            with pytest.raises(TypeError, match="^serve takes one thing to serve: a server, a handler of connections, or wsgi=application$"):
+                serve()
+            with pytest.raises(TypeError, match="^serve was given a server and the option 'backlog': give it to the server when that is made$"):
+                serve(StreamServer(("127.0.0.1", 0), print), backlog=5)
+        """,
+        passed=1,
     )
 
 

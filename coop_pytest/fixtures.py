@@ -1,9 +1,13 @@
-"""The fixtures for marked tests. Part of every session, so they import what they need when they are used."""
+"""The fixtures for marked tests, and the types of what they give: ``def test_it(serve: Serve, stream_pair: StreamPair)``.
+
+This module is part of every session, so it imports what its fixtures need when they are used.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
 import pytest
 
@@ -12,11 +16,43 @@ from . import MARK
 if TYPE_CHECKING:
     from coop_plugins.clock import VirtualClock
     from coop_plugins.scope import TaskGroup
-    from coop_plugins.server import BaseServer
+    from coop_plugins.server import BaseServer, StreamServer
     from coop_plugins.testing import MemoryStream, Sequencer
+    from coop_plugins.wsgi import WSGIServer
     from coopcore import Hub
 
-__all__ = ["coop_clock", "free_port", "hub", "sequencer", "serve", "stream_pair", "task_group", "wait_all_parked"]
+    Server = TypeVar("Server", bound=BaseServer)
+
+__all__ = [
+    "Serve",
+    "StreamPair",
+    "coop_clock",
+    "free_port",
+    "hub",
+    "sequencer",
+    "serve",
+    "serving",
+    "stream_pair",
+    "task_group",
+    "wait_all_parked",
+]
+
+
+class Serve(Protocol):
+    """Starts a server that is stopped at the end, and returns it. Where it listens: ``server.address``, ``server.server_port``."""
+
+    @overload
+    def __call__(self, handle: Server) -> Server: ...
+    @overload
+    def __call__(self, handle: Callable[[Any, Any], object], **options: Any) -> StreamServer: ...
+    @overload
+    def __call__(self, *, wsgi: Callable[[Any, Any], Any], **options: Any) -> WSGIServer: ...
+
+
+class StreamPair(Protocol):
+    """Makes two ends of a connection in memory, on which at most ``most`` bytes are on their way in each direction; `send` parks while there is no room."""
+
+    def __call__(self, most: int = 65536) -> tuple[MemoryStream, MemoryStream]: ...
 
 
 def _hub(request: pytest.FixtureRequest) -> Hub:
@@ -56,25 +92,41 @@ def free_port() -> int:
     return port
 
 
-@pytest.fixture
-def serve(request: pytest.FixtureRequest) -> Iterator[Callable[..., BaseServer]]:
-    """``serve(handle, **options)`` starts a StreamServer at a free port of the loopback interface and returns it; ``serve(server)`` starts that one. Each is
-    stopped at the end of the test; its handlers have a second to end. Where it listens: ``server.address``, ``server.server_port``.
-    """
-    _hub(request)
+@contextmanager
+def serving() -> Iterator[Serve]:
+    """What the fixture `serve` is, for a fixture of another scope: ``with serving() as serve: yield serve(wsgi=app)``. The servers are stopped at the end."""
     from coop_plugins.server import BaseServer, StreamServer
 
-    servers: list[BaseServer] = []
+    with ExitStack() as servers:
 
-    def serve(handle: Any, **options: Any) -> BaseServer:
-        server = handle if isinstance(handle, BaseServer) else StreamServer(("127.0.0.1", 0), handle, **options)
-        servers.append(server)
-        server.start()
-        return server
+        def serve(handle: Any = None, *, wsgi: Any = None, **options: Any) -> Any:
+            if (handle is None) is (wsgi is None):
+                raise TypeError("serve takes one thing to serve: a server, a handler of connections, or wsgi=application")
+            if isinstance(handle, BaseServer):
+                if options:
+                    raise TypeError(f"serve was given a server and the option {next(iter(options))!r}: give it to the server when that is made")
+                server = handle
+            elif wsgi is not None:
+                from coop_plugins.wsgi import WSGIServer
 
-    yield serve
-    while servers:
-        servers.pop().stop()
+                server = WSGIServer(("127.0.0.1", 0), wsgi, **options)
+            else:
+                server = StreamServer(("127.0.0.1", 0), handle, **options)
+            server.start()
+            servers.callback(server.stop)
+            return server
+
+        yield serve
+
+
+@pytest.fixture
+def serve(request: pytest.FixtureRequest) -> Iterator[Serve]:
+    """``serve(handle)`` starts a StreamServer at a free port of the loopback interface, ``serve(wsgi=app)`` a WSGIServer, both with any options that they
+    take; ``serve(server)`` starts that one. Each runs in tasks, and is stopped at the end of the test; its handlers have a second to end then.
+    """
+    _hub(request)
+    with serving() as serve:
+        yield serve
 
 
 @pytest.fixture
@@ -111,7 +163,7 @@ def sequencer(request: pytest.FixtureRequest) -> Sequencer:
 
 
 @pytest.fixture
-def stream_pair(request: pytest.FixtureRequest) -> Iterator[Callable[..., tuple[MemoryStream, MemoryStream]]]:
+def stream_pair(request: pytest.FixtureRequest) -> Iterator[StreamPair]:
     """``stream_pair(most=65536)``: two ends of a connection in memory, on which at most so many bytes are on their way. Closed at the end of the test."""
     _hub(request)
     from coop_plugins.testing import stream_pair
