@@ -1,7 +1,7 @@
 """The pytest plugin of coopcore: ``@pytest.mark.coop`` runs a test, its fixtures and their teardown in one task.
 
-This module is what pytest loads in every session, so it is light: neither coopcore nor the rest of this package is imported until a marked test was
-collected. Then `_plugin.Plugin` is registered and does the work. ``-p no:coop`` turns all of it off.
+This module is what pytest loads in every session, so it is light: neither coopcore nor the rest of this package, but for the names of its
+fixtures, is imported until a marked test was collected. Then `_plugin.Plugin` is registered and does the work. ``-p no:coop`` turns all of it off.
 """
 
 from __future__ import annotations
@@ -15,8 +15,12 @@ if TYPE_CHECKING:
 
 __all__ = ["TaskFailed"]
 
+pytest_plugins = ["coop_pytest.fixtures"]
+
 MARK = "coop"
 BACKEND_PARAM = "_coop_backend"
+TREE = "tasks"
+"""The title of a report's section."""
 LEAKS = ("tasks", "sockets", "subprocesses", "threads", "locks")
 _MODES = ("strict", "auto")
 
@@ -33,17 +37,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type="args",
         default=[kind for kind in LEAKS if kind != "tasks"],  # which are ended with the test, in order
     )
+    parser.addini(
+        "coop_unjoined", "whether a task that failed, and that nobody joined, fails the test; otherwise its report tells of it", type="bool", default=True
+    )
+    parser.addini("coop_deadlock", "whether a test gets Deadlock when nothing can ever run again; otherwise it waits", type="bool", default=True)
     parser.addini("coop_blocking", "seconds for which a call in a task may block its hub before that fails the test; 0, the default: for any time", default="0")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
-        f"{MARK}(backend=None, blocking=None, clock=None, enabled=True, leaks=None): "
+        f"{MARK}(backend=None, blocking=None, clock=None, deadlock=None, enabled=True, leaks=None, unjoined=None): "
         "run setup, test and teardown in one task of coopcore, so that all of them can block. "
         "backend names the backend to run on; a list of names runs the test once on each. clock names its clock: virtual. enabled=False: not in a task. "
         "leaks: what must not be left behind, in place of the ini setting coop_leaks. "
-        "blocking: seconds for which a call may block the hub, in place of coop_blocking.",
+        "blocking: seconds for which a call may block the hub, in place of coop_blocking. "
+        "unjoined: whether a failed task that nobody joined fails the test, in place of coop_unjoined. "
+        "deadlock: whether a deadlock is told at once, in place of coop_deadlock.",
     )
     mode = config.getini("coop_mode")
     if mode not in _MODES:
@@ -93,3 +103,15 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         from ._plugin import Plugin
 
         session.config.pluginmanager.register(Plugin(session.config, wanted), "coop-session")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Colour what is about to be shown. Also in the process that only hands out the tests, which knows no more of them than their reports."""
+    reporter = session.config.pluginmanager.getplugin("terminalreporter")
+    if reporter is None or not session.config.get_terminal_writer().hasmarkup:
+        return
+    reports = [report for kind in ("failed", "error") for report in reporter.stats.get(kind, ())]
+    if any(section[0] == TREE for report in reports for section in getattr(getattr(report, "longrepr", None), "sections", ())):
+        from ._tree import paint
+
+        paint(reports)

@@ -16,7 +16,7 @@ from coopcore.lowlevel import load_offer
 
 from . import BACKEND_PARAM, LEAKS, MARK
 
-_KEYWORDS = ("backend", "blocking", "clock", "enabled", "leaks")
+_KEYWORDS = ("backend", "blocking", "clock", "deadlock", "enabled", "leaks", "unjoined")
 
 
 class MarkError(Exception):
@@ -32,6 +32,8 @@ class Wanted(NamedTuple):
     clock: str | None  # None: whatever is the default
     leaks: frozenset[str] | None  # None: as the ini setting says
     blocking: float | None  # seconds; None: as the ini setting says
+    unjoined: bool | None  # whether a failed task that nobody joined fails it; None: as the ini setting says
+    deadlock: bool | None  # whether a deadlock is told; None: as the ini setting says
 
 
 def read_marks(marks: Iterable[pytest.Mark]) -> Wanted:
@@ -45,12 +47,17 @@ def read_marks(marks: Iterable[pytest.Mark]) -> Wanted:
                 raise MarkError(f"@pytest.mark.{MARK} has no argument {keyword!r}; it takes: {', '.join(_KEYWORDS)}. Check the spelling.")
         for keyword, value in {"enabled": True, **mark.kwargs}.items():
             asked.setdefault(keyword, value)
-    enabled = asked.get("enabled", True)
-    if not isinstance(enabled, bool):
-        raise MarkError(f"@pytest.mark.{MARK}(enabled=...) takes True or False, not {enabled!r}.")
+    enabled = _checked_flag("enabled", asked.get("enabled", True))
     backends, is_list = _checked_backends(asked.get("backend"))
     clock = _checked_name("clock", asked.get("clock"))
-    return Wanted(enabled, backends, is_list, clock, _checked_leaks(asked.get("leaks")), _checked_limit(asked.get("blocking")))
+    unjoined, deadlock = (None if asked.get(name) is None else _checked_flag(name, asked[name]) for name in ("unjoined", "deadlock"))
+    return Wanted(enabled, backends, is_list, clock, _checked_leaks(asked.get("leaks")), _checked_limit(asked.get("blocking")), unjoined, deadlock)
+
+
+def _checked_flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise MarkError(f"@pytest.mark.{MARK}({name}=...) takes True or False, not {value!r}.")
+    return value
 
 
 def _checked_backends(backend: Any) -> tuple[tuple[str | None, ...], bool]:
@@ -122,17 +129,20 @@ class Plan(NamedTuple):
     clock: str | None = None
     leaks: frozenset[str] | None = None
     blocking: float | None = None
+    unjoined: bool | None = None
+    deadlock: bool | None = None
 
 
 def wanted_of(item: pytest.Item) -> Plan:
     """Where this very test is to run. Raises `MarkError`."""
     wanted = read_marks(item.iter_markers(MARK))
+    backend = wanted.backends[0]
     callspec = getattr(item, "callspec", None)
     if callspec is not None and BACKEND_PARAM in callspec.params:
-        return Plan(str(callspec.params[BACKEND_PARAM]), wanted.clock, wanted.leaks, wanted.blocking)
-    if wanted.is_list:
+        backend = str(callspec.params[BACKEND_PARAM])
+    elif wanted.is_list:
         raise MarkError(
             f"@pytest.mark.{MARK}(backend=[...]) with a list needs a test that can be parametrised, and a {type(item).__name__} cannot. "
             f"Name one backend, or make it a plain function."
         )
-    return Plan(wanted.backends[0], wanted.clock, wanted.leaks, wanted.blocking)
+    return Plan(backend, wanted.clock, wanted.leaks, wanted.blocking, wanted.unjoined, wanted.deadlock)

@@ -56,6 +56,11 @@ class Stack:
         return "".join(traceback.format_list(entries)).splitlines()
 
 
+def is_machinery(place: str) -> bool:
+    """Whether a file, or a place in it, is of pytest, pluggy, coopcore or this package."""
+    return place.startswith(_MACHINERY)
+
+
 def is_library(filename: str) -> bool:
     """Whether the file is a library's: the standard one, an installed one, or coopcore's plugins."""
     return filename.startswith(_LIBRARY)

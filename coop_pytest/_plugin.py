@@ -22,24 +22,29 @@ Invariants
 from __future__ import annotations
 
 import sys
+import time
 import warnings
 from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from coopcore import Deadlock, Hub, Task, current_task, hookimpl
 from coopcore.errors import CoopError
-from coopcore.lowlevel import TaskView, hide_frames, plugins
+from coopcore.lowlevel import Promise, TaskView, hide_frames, plugins
 
-from . import MARK
+from . import MARK, TREE
 from ._blocking import Blocking
+from ._contexts import Layer
 from ._hubs import Hubs
 from ._leaks import Made, Watch, find_left, loose, reached_from, report
 from ._mark import MarkError, Plan, is_async, wanted_of
 from ._places import without_machinery
-from ._tasks import OWNER, Failed, Owner, end_tasks, raise_failed, take_failures, tasks_of
+from ._tasks import OWNER, Failed, Owner, end_tasks, only_verdicts, raise_failed, take_failures, tasks_of
+from ._tree import tree
 from ._watchdog import Settings, Watchdog
 
 hide_frames(__file__)
@@ -49,27 +54,43 @@ _INSIDE = ("coopcore.", "coop_plugins.", "coop_pytest.")
 _ENDS = (KeyboardInterrupt, pytest.exit.Exception)
 
 
+class Switches(NamedTuple):
+    """What fails a test, as its marks and the ini file say."""
+
+    leaks: frozenset[str]  # the kinds of things that it must not leave behind
+    blocking: float  # seconds for which it may block the hub; 0 for any time
+    unjoined: bool  # whether a failed task that nobody joined does
+    deadlock: bool  # whether a deadlock does
+
+
 class Run(Owner):
     """A marked test that is under way."""
 
-    def __init__(self, item: pytest.Item, hub: Hub | None, problem: str, leaks: frozenset[str], blocking: float) -> None:
+    def __init__(self, item: pytest.Item, hub: Hub | None, problem: str, switches: Switches) -> None:
         super().__init__()
         self.item = item
         self.hub = hub
         self.problem = problem  # why the test cannot run
-        self.leaks = leaks  # the kinds of things that it must not leave behind
-        self.is_watched = hub is not None and bool(leaks)
-        self.blocking = blocking  # seconds for which it may block the hub; 0 for any time
+        self.leaks = switches.leaks
+        self.blocking = switches.blocking
+        self.unjoined = switches.unjoined
+        self.deadlock = switches.deadlock
+        self.is_watched = hub is not None and bool(self.leaks)
         self.is_spoilt = False  # it has failed, or was skipped in the middle, which explains what it leaves behind
         self.lost: list[Failed] = []  # failed, and dropped by everybody
         self.unreported: list[Failed] = []  # the phase has failed by itself; these go into its report
+        self.tree = ""  # of the tasks, as it was when the phase failed
         self.sections: list[tuple[str, str]] = []  # title and text of what else goes into the next report
         self.first_ident = 0
 
     def take_failures(self, since: int) -> list[Failed]:
-        """Everything that failed, was not joined, and was not taken yet; of tasks that are still referred to, only those from number ``since`` on."""
+        """Everything that failed, was not joined, and was not taken yet; of tasks that are still referred to, only those from number ``since`` on.
+
+        If they are not to fail the test they go into its report, and are not returned.
+        """
         assert self.hub is not None
-        return take_failures(self.hub, self.lost, since)
+        failures = take_failures(self.hub, self.lost, since)
+        return failures if self.unjoined else only_verdicts(failures, lambda text: self.sections.append(("failed tasks", text)))
 
     def own_tasks(self) -> list[Task[Any]]:
         """What it started itself, or a task of its did, and is still alive. Not what its fixtures did."""
@@ -94,6 +115,7 @@ class Fixture(Owner):
         self.scope = definition.scope
         self.node = node
         self.hub = hub
+        self.layer = Layer() if hub is not None and self.scope != "function" else None
         self._definition = definition
 
     def is_used_by(self, item: pytest.Item) -> bool:
@@ -132,16 +154,20 @@ class Plugin:
         self._lost: list[Failed] = []  # as Run.lost, while no test runs on a hub
         self._marked: dict[pytest.Item, Plan] = {}
         self._refused: dict[pytest.Item, str] = {}  # why a mark makes no sense there
-        self._leaks = frozenset(config.getini("coop_leaks"))
+        self._switches = Switches(
+            leaks=frozenset(config.getini("coop_leaks")),
+            blocking=float(config.getini("coop_blocking")),
+            unjoined=config.getini("coop_unjoined"),
+            deadlock=config.getini("coop_deadlock"),
+        )
         self._watch = Watch()
         for item in marked:
             self._read_mark(item)
-        self._is_watching = any(self._leaks_of(item) for item in marked)
+        self._is_watching = any(self._switches_of(item).leaks for item in marked)
         if self._is_watching:
             self._watch.start()
             self._watch.find_locks()
-        self._limit = float(config.getini("coop_blocking"))
-        if any(self._limit_of(item) for item in marked):
+        if any(self._switches_of(item).blocking for item in marked):
             config.pluginmanager.register(Blocking(self._runs), "coop-blocking")
         _check_coverage()
         self._core = plugins()
@@ -155,13 +181,9 @@ class Plugin:
         except MarkError as error:
             self._refused[item] = f"{item.nodeid}: {error}"
 
-    def _leaks_of(self, item: pytest.Item) -> frozenset[str]:
-        asked = self._marked[item].leaks
-        return self._leaks if asked is None else asked
-
-    def _limit_of(self, item: pytest.Item) -> float:
-        asked = self._marked[item].blocking
-        return self._limit if asked is None else asked
+    def _switches_of(self, item: pytest.Item) -> Switches:
+        plan = self._marked[item]
+        return Switches(*(getattr(plan, name) if getattr(plan, name) is not None else default for name, default in self._switches._asdict().items()))
 
     # -- the session ----------------------------------------------------------------------------------------------------
 
@@ -196,7 +218,7 @@ class Plugin:
         if item not in self._marked or self._run is not None:
             return None
         hub, problem = self._hub_for(item)
-        self._run = run = Run(item, hub, problem, self._leaks_of(item), self._limit_of(item))
+        self._run = run = Run(item, hub, problem, self._switches_of(item))
         self._runs[item] = run
         protocol = self._rest_of_protocol()
 
@@ -204,7 +226,11 @@ class Plugin:
             if hub is not None:
                 run.first_ident = _next_ident()
             OWNER.set(run)
-            return protocol(item=item, nextitem=nextitem)
+            for fixture in self._fixtures:
+                if fixture.layer is not None and fixture.is_used_by(item):
+                    fixture.layer.apply()
+            with _without_deadlock(hub) if hub is not None and not run.deadlock else nullcontext():
+                return protocol(item=item, nextitem=nextitem)
 
         try:
             return self._hubs.call(hub, test, item.name)
@@ -310,7 +336,7 @@ class Plugin:
         """What else the owner leaves behind, and does not belong to a wider fixture."""
         hub = owner.hub
         assert hub is not None
-        leaks = owner.leaks if isinstance(owner, Run) else self._leaks
+        leaks = owner.leaks if isinstance(owner, Run) else self._switches.leaks
         me = current_task()
 
         def find() -> list[Made]:
@@ -344,8 +370,10 @@ class Plugin:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         run = self._run_of(item)
-        if run is not None and call.excinfo is not None and not item.config.getoption("fulltrace"):
-            self._shorten(call.excinfo.value)
+        if run is not None and call.excinfo is not None:
+            if not item.config.getoption("fulltrace"):
+                self._shorten(call.excinfo.value)
+            self._draw_tree(run, call.excinfo.value)
         made = yield
         if run is not None:
             run.is_spoilt = run.is_spoilt or not made.passed
@@ -356,7 +384,15 @@ class Plugin:
             for title, text in run.sections:
                 _add_section(made, title, text)
             run.sections.clear()
+            if run.tree and made.failed:
+                _add_section(made, TREE, run.tree)
+            run.tree = ""
         return made
+
+    def _draw_tree(self, run: Run, error: BaseException) -> None:
+        """For the report, while the tasks are there, and the error doesn't tell of them anyway."""
+        if run.hub is not None and len(run.hub.tasks()) > 1 and not isinstance(error, Deadlock) and not self._is_timeout(error):
+            run.tree = tree(run.hub, self._is_verbose)
 
     def _shorten(self, error: BaseException) -> None:
         """Let the traceback of what was thrown in from outside end where the test waited, not inside coopcore."""
@@ -389,20 +425,27 @@ class Plugin:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> Generator[None, object, object]:
         fixture = Fixture(fixturedef, request.node, self._hubs.current, self._is_watching)
+        layer = fixture.layer
         self._fixtures.append(fixture)
         add = fixturedef.addfinalizer
+        if layer is not None:
+            add(layer.forget)
 
         def add_bound(finalizer: Callable[[], object]) -> None:
-            add(lambda: self._hubs.call(fixture.hub, finalizer, f"the end of {fixture}"))
+            bound = finalizer if layer is None else partial(layer.run, finalizer)
+            add(lambda: self._hubs.call(fixture.hub, bound, f"the end of {fixture}"))
 
         # Finalizers run in reverse: this comes after all of the fixture's own.
-        add_bound(lambda: self._end_fixture(fixture))
+        add(lambda: self._hubs.call(fixture.hub, lambda: self._end_fixture(fixture), f"the end of {fixture}"))
         fixturedef.addfinalizer = add_bound  # type: ignore[method-assign]  # while it is set up, and for this one object only
-        token = OWNER.set(fixture)
+        outer = OWNER.get()
         try:
-            return (yield)
+            with layer.setting_up() if layer is not None else nullcontext():
+                OWNER.set(fixture)
+                return (yield)
         finally:
-            OWNER.reset(token)
+            if layer is None:
+                OWNER.set(outer)
             del fixturedef.addfinalizer
 
     def _end_fixture(self, fixture: Fixture) -> None:
@@ -421,7 +464,7 @@ class Plugin:
             if self._run is not None:
                 self._run.made += fixture.made
         elif fixture.made and (left := self._find_left(fixture)):
-            pytest.fail(report(str(fixture), left, self._leaks, self._is_verbose), pytrace=False)
+            pytest.fail(report(str(fixture), left, self._switches.leaks, self._is_verbose), pytrace=False)
 
     def _judge_end_of(self, hub: Hub) -> None:
         """Raise for the tasks that have failed on a hub, unless a test runs there, whose teardown will."""
@@ -429,6 +472,8 @@ class Plugin:
         run = self._run_on_hub()
         if run is None or run.hub is not hub:
             failures = take_failures(hub, self._lost if run is None else run.lost)
+            if not (self._switches if run is None else run).unjoined:
+                failures = only_verdicts(failures, partial(print, file=sys.stderr))
             if failures:
                 raise_failed(failures)
 
@@ -463,6 +508,11 @@ class Plugin:
             return None
         self._watchdog.cancel()
         return True
+
+
+def _without_deadlock(hub: Hub) -> AbstractContextManager[object]:
+    """Let no deadlock be told meanwhile, but on a virtual clock, which would stand still."""
+    return Promise(hub, "whatever this test waits for") if hub.clock.pressure is time.monotonic_ns else nullcontext()
 
 
 def _place(hub: Hub | None) -> str:

@@ -125,6 +125,14 @@ def take_failures(hub: Hub, lost: list[Failed], since: int = 0) -> list[Failed]:
     return sorted(found, key=lambda failed: failed.task.ident)
 
 
+def only_verdicts(failures: Sequence[Failed], tell: Callable[[str], object]) -> list[Failed]:
+    """Where no test is to fail for these: ``tell(text)`` of them, and return those that are verdicts on the test, such as a skip, which count anyway."""
+    told = [failed for failed in failures if not isinstance(failed.error, _VERDICTS)]
+    if told:
+        tell("\n\n".join(failed.in_full() for failed in told))
+    return [failed for failed in failures if failed not in told]
+
+
 def raise_failed(failures: Sequence[Failed]) -> None:
     """Raise what stands for these failures, of which there is at least one, with the traceback of the first."""
     __tracebackhide__ = True

@@ -36,6 +36,7 @@ from coopcore.lowlevel import deferring, hide_frames, on_hub, throw_in
 
 from ._hubs import Hubs
 from ._places import without_machinery
+from ._tree import tree
 
 hide_frames(__file__)
 
@@ -172,7 +173,7 @@ class Watchdog:
         if self._blocked:
             lines.append(self._blocked)
         if hub is not None:
-            lines += ["Every task, and what it waits for:", without_machinery(hub.describe())]
+            lines += ["Every task, and what it waits for:", tree(hub, whole=True)]
         lines += _other_threads()
         error = pytest.fail.Exception("\n".join(lines))
         self._raised.append(error)
@@ -193,7 +194,7 @@ class Watchdog:
         terminal.line()
         if hub is not None:
             terminal.sep("+", title="Tasks")
-            terminal.line(without_machinery(hub.describe()))
+            terminal.line(tree(hub, whole=True))
         pytest_timeout.timeout_timer(self.item, self.settings)
 
 

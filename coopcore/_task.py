@@ -36,6 +36,7 @@ from _thread import get_ident
 from collections.abc import Callable
 from contextvars import Context, copy_context
 from itertools import count
+from time import monotonic_ns
 from types import CodeType, CoroutineType, FrameType, MethodType, TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
@@ -44,6 +45,7 @@ from greenlet import GreenletExit, getcurrent, greenlet
 from ._raised import by_handler
 from ._state import (
     DONE,
+    NANOSECONDS,
     NEW,
     SCHEDULED,
     STARTED,
@@ -280,7 +282,7 @@ class _Hot:
     __slots__ = ("_hub", "_outcome", "_pending", "_phase", "_reason", "switch")
 
     _hub: Hub
-    _outcome: Any  # what its park returns; before its start, the timer of start_later; after its end, what its function returned
+    _outcome: Any  # what its park returns, and until then, since when it waits; before its start, the timer of start_later; after its end, its function's value
     _pending: list[Thrown] | None
     _phase: int
     _reason: object
@@ -828,6 +830,15 @@ class Task(_Hot, Generic[T]):
     def frame(self) -> FrameType | None:
         """The innermost frame of its stack while it is suspended, else None."""
         return None if self._greenlet is None else self._greenlet.gr_frame
+
+    @property
+    def waited(self) -> float | None:
+        """Seconds for which it has waited by now, to a millisecond or so; None if it does not wait, and on a clock that is not the real one."""
+        hub = self._hub
+        since = self._outcome
+        if self._reason is None or type(since) is not int or hub.clock.pressure is not monotonic_ns:
+            return None
+        return (monotonic_ns() - since) / NANOSECONDS
 
     names_owners = True  # in describe_wait
 

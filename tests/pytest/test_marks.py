@@ -94,7 +94,10 @@ def test_an_async_test_is_an_error_and_the_others_run(run):
     ("arguments", "message"),
     [
         ("'epoll'", "@pytest.mark.coop takes no positional arguments, but got ('epoll',). Name it: @pytest.mark.coop(backend=...)."),
-        ("bakend='epoll'", "@pytest.mark.coop has no argument 'bakend'; it takes: backend, blocking, clock, enabled, leaks. Check the spelling."),
+        (
+            "bakend='epoll'",
+            "@pytest.mark.coop has no argument 'bakend'; it takes: backend, blocking, clock, deadlock, enabled, leaks, unjoined. Check the spelling.",
+        ),
         ("backend='epol'", "@pytest.mark.coop(backend='epol'): there is no backend named 'epol'; on offer are: *epoll*selectors*"),
         ("backend=['epoll', 'epol']", "@pytest.mark.coop(backend='epol'): there is no backend named 'epol'; on offer are: *epoll*selectors*"),
         ("clock='virtul'", "@pytest.mark.coop(clock='virtul'): there is no clock named 'virtul'; on offer are: virtual. *"),
@@ -106,6 +109,8 @@ def test_an_async_test_is_an_error_and_the_others_run(run):
         ("blocking='long'", "@pytest.mark.coop(blocking=...) takes a number of seconds, or 0 or False for no limit, not 'long'."),
         ("blocking=-1", "@pytest.mark.coop(blocking=...) takes a number of seconds, or 0 or False for no limit, not -1."),
         ("enabled='no'", "@pytest.mark.coop(enabled=...) takes True or False, not 'no'."),
+        ("unjoined='no'", "@pytest.mark.coop(unjoined=...) takes True or False, not 'no'."),
+        ("deadlock=0", "@pytest.mark.coop(deadlock=...) takes True or False, not 0."),
         ("backend=3", "@pytest.mark.coop(backend=...) takes the name of a backend, or a list of names, not 3."),
         ("backend=['epoll', None]", "@pytest.mark.coop(backend=...) takes the name of a backend, or a list of names, not None."),
         ("backend=[]", "@pytest.mark.coop(backend=[[]]) names no backend, so the test would never run. Name at least one, or leave it out."),
@@ -158,5 +163,8 @@ def test_a_backend_that_cannot_be_made_is_an_error_of_the_test(run, monkeypatch)
 def test_the_mark_is_registered(run_apart):
     result = run_apart("def test_it(): pass", "--markers")
     result.stdout.fnmatch_lines(
-        ["@pytest.mark.coop(backend=None, blocking=None, clock=None, enabled=True, leaks=None): run setup, test and teardown in one task of coopcore*"]
+        [
+            "@pytest.mark.coop(backend=None, blocking=None, clock=None, deadlock=None, enabled=True, leaks=None, unjoined=None): run setup, "
+            "test and teardown in one task of coopcore*"
+        ]
     )

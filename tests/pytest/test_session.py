@@ -35,9 +35,9 @@ def imported_after(pytester, *args):
     return pytester.runpython(script)
 
 
-def test_without_a_marked_test_nothing_is_imported(pytester):
+def test_without_a_marked_test_next_to_nothing_is_imported(pytester):
     pytester.makepyfile(test_it="def test_plain(): pass")
-    imported_after(pytester, "test_it.py").stdout.fnmatch_lines(["status 0", "imported ['coop_pytest']"])
+    imported_after(pytester, "test_it.py").stdout.fnmatch_lines(["status 0", "imported ['coop_pytest', 'coop_pytest.fixtures']"])
 
 
 def test_turned_off_the_mark_is_unknown(pytester):

@@ -115,13 +115,14 @@ def test_invariant_2_the_stuck_test_fails_alone_with_every_stack(pytester, run, 
         ">       Queue().get()",
         "E       Failed: Timeout (>0.1s) from pytest-timeout.",
         "E       Every task, and what it waits for:",
-        "E       test_stuck (parked, waits for Queue.get of <coop_plugins.queue.Queue *",
+        "E       <Hub 'the epoll hub' 2 tasks, 0 ready>",
+        "E       test_stuck (parked for 0.1* s, waits for Queue.get of <coop_plugins.queue.Queue *",
         'E         File "*test_it.py", line *, in test_stuck',
         "E           Queue().get()",
-        "E       beat-* (parked, waits for *sleep*",
-        "E         spawned at *test_it.py:* in test_stuck",
-        'E         File "*test_it.py", line *, in beat',
-        "E           sleep(0.01)",
+        "E         beat-* (parked for 0.0* s, waits for the end of its sleep)",
+        "E           spawned at *test_it.py:* in test_stuck",
+        'E           File "*test_it.py", line *, in beat',
+        "E             sleep(0.01)",
         "test_it.py:*: Failed",
     ]
     result.stdout.fnmatch_lines(lines)
@@ -379,7 +380,7 @@ def test_the_last_resort_is_the_end_of_the_process(pytester, run_apart, body, re
         """
     )
     assert result.ret == 1
-    result.stdout.fnmatch_lines(["*+ Tasks +*", "test_it (*", "beat-* (*", "*+ Timeout +*", "printed before", "*Stack of MainThread*", "*+ Timeout +*"])
+    result.stdout.fnmatch_lines(["*+ Tasks +*", "test_it (*", "  beat-* (*", "*+ Timeout +*", "printed before", "*Stack of MainThread*", "*+ Timeout +*"])
 
 
 def test_a_test_that_swallows_everything_is_told_again(run, monkeypatch):
