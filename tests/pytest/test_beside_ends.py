@@ -47,7 +47,7 @@ def test_four():
 
 def test_exitfirst_and_maxfail(run_apart):
     result = run_apart(SEVERAL.format(what="assert 0"), "-s", "-x", passed=1, failed=1)
-    result.stdout.fnmatch_lines(["*the test's fixture is finished", "*the session's fixture is finished"])
+    result.stdout.fnmatch_lines(["*the test's fixture is finished", "*the session's fixture is finished", "!!!* stopping after 1 failures !!!*"])
     run_apart(SEVERAL.format(what="assert 0"), "--maxfail=2", passed=1, failed=2)
 
 
@@ -55,7 +55,9 @@ def test_exitfirst_and_maxfail(run_apart):
 def test_exit(run_apart, how):
     result = run_apart(SEVERAL.format(what=how), "-s", passed=1)
     assert result.ret == 7
-    result.stdout.fnmatch_lines(["*the test's fixture is finished", "*the session's fixture is finished", "*Exit: enough*"])
+    result.stdout.fnmatch_lines(
+        ["*the test's fixture is finished", "*the session's fixture is finished", "!!!* _pytest.outcomes.Exit: enough !!!*", "=* 1 passed in *"]
+    )
 
 
 @pytest.mark.parametrize("where", ["now(); sleep(3600)", "spawn(busy); sleep(3600)", "busy()", "now(); spawn(sleep, 3600); Queue().get()"])

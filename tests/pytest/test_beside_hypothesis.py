@@ -103,7 +103,9 @@ def test_it(n):
 """,
         failed=1,
     )
-    result.stdout.fnmatch_lines(["E       assert 11 <= 10", "E       task 'boom-*', spawned at * in test_it, failed, and nobody joined it:*", "E       ValueError: 11"])
+    result.stdout.fnmatch_lines(
+        ["E       assert 11 <= 10", "E       task 'boom-*', spawned at * in test_it, failed, and nobody joined it:*", "E       ValueError: 11"]
+    )
 
 
 def test_a_timeout_ends_the_test_and_tells_the_example(run):
@@ -137,7 +139,12 @@ def test_next():
     )
     for _ in range(2):
         result.stdout.fnmatch_lines(
-            [">           Queue().get()", "E           Failed: Timeout (>0.1s) from pytest-timeout.", "E           This was in the example: n=[1-9]*", "test_it.py:*: Failed"]
+            [
+                ">           Queue().get()",
+                "E           Failed: Timeout (>0.1s) from pytest-timeout.",
+                "E           This was in the example: n=[1-9]*",
+                "test_it.py:*: Failed",
+            ]
         )
 
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+BOOM = """
+def boom():
+    raise ValueError("boom")
+
+pytestmark = pytest.mark.coop
+"""
 
 
 def test_verdicts_in_a_task_count_for_the_test(run):
@@ -29,7 +34,13 @@ def test_fail():
         xfailed=1,
         failed=1,
     )
-    result.stdout.fnmatch_lines(["E *task 'say-*', spawned at * in test_fail, failed, and nobody joined it: Failed: said in a task", "SKIPPED*said in a task"])
+    result.stdout.fnmatch_lines(
+        [
+            "E       coop_pytest.TaskFailed: task 'say-*', spawned at */test_it.py:* in test_fail, failed, and nobody joined it: Failed: said in a task",
+            "SKIPPED [[]1[]] test_it.py:12: said in a task",
+            "XFAIL test_it.py::test_xfail - *said in a task",
+        ]
+    )
 
 
 def test_skip_and_xfail(run):
@@ -71,4 +82,103 @@ def test_a_skip_does_not_hide_a_failed_task():
         xfailed=3,
         xpassed=1,
         failed=1,
+    )
+
+
+def test_verdicts_of_fixtures_and_of_teardowns(run):
+    run(
+        BOOM
+        + """
+def say(verdict):
+    verdict("said in a task")
+
+@pytest.fixture
+def skips():
+    sleep(0.001)
+    pytest.skip("not now")
+
+@pytest.fixture
+def task_skips():
+    spawn(say, pytest.skip)
+    sleep(0.001)
+
+@pytest.fixture
+def xfails():
+    sleep(0.001)
+    pytest.xfail("known")
+
+@pytest.fixture
+def skips_at_the_end():
+    yield
+    sleep(0.001)
+    pytest.skip("too late")
+
+def test_skips(skips):
+    boom()
+
+def test_task_skips(task_skips):
+    sleep(0)
+
+def test_xfails(xfails):
+    boom()
+
+def test_skips_at_the_end(skips_at_the_end):
+    sleep(0)
+""",
+        skipped=3,
+        xfailed=1,
+        passed=1,
+    )
+
+
+def test_strict_and_conditional_xfail(run):
+    run(
+        BOOM
+        + """
+@pytest.mark.xfail(strict=True)
+def test_unexpectedly_passes():
+    sleep(0)
+
+@pytest.mark.xfail(raises=ValueError)
+def test_raises_what_is_expected():
+    spawn(boom).get()
+
+@pytest.mark.xfail(raises=KeyError)
+def test_raises_something_else():
+    spawn(boom).get()
+
+@pytest.mark.skipif("sys.version_info > (3,)")
+def test_skipif():
+    boom()
+
+@pytest.mark.xfail(run=False)
+def test_not_run():
+    boom()
+""",
+        failed=2,
+        xfailed=2,
+        skipped=1,
+    )
+
+
+def test_a_skip_while_others_run_ends_them(run):
+    run(
+        BOOM
+        + """
+tasks = []
+
+def test_skips():
+    tasks.append(spawn(sleep, 3600))
+    sleep(0)
+    pytest.skip("now")
+
+def test_afterwards():
+    assert tasks[0].dead
+
+def test_importorskip():
+    sleep(0)
+    pytest.importorskip("there_is_no_such_module")
+""",
+        skipped=2,
+        passed=1,
     )
