@@ -56,7 +56,7 @@ def test_exit(run_apart, how):
     result = run_apart(SEVERAL.format(what=how), "-s", passed=1)
     assert result.ret == 7
     result.stdout.fnmatch_lines(
-        ["*the test's fixture is finished", "*the session's fixture is finished", "!!!* _pytest.outcomes.Exit: enough !!!*", "=* 1 passed in *"]
+        ["*the test's fixture is finished", "*the session's fixture is finished", "=* 1 passed in *", "!!!* _pytest.outcomes.Exit: enough !!!*"]
     )
 
 

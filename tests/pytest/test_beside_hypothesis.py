@@ -110,6 +110,7 @@ def test_it(n):
 
 def test_a_timeout_ends_the_test_and_tells_the_example(run):
     """To hypothesis it would be one more failure: it would try the same example again, and hang."""
+    pytest.importorskip("pytest_timeout")
     result = run(
         HYPOTHESIS
         + """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 IN_TASK = """
 import unittest
 
@@ -122,6 +124,7 @@ class TestCase(unittest.TestCase):
 
 
 def test_timeouts_and_deadlocks_show_the_wait_and_nothing_within(run):
+    pytest.importorskip("pytest_timeout")
     result = run(
         IN_TASK
         + """

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 
-@pytest.mark.slow(reason="starts workers")
 def test_xdist(run_apart):
     pytest.importorskip("xdist")
     result = run_apart(
@@ -16,11 +15,6 @@ def test_xdist(run_apart):
         def test_many(n):
             sleep(0.001)
 
-        @pytest.mark.timeout(0.2)
-        def test_stuck():
-            spawn(sleep, 3600)
-            Queue().get()
-
         def test_failed_task():
             spawn(int, "x")
             sleep(0.001)
@@ -29,10 +23,33 @@ def test_xdist(run_apart):
         "-pxdist",
         "-n2",
         passed=10,
-        failed=2,
+        failed=1,
+    )
+    result.stdout.fnmatch_lines(["*- failed tasks -*", "ValueError: invalid literal for int() with base 10: 'x'"])
+
+
+@pytest.mark.slow(reason="starts a worker")
+def test_xdist_and_timeouts(run_apart):
+    pytest.importorskip("xdist")
+    pytest.importorskip("pytest_timeout")
+    result = run_apart(
+        """
+        pytestmark = pytest.mark.coop
+
+        @pytest.mark.timeout(0.2)
+        def test_stuck():
+            spawn(sleep, 3600)
+            Queue().get()
+
+        def test_next():
+            sleep(0.001)
+        """,
+        "-pxdist",
+        "-n1",
+        passed=1,
+        failed=1,
     )
     result.stdout.fnmatch_lines(["E *Timeout (>0.2s) from pytest-timeout."])
-    result.stdout.fnmatch_lines(["*- failed tasks -*", "ValueError: invalid literal for int() with base 10: 'x'"])
 
 
 @pytest.mark.slow(reason="starts workers")

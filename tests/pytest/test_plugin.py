@@ -171,6 +171,7 @@ def test_a_protocol_that_comes_before_ours_is_a_clear_error(pytester, run):
 
 
 def test_invariant_2_unmarked_tests_notice_nothing(run):
+    pytest.importorskip("pytest_timeout")
     run(
         """
         import greenlet, signal
