@@ -1,7 +1,7 @@
 # What people and CI run. Needs make and a Python 3.11 or newer; everything else is put into a virtual environment, .venv-<version>.
 # PYTHON=python3.12 chooses another Python than python3. ARGS="-k queue" adds arguments to pytest. JOBS=1 runs the tests in one process.
 
-.PHONY: help demo test test-all lint coverage wheel bench soak mutants format clean
+.PHONY: help demo test test-all lint coverage wheel pytest-matrix bench soak mutants format clean
 .DEFAULT_GOAL := help
 
 export PYTHON ?=
@@ -15,6 +15,7 @@ help:
 	@echo "make lint       ruff, mypy --strict, import-linter"
 	@echo "make coverage   fail if a line of the core or of a primitive runs in no quick test of any supported Python (ARGS=--all measures the rest as well)"
 	@echo "make wheel      build, install the wheel, and test it away from the sources"
+	@echo "make pytest-matrix  test the pytest plugin with other versions of pytest, and without pytest-timeout and pytest-xdist"
 	@echo "make bench      compare with gevent and other servers, and time the start-up"
 	@echo "make soak       the long stress tests"
 	@echo "make mutants    run the tests against copies of the packages with a fault each, which they must find"
@@ -42,8 +43,11 @@ coverage:
 wheel:
 	@python=$$(scripts/venv dev) && scripts/wheel-test "$$python" -n $(JOBS) $(ARGS)
 
+pytest-matrix:
+	@python=$$(scripts/venv dev) && "$$python" scripts/pytest_matrix.py $(ARGS)
+
 bench:
-	@python=$$(scripts/venv dev) && "$$python" -m benchmarks.startup && "$$python" -m benchmarks.scale; "$$python" -m benchmarks.echo; "$$python" -m benchmarks.http; "$$python" -m benchmarks
+	@python=$$(scripts/venv dev) && "$$python" -m benchmarks.pytest_cost; "$$python" -m benchmarks.startup && "$$python" -m benchmarks.scale; "$$python" -m benchmarks.echo; "$$python" -m benchmarks.tls; "$$python" -m benchmarks.http; "$$python" -m benchmarks
 
 soak:
 	@python=$$(scripts/venv dev) && "$$python" -m pytest -m soak $(ARGS)

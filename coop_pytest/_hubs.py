@@ -83,6 +83,8 @@ class Hubs:
     def __init__(self) -> None:
         self.current: Hub | None = None
         """The hub that home is on."""
+        self.is_outside = False
+        """Whether home has left the test's hub to finish a fixture that was made outside of every hub."""
         self._hubs: dict[tuple[str, str], Hub] = {}
         self._default = ""
         self._visits: list[_Visit] = []
@@ -187,9 +189,11 @@ class Hubs:
     def _run_outside(self, errand: _Errand, hub: Hub) -> None:
         visits, self._visits, self.current = self._visits, [], None
         hub.leave(visits[0].before)
+        self.is_outside = True
         try:
             errand.run()
         finally:
+            self.is_outside = False
             # What runs outside may have made an implicit hub, to which home must return in the end.
             visits[0].before = hub.enter()
             self._visits, self.current = visits, hub

@@ -36,7 +36,7 @@ from coopcore import Deadlock, Hub, Task, current_task, hookimpl
 from coopcore.errors import CoopError
 from coopcore.lowlevel import Promise, TaskView, hide_frames, plugins
 
-from . import MARK, TREE
+from . import MARK, TREE, TaskFailed, _examples
 from ._blocking import Blocking
 from ._contexts import Layer
 from ._hubs import Hubs
@@ -276,7 +276,8 @@ class Plugin:
         run = self._run_of(item)
         if run is None or run.hub is None:
             return (yield)
-        return (yield from self._judged(run, _next_ident()))
+        with _examples.judged(item, run, _next_ident, self._is_timeout):
+            return (yield from self._judged(run, _next_ident()))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -370,9 +371,13 @@ class Plugin:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         run = self._run_of(item)
+        if run is not None and not item.config.getoption("fulltrace"):
+            # pytest keeps there what a TestCase has caught, until it makes the report.
+            for caught in [call.excinfo, *(getattr(item, "_excinfo", None) or ())]:
+                if caught is not None:
+                    self._shorten(caught.value)
+                    _begin_with_the_task(caught)
         if run is not None and call.excinfo is not None:
-            if not item.config.getoption("fulltrace"):
-                self._shorten(call.excinfo.value)
             self._draw_tree(run, call.excinfo.value)
         made = yield
         if run is not None:
@@ -396,7 +401,7 @@ class Plugin:
 
     def _shorten(self, error: BaseException) -> None:
         """Let the traceback of what was thrown in from outside end where the test waited, not inside coopcore."""
-        if not isinstance(error, Deadlock) and not self._is_timeout(error):
+        if not isinstance(error, Deadlock | _examples.Failed) and not self._is_timeout(error):
             return
         if isinstance(error, Deadlock):
             error.args = (without_machinery(str(error)),)
@@ -530,6 +535,16 @@ def _check_coverage() -> None:
             pytest.PytestConfigWarning,
             stacklevel=1,
         )
+
+
+def _begin_with_the_task(caught: pytest.ExceptionInfo[BaseException]) -> None:
+    """Let the traceback of a failed task begin in the task. Of a test function pytest leaves out what comes before, but not of a doctest."""
+    if not isinstance(caught.value, TaskFailed):
+        return
+    entries = caught.traceback
+    ours = [place for place, entry in enumerate(entries) if entry.frame.code.raw is raise_failed.__code__]
+    if ours and entries[ours[-1] + 1 :]:
+        caught.traceback = entries[ours[-1] + 1 :]
 
 
 def _next_ident() -> int:

@@ -42,6 +42,8 @@ hide_frames(__file__)
 
 GRACE = 1.0  # seconds in which a hub answers if nothing blocks it
 PATIENCE = 10.0  # seconds that a test may take to end after it was told
+_SOON = 0.02  # seconds until a test begins, or the timer of one that has ended is cancelled
+_MOST_WAITS = 500  # times
 _MOST_ROUNDS = 3  # how often a test that goes on regardless is told
 
 
@@ -68,6 +70,7 @@ class Watchdog:
         self._handler_before: Any = None
         self._asked: object = None  # the question that the hub has not answered yet
         self._told = 0
+        self._waited = 0
         self._blocked = ""
         self._raised: list[BaseException] = []
 
@@ -75,6 +78,7 @@ class Watchdog:
         """Begin to count the seconds, from zero."""
         self.cancel()
         self._told = 0
+        self._waited = 0
         self._blocked = ""
         if self._by_signal:
             self._handler_before = signal.signal(signal.SIGALRM, self._on_signal) or signal.SIG_DFL
@@ -128,6 +132,8 @@ class Watchdog:
         if self._may_ask(hub):
             self._ask(hub)
             return
+        if self._must_wait(hub):
+            return
         # From here on a thread watches: nothing says that an exception raised in some task gets anywhere.
         self._set_thread(PATIENCE)
         self._blocked = _describe_blocker(hub, frame)
@@ -145,11 +151,19 @@ class Watchdog:
             hub = self._hubs.current
             if not self._by_signal and self._may_ask(hub):
                 self._ask(hub)
-            else:
+            elif self._by_signal or not self._must_wait(hub):
                 self._last_resort(hub)
 
     def _may_ask(self, hub: Hub | None) -> TypeGuard[Hub]:
         return hub is not None and self._asked is None and self._told < _MOST_ROUNDS
+
+    def _must_wait(self, hub: Hub | None) -> bool:
+        """Whether the test has not begun, or has ended: to fail it now would end the session. If so, sets the timer to when it can be, or is cancelled."""
+        if hub is not None or self._hubs.is_outside or self._waited == _MOST_WAITS:
+            return False
+        self._waited += 1
+        self._set(_SOON)
+        return True
 
     def _ask(self, hub: Hub) -> None:
         self._asked = question = object()

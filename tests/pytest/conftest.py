@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable
+from importlib.util import find_spec
 
 import pytest
 
@@ -20,6 +21,9 @@ import coopcore
 from coopcore import Task, current_task, sleep, spawn
 from coop_plugins.queue import Queue
 """
+
+# What inner sessions have. scripts/pytest_matrix.py runs these tests without pytest-timeout, too.
+OURS = ["-pno:cacheprovider", "-pcoop", *(["-ptimeout"] if find_spec("pytest_timeout") else [])]
 
 Run = Callable[..., pytest.RunResult]
 
@@ -42,11 +46,11 @@ def no_other_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def run(pytester: pytest.Pytester, write: Callable[[str], None]) -> Run:
-    """Run an inner session in this process and compare its counts, each of which is zero unless given. It has our plugin and pytest-timeout."""
+    """Run an inner session in this process and compare its counts, each of which is zero unless given. It has our plugin and, where it is installed, pytest-timeout."""
 
     def run(source: str, *args: str, **counts: int) -> pytest.RunResult:
         write(source)
-        result = pytester.runpytest_inprocess("-Werror", "-pno:cacheprovider", "-pcoop", "-ptimeout", *args)
+        result = pytester.runpytest_inprocess("-Werror", *OURS, *args)
         result.assert_outcomes(**counts)
         return result
 
@@ -59,7 +63,7 @@ def run_apart(pytester: pytest.Pytester, write: Callable[[str], None]) -> Run:
 
     def run(source: str, *args: str, **counts: int) -> pytest.RunResult:
         write(source)
-        result = pytester.runpytest_subprocess("-Werror", "-pno:cacheprovider", "-pcoop", "-ptimeout", *args, timeout=30)
+        result = pytester.runpytest_subprocess("-Werror", *OURS, *args, timeout=30)
         if counts:
             result.assert_outcomes(**counts)
         return result

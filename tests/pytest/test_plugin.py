@@ -117,47 +117,6 @@ def test_marks_on_classes_modules_and_unittest(run):
     )
 
 
-def test_doctests_of_a_marked_module(pytester, run):
-    pytester.makepyfile(
-        lib='''
-        import pytest
-        pytestmark = pytest.mark.coop
-
-        def rest():
-            """
-            >>> import coopcore
-            >>> coopcore.sleep(0.001)
-            >>> coopcore.current_task() is coopcore.get_hub().root
-            False
-            """
-        '''
-    )
-    run("def test_plain(): pass", "--doctest-modules", passed=2)
-
-
-@pytest.mark.slow(reason="imports hypothesis")
-def test_hypothesis_runs_every_example_in_the_task(run):
-    pytest.importorskip("hypothesis")
-    run(
-        """
-        from hypothesis import given, settings, strategies as st
-
-        tasks = set()
-
-        @pytest.mark.coop
-        @settings(max_examples=10, deadline=None, database=None)
-        @given(st.integers())
-        def test_it(n):
-            sleep(0)
-            tasks.add(current_task())
-
-        def test_afterwards():
-            assert len(tasks) == 1
-        """,
-        passed=2,
-    )
-
-
 def test_a_protocol_of_another_plugin_runs_in_the_task(pytester, run):
     pytester.makeconftest(
         """
@@ -212,6 +171,7 @@ def test_a_protocol_that_comes_before_ours_is_a_clear_error(pytester, run):
 
 
 def test_invariant_2_unmarked_tests_notice_nothing(run):
+    pytest.importorskip("pytest_timeout")
     run(
         """
         import greenlet, signal
@@ -381,75 +341,6 @@ def test_that(careless):
         errors=1,
     )
     result.stdout.fnmatch_lines(["*ERROR at teardown of test_that*", "E *spawned at * in careless, failed, and nobody joined it: ValueError: boom"])
-
-
-def test_verdicts_in_a_task_count_for_the_test(run):
-    result = run(
-        BOOM
-        + """
-def say(verdict):
-    verdict("said in a task")
-
-def test_skip():
-    spawn(say, pytest.skip)
-    sleep(0.001)
-
-def test_xfail():
-    spawn(say, pytest.xfail)
-    sleep(0.001)
-
-def test_fail():
-    spawn(say, pytest.fail)
-    sleep(0.001)
-""",
-        "-rsx",
-        skipped=1,
-        xfailed=1,
-        failed=1,
-    )
-    result.stdout.fnmatch_lines(["E *task 'say-*', spawned at * in test_fail, failed, and nobody joined it: Failed: said in a task", "SKIPPED*said in a task"])
-
-
-def test_skip_and_xfail(run):
-    run(
-        BOOM
-        + """
-def test_skip():
-    sleep(0)
-    pytest.skip("now")
-
-@pytest.mark.skip(reason="never")
-def test_skip_mark():
-    assert 0
-
-def test_xfail():
-    sleep(0)
-    pytest.xfail("known")
-
-@pytest.mark.xfail
-def test_xfail_mark():
-    sleep(0)
-    assert 0
-
-@pytest.mark.xfail
-def test_xfail_by_a_task():
-    spawn(boom)
-    sleep(0.001)
-
-@pytest.mark.xfail
-def test_xpass():
-    sleep(0)
-
-def test_a_skip_does_not_hide_a_failed_task():
-    spawn(boom)
-    sleep(0.001)
-    pytest.skip("now")
-""",
-        skipped=2,
-        xfailed=3,
-        xpassed=1,
-        failed=1,
-    )
 
 
 def test_system_exit_in_a_task_fails_the_test(run):

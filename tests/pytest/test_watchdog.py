@@ -403,6 +403,32 @@ def test_a_test_that_swallows_everything_is_told_again(run, monkeypatch):
     )
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_a_time_that_is_over_before_the_test_begins(run, monkeypatch, method):
+    """On a busy machine, or with a very short time: there is no phase yet that could fail."""
+    get = Hubs.get
+
+    def slow_get(hubs, backend, clock=None):
+        time.sleep(0.05)
+        return get(hubs, backend, clock)
+
+    monkeypatch.setattr(Hubs, "get", slow_get)
+    run(
+        f"""
+        @pytest.mark.coop
+        @pytest.mark.timeout(0.01, method="{method}")
+        def test_it():
+            sleep(60)
+
+        @pytest.mark.coop
+        def test_next():
+            sleep(0)
+        """,
+        passed=1,
+        failed=1,
+    )
+
+
 # -- 4. Debuggers ------------------------------------------------------------------------------------------------------------------
 
 
