@@ -32,6 +32,7 @@ import stat as _stat
 import sys
 from _thread import start_new_thread
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import index
 from os import *  # noqa: F403 - everything, under its own name
 from os import PathLike, supports_dir_fd, supports_effective_ids, supports_fd, supports_follow_symlinks  # not in the standard __all__, but used
 from types import TracebackType
@@ -81,20 +82,23 @@ def open(path: StrOrBytesPath, flags: int, mode: int = 0o777, *, dir_fd: int | N
 
 def close(fd: int) -> None:
     """As ``os.close``. Tasks of this thread that wait at the descriptor get `ClosedResourceError`. Never blocks."""
+    number = index(fd)
     if running_task() is not None or on_hub():
-        notify_closing(fd)
-    _stdlib.close(fd)
+        notify_closing(number)
+    _stdlib.close(number)
 
 
 def read(fd: int, length: int, /) -> bytes:
     """As ``os.read``: at most so many bytes, ``b""`` at the end. Parks until there are some. A descriptor that never blocks raises BlockingIOError."""
-    until_ready(fd, READABLE)
+    if index(length) > 0:  # else it reads nothing, or is refused
+        until_ready(index(fd), READABLE)
     return _stdlib.read(fd, length)
 
 
 def readv(fd: int, buffers: Sequence[WriteableBuffer], /) -> int:
     """As ``os.readv``. Parks as `read`."""
-    until_ready(fd, READABLE)
+    if any(memoryview(each).nbytes for each in buffers):
+        until_ready(index(fd), READABLE)
     return _stdlib.readv(fd, buffers)
 
 

@@ -31,7 +31,7 @@ from typing import Any
 
 from coopcore.lowlevel import READABLE, hide_frames
 
-from ._readiness import Wait, Waiters, look_and_wait, waiting_at
+from ._readiness import Wait, Waiters, look_and_wait, seconds_of, waiting_at
 
 __all__ = ["EVENT_READ", "EVENT_WRITE", "BaseSelector", "DefaultSelector", "GeventSelector", "SelectSelector", "SelectorKey"]
 
@@ -76,11 +76,12 @@ class _Cooperative:
     def select(self, timeout: float | None = None) -> _Ready:
         """Parks until something that is registered is ready, at most for ``timeout`` seconds; 0 or less never parks. Returns keys and their events."""
         look: Callable[[float], _Ready] = super().select  # type: ignore[misc]  # that of the standard class behind
+        seconds = None if timeout is None else seconds_of(float(0.0 + timeout), 1, "")  # what cannot be added is no number, as for the standard one
         events: Any = sys.modules.get("asyncio.events")
         if events is None or events._get_running_loop() is None:
-            return look_and_wait(lambda: look(0) or None, self._coop_place, timeout) or []
+            return look_and_wait(lambda: look(0) or None, self._coop_place, seconds) or []
         with self._coop_marks.aside(events):
-            return look_and_wait(lambda: look(0) or None, self._coop_place, timeout) or []
+            return look_and_wait(lambda: look(0) or None, self._coop_place, seconds) or []
 
     def _coop_place(self) -> AbstractContextManager[Wait]:
         raise NotImplementedError

@@ -232,6 +232,31 @@ def test_read_and_write_are_killed_and_time_out(on: Run, pipe: tuple[int, int]) 
         assert os.read(reader, 5) == BIG[:5]
 
 
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        (lambda module, reader: module.read(reader, -1), OSError),
+        (lambda module, reader: module.read(str(reader), 1), TypeError),
+        (lambda module, reader: module.read(sys.stdin, 1), TypeError),
+        (lambda module, reader: module.readv(reader, ["text"]), TypeError),
+        (lambda module, reader: module.close(None), TypeError),
+        (lambda module, reader: module.close(1.0), TypeError),
+    ],
+)
+def test_what_can_never_be_read_is_refused_at_once(on: Run, pipe: tuple[int, int], call: Callable[..., Any], error: type[Exception]) -> None:
+    for module in (stdlib, os):
+        with pytest.raises(error, match="integer|Invalid|bytes-like"):
+            on(lambda module=module: call(module, pipe[0]))
+
+
+def test_a_read_of_nothing_waits_for_nothing(on: Run, pipe: tuple[int, int]) -> None:
+    @on
+    def body() -> None:
+        for module in (stdlib, os):
+            assert module.read(pipe[0], 0) == b""
+            assert module.readv(pipe[0], [bytearray()]) == 0
+
+
 def test_two_readers(on: Run, pipe: tuple[int, int]) -> None:
     @on
     def body() -> None:

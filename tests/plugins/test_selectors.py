@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fractions
 import os
 import selectors as stdlib
 import socket
@@ -152,6 +153,21 @@ def test_timeout_and_kill(on: Run, make: Any, pair: Any) -> None:
             assert isinstance(task.get(), TaskExit)
             other.send(b"x")
             assert selector.select() == [(key, selectors.EVENT_READ)]
+
+
+@pytest.mark.parametrize(
+    ("timeout", "error"), [(float("nan"), ValueError), (float("inf"), OverflowError), (10**400, OverflowError), (1e300, OverflowError), ("1", TypeError)]
+)
+def test_a_timeout_that_is_none_is_refused_though_something_is_ready(on: Run, make: Any, pair: Any, timeout: Any, error: type[Exception]) -> None:
+    @on
+    def body() -> None:
+        standard = getattr(stdlib, make.__name__)
+        for each in (make, standard):
+            with each() as selector:
+                selector.register(pair[0], selectors.EVENT_WRITE)
+                with pytest.raises(error):
+                    selector.select(timeout)
+                assert selector.select(fractions.Fraction(1, 2)) if each is make else True
 
 
 @pytest.mark.parametrize("name", WITH_DESCRIPTOR)

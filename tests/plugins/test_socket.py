@@ -309,7 +309,7 @@ def test_sendfile_refuses_what_the_standard_one_refuses(tmp_path: Any) -> None:
     (tmp_path / "file").write_bytes(b"x")
     one, other = socket.socketpair()
     with one, other, open(tmp_path / "file") as text, open(tmp_path / "file", "rb") as binary:
-        for args, error in [((text,), ValueError), ((binary, -1), ValueError), ((binary, 0, 0), ValueError), ((binary, 0, 1.5), TypeError)]:
+        for args, error in [((text,), ValueError), ((binary, -1), OSError), ((binary, 0, 0), ValueError), ((binary, 0, 1.5), TypeError)]:
             with pytest.raises(error):
                 one.sendfile(*args)
         one.setblocking(False)

@@ -377,7 +377,8 @@ def test_sendfile_leaves_the_file_where_it_was_read_to(lib: Any, tmp_path: Any) 
         assert near.sendfile(file, offset=2, count=3) == 3
         assert (file.tell(), far.recv(100)) == (5, b"234")
         assert near.sendfile(file, offset=100) == 0
-        for bad, error in (((file, 0, -1), ValueError), ((file, 0, 0), ValueError), ((file, 0, 1.5), TypeError)):
+        refused = [((file, 0, -1), ValueError), ((file, 0, 0), ValueError), ((file, 0, 1.5), TypeError), ((file, -1), OSError), ((file, 1.5), TypeError)]
+        for bad, error in refused:
             with pytest.raises(error):
                 near.sendfile(*bad)
 
@@ -417,6 +418,10 @@ def test_timeouts_are_finite_spans(lib: Any) -> None:
                 made.settimeout(bad)
         made.settimeout(10**6)
         made.settimeout(True)
+        assert made.gettimeout() == 1.0
+        for no_flag in ("false", None, 1.5):
+            with pytest.raises(TypeError):
+                made.setblocking(no_flag)
         assert made.gettimeout() == 1.0
 
 

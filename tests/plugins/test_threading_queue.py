@@ -357,6 +357,15 @@ def test_on_the_hub_put_works_and_get_only_takes_what_is_there() -> None:
     assert q._line == []
 
 
+@pytest.mark.parametrize(("timeout", "error"), [(float("nan"), ValueError), (float("inf"), OverflowError), ("1", TypeError), (-1, ValueError)])
+def test_a_timeout_that_is_none_is_refused_though_there_is_an_item(timeout: Any, error: type[Exception]) -> None:
+    for made in (queue.SimpleQueue[int](), SimpleQueue[int]()):
+        made.put(1)
+        with pytest.raises(error):
+            made.get(timeout=timeout)
+        assert made.get(timeout=0) == 1
+
+
 def test_errors_and_arguments_are_the_standard_queues() -> None:
     for q in (queue.SimpleQueue[int](), SimpleQueue[int]()):
         q.put(1, False, -5)

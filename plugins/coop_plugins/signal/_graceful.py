@@ -87,6 +87,10 @@ class graceful_exit:  # noqa: N801 - a verb to its users: with graceful_exit():
             self._put_back()
             self._left.release()
 
+    def cancel(self) -> None:
+        """Put the handlers back now, before the block is left. Does nothing the second time. Only in the main thread."""
+        self._put_back()
+
     def _put_back(self) -> None:
         while self._before:
             signum, before = self._before.popitem()

@@ -45,6 +45,7 @@ from _thread import get_ident
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache, partial
 from itertools import count as count_up
+from operator import index
 from typing import IO, Any, NoReturn, TypeVar, cast
 
 from coopcore import sleep
@@ -533,8 +534,10 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
             raise ValueError("only SOCK_STREAM type sockets are supported")
         if self._timeout == 0.0:
             raise ValueError("non-blocking sockets are not supported")
-        if not isinstance(offset, int) or offset < 0:
-            raise ValueError(f"offset must be an integer that is not negative (got {offset!r})")
+        if not isinstance(offset, int):
+            raise TypeError(f"offset must be an integer (got {offset!r})")
+        if offset < 0:
+            raise OSError(errno.EINVAL, f"{os.strerror(errno.EINVAL)}: no file has an offset of {offset}")
         if count is not None and not isinstance(count, int):
             raise TypeError(f"count must be a positive integer (got {count!r})")
         if count is not None and count <= 0:
@@ -780,8 +783,9 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
 
     def setblocking(self, flag: bool, /) -> None:
         """True: as ``settimeout(None)``. False: as ``settimeout(0)``. The descriptor itself never blocks."""
+        blocks = index(flag)
         self._never_block()
-        self._timeout = None if flag else 0.0
+        self._timeout = None if blocks else 0.0
 
     def getblocking(self) -> bool:
         """False if calls never wait."""

@@ -65,16 +65,21 @@ class SimpleQueue(Generic[T]):
 
         Raises ``queue.Empty`` after ``timeout`` seconds, or at once with ``block=False``; ValueError for a negative timeout.
         """
-        if block and timeout is not None and timeout < 0:
-            raise ValueError("'timeout' must be a non-negative number")
+        gate = None
+        if block and timeout is not None:
+            if timeout < 0:
+                raise ValueError("'timeout' must be a non-negative number")
+            gate = allocate_lock()
+            gate.acquire(True, timeout)  # it is free: this only raises the standard's errors
         try:
             return self._items.popleft()
         except IndexError:
             pass
         if not block:
             raise Empty
-        gate = allocate_lock()
-        gate.acquire(True, -1 if timeout is None else timeout)  # it is free: this only raises the standard's errors
+        if gate is None:
+            gate = allocate_lock()
+            gate.acquire()
         return self._wait(Waiter(self, gate), -1 if timeout is None else timeout)
 
     def get_nowait(self) -> T:
