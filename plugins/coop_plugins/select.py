@@ -112,7 +112,8 @@ def select(rlist: Iterable[Any], wlist: Iterable[Any], xlist: Iterable[Any], tim
 
 def _look_again(watched: list[list[tuple[int, Any]]]) -> _Ready | None:
     """What of it is ready now. Raises OSError for a number that was closed meanwhile."""
-    found = _stdlib.select(*([fd for fd, _ in each] for each in watched), 0)
+    reads, writes, others = ([fd for fd, _ in each] for each in watched)
+    found = _stdlib.select(reads, writes, others, 0)
     if not any(found):
         return None
     first, second, third = ([thing for fd, thing in each if fd in set(ready)] for each, ready in zip(watched, found, strict=True))
