@@ -75,30 +75,49 @@ _WRITE = _stdlib.POLLOUT
 _URGENT = _stdlib.POLLPRI
 
 
+_Ready = tuple[list[Any], list[Any], list[Any]]
+
+
 def select(rlist: Iterable[Any], wlist: Iterable[Any], xlist: Iterable[Any], timeout: float | None = None, /) -> tuple[list[Any], list[Any], list[Any]]:
     """Which of three lists of descriptors, or objects with ``fileno()``, are ready to read, to write, or have urgent data, as ``select.select``.
 
     Parks until one is, at most for ``timeout`` seconds; 0 never parks. All three results are empty then. Raises as the standard function: ValueError for
-    a negative timeout or a number that is too large for it, OSError for a descriptor that is not open.
+    a negative timeout or a number that is too large for it, OSError for a descriptor that is not open, or is closed while it waits.
     """
     lists = _kept(rlist), _kept(wlist), _kept(xlist)
     seconds = seconds_of(timeout, 1, "timeout must be a float or None")
     if seconds is not None and seconds < 0:
         raise ValueError("timeout must be non-negative")
 
-    def look() -> tuple[list[Any], list[Any], list[Any]] | None:
+    watched: list[list[tuple[int, Any]]] = []  # asked once: what is closed meanwhile has no number any more
+
+    def look() -> _Ready | None:
+        if watched:
+            return _look_again(watched)
         found = _stdlib.select(*lists, 0)
-        return found if any(found) else None
+        if any(found):
+            return found
+        watched.extend([(number_of(thing), thing) for thing in each] for each in lists)
+        return None
 
     def interests() -> dict[int, int]:
         wanted: dict[int, int] = {}
-        for each, events in zip(lists, (_READ, _WRITE, _URGENT), strict=True):
-            for thing in each:
-                fd = number_of(thing)
+        for each, events in zip(watched, (_READ, _WRITE, _URGENT), strict=True):
+            for fd, _ in each:
                 wanted[fd] = wanted.get(fd, 0) | events
         return wanted
 
     return look_and_wait(look, lambda: waiting_at(interests(), "select"), seconds) or ([], [], [])
+
+
+def _look_again(watched: list[list[tuple[int, Any]]]) -> _Ready | None:
+    """What of it is ready now. Raises OSError for a number that was closed meanwhile."""
+    reads, writes, others = ([fd for fd, _ in each] for each in watched)
+    found = _stdlib.select(reads, writes, others, 0)
+    if not any(found):
+        return None
+    first, second, third = ([thing for fd, thing in each if fd in set(ready)] for each, ready in zip(watched, found, strict=True))
+    return first, second, third
 
 
 def _kept(things: Any) -> Any:

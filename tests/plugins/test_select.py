@@ -312,6 +312,46 @@ def test_a_closed_descriptor_is_an_error_at_once(on: Run) -> None:
             select.select([closed], [], [])
 
 
+@pytest.mark.parametrize("timeout", [0.01, None])
+def test_a_socket_that_is_closed_meanwhile_is_told_of_when_the_wait_ends(on: Run, timeout: float | None, pipe: Pipe) -> None:
+    @on
+    def body() -> None:
+        near, far = socket.socketpair()
+        poll = select.poll()
+        poll.register(near, select.POLLIN)
+        poll.register(pipe, select.POLLIN)
+        tasks = [spawn(select.select, [near, pipe], [], [], timeout), spawn(poll.poll, timeout and timeout * 1000)]
+        parked(*tasks)
+        number = near.fileno()
+        near.close()
+        far.close()
+        if timeout is None:
+            os.write(pipe.writer, b"x")
+        with pytest.raises(OSError) as caught:
+            tasks[0].get(timeout=5)
+        assert caught.value.errno == errno.EBADF
+        assert tasks[1].get(timeout=5) == [(number, select.POLLNVAL), *([(pipe.reader, select.POLLIN)] if timeout is None else [])]
+
+
+def test_select_asks_for_numbers_once(on: Run, pipe: Pipe) -> None:
+    @on
+    def body() -> None:
+        asked = []
+
+        class Counts:
+            def fileno(self) -> int:
+                asked.append(1)
+                return pipe.reader
+
+        counts = Counts()
+        task = spawn(select.select, [counts, pipe], [], [counts])
+        parked(task)
+        before = len(asked)
+        os.write(pipe.writer, b"x")
+        assert task.get(timeout=5) == ([counts, pipe], [], [])
+        assert len(asked) == before
+
+
 def test_a_regular_file_is_always_ready(on: Run, tmp_path: Any) -> None:
     (tmp_path / "file").write_text("text")
 

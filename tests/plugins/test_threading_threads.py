@@ -1121,3 +1121,135 @@ def test_no_module_of_ours_takes_a_stand_in_for_the_real_thing() -> None:
         }
         assert not taken, taken
     """)
+
+
+def test_invariant_3_any_number_may_join_one_thread_and_all_find_it_ended() -> None:
+    check("""
+        def join(timeout=None):
+            thread.join(timeout)
+            log.append(thread.is_alive())
+
+        log, go = [], threading.Event()
+        thread = threading.Thread(target=go.wait)
+        thread.start()
+        tasks = [coopcore.spawn(join) for _ in range(5)] + [coopcore.spawn(join, 60)]
+        coopcore.sleep(0)
+        tasks[1].kill()
+        coopcore.get_hub().call_soon(lambda: tasks[2].kill(block=False))  # as it is woken
+        go.set()
+        plain = in_plain_thread(lambda: (thread.join(60), thread.is_alive())[1])
+        coopcore.joinall(tasks)
+        assert log + [plain] == [False] * 5, log
+        thread.join()
+    """)
+
+
+def test_invariant_3_a_join_that_is_interrupted_does_not_end_the_thread() -> None:
+    check("""
+        log, go = [], threading.Event()
+        thread = threading.Thread(target=lambda: (go.wait(), log.append("done")))
+        thread.start()
+        for wait in (thread.join, lambda: thread.join(60)):
+            task = coopcore.spawn(wait)
+            coopcore.sleep(0)
+            task.kill()
+            assert thread.is_alive()
+            try:
+                with coopcore.Timeout(0.001):
+                    wait()
+            except coopcore.Timeout:
+                pass
+            assert thread.is_alive()
+        task = coopcore.spawn(thread.is_alive)  # gives way when it finds it alive
+        coopcore.get_hub().call_soon(lambda: task.kill(block=False))
+        task.join()
+        assert thread.is_alive()
+        thread.join(0)
+        assert thread.is_alive() and thread in threading.enumerate()
+        go.set()
+        thread.join()
+        assert log == ["done"] and not thread.is_alive()
+    """)
+
+
+def test_every_wait_of_a_patched_program_ends_by_a_timeout_and_a_kill() -> None:
+    check("""
+        full, holding = queue.Queue(1), threading.Lock()
+        full.put(1)
+        holding.acquire()
+        event, semaphore, condition = threading.Event(), threading.Semaphore(0), threading.Condition()
+        thread = threading.Thread(target=event.wait, daemon=True)
+        thread.start()
+        gate = native_lock()
+        gate.acquire()
+        patching.undo()
+        old = threading.Thread(target=gate.acquire, daemon=True)
+        old.start()
+        patch("thread", "queue", "time", warn=False)
+        pool = concurrent.futures.ThreadPoolExecutor(1)
+        future = pool.submit(event.wait)
+
+        def in_condition(timeout=None):
+            with condition:
+                try:
+                    return condition.wait(timeout)
+                finally:
+                    assert condition._is_owned()
+
+        def until(timeout=None):
+            with condition:
+                return condition.wait_for(lambda: False, timeout)
+
+        SOON = 0.005
+        waits = {
+            "sleep": (lambda: time.sleep(1000), None, None),
+            "lock": (holding.acquire, lambda: holding.acquire(timeout=SOON), False),
+            "event": (event.wait, lambda: event.wait(SOON), False),
+            "condition": (in_condition, lambda: in_condition(SOON), False),
+            "wait_for": (until, lambda: until(SOON), False),
+            "semaphore": (semaphore.acquire, lambda: semaphore.acquire(timeout=SOON), False),
+            "get": (queue.Queue().get, lambda: queue.Queue().get(timeout=SOON), queue.Empty),
+            "lifo get": (queue.LifoQueue().get, lambda: queue.LifoQueue().get(timeout=SOON), queue.Empty),
+            "simple get": (queue.SimpleQueue().get, lambda: queue.SimpleQueue().get(timeout=SOON), queue.Empty),
+            "put": (lambda: full.put(2), lambda: full.put(2, timeout=SOON), queue.Full),
+            "queue join": (full.join, None, None),
+            "join": (thread.join, lambda: thread.join(SOON), None),
+            "join of an older thread": (old.join, lambda: old.join(SOON), None),
+            "result": (future.result, lambda: future.result(SOON), TimeoutError),
+            "futures wait": (lambda: concurrent.futures.wait([future]), lambda: concurrent.futures.wait([future], SOON).done, set()),
+            "as_completed": (
+                lambda: next(concurrent.futures.as_completed([future])), lambda: next(concurrent.futures.as_completed([future], SOON)), TimeoutError
+            ),
+            "barrier": (threading.Barrier(2).wait, lambda: threading.Barrier(2).wait(SOON), threading.BrokenBarrierError),
+        }
+        before = set(coopcore.get_hub().tasks())
+        for name, (call, timed, ends_with) in waits.items():
+            task = coopcore.spawn(call)
+            for _ in range(3):
+                coopcore.sleep(0)
+            assert not task.dead, (name, task.exception)
+            task.kill(timeout=5)
+            assert isinstance(task.value, coopcore.TaskExit), (name, task.value)
+            mine = coopcore.Timeout(SOON)
+            try:
+                with mine:
+                    call()
+            except coopcore.Timeout as caught:
+                assert caught is mine, name
+            except threading.BrokenBarrierError:
+                assert name == "barrier"  # by the one that was killed, as in the standard library
+            else:
+                raise AssertionError(name)
+            if timed is None:
+                pass
+            elif isinstance(ends_with, type):
+                raises(ends_with, timed)
+            else:
+                assert timed() == ends_with, name
+        assert set(coopcore.get_hub().tasks()) == before
+        assert (len(condition._waiters), len(event._cond._waiters), holding._line) == (0, 2, [])  # the thread and the future go on
+        gate.release()
+        event.set()
+        pool.shutdown()
+        old.join()
+    """)

@@ -13,7 +13,7 @@ import coopcore
 from coopcore.lowlevel import hide_frames
 
 from ._lock import Lock, RLock
-from ._threads import get_ident, is_foreign
+from ._threads import End, get_ident, is_foreign
 from ._where import homes, task_to_park
 
 hide_frames(__file__)
@@ -27,6 +27,8 @@ def apply() -> Callable[[], None]:
         homes.add(home)
         undo.callback(homes.discard, home)
     _set(undo, threading.Thread, "join", _make_join(threading.Thread.join))
+    if hasattr(threading.Thread, "_wait_for_tstate_lock"):  # until Python 3.12
+        _set(undo, threading.Thread, "_wait_for_tstate_lock", _make_wait_for_end(threading.Thread._wait_for_tstate_lock))
     # Before all others, and so called after them: what is registered tells workers to end.
     threading._threading_atexits.insert(0, _join_all)
     undo.callback(threading._threading_atexits.remove, _join_all)
@@ -68,6 +70,19 @@ def _make_join(standard: Any) -> Any:
         standard(self, timeout)
 
     return join
+
+
+def _make_wait_for_end(standard: Any) -> Any:
+    """What `join` and `is_alive` come to. The standard one takes a thread for ended if the wait for its end is interrupted."""
+
+    def _wait_for_tstate_lock(self: Any, block: bool = True, timeout: float = -1) -> None:
+        end = self._tstate_lock
+        if not isinstance(end, End):
+            standard(self, block, timeout)
+        elif end.acquire(block, timeout):
+            self._stop()
+
+    return _wait_for_tstate_lock
 
 
 def _look_for_end(thread: Any, timeout: float | None) -> float | None:

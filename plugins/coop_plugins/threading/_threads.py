@@ -14,7 +14,7 @@ do so: see `REAL`.
 hub: so the main thread is what it was, also where a program is patched in the middle. Idents of tasks are small numbers, those of threads addresses.
 
 *Ends.* Until Python 3.12 a Thread asks for a lock (`_set_sentinel`) that is released at its end; from 3.13 on it has a handle (`_ThreadHandle`). Either is
-built on `Lock`, so tasks and threads can join each other. While real threads run that were started here, hubs in which a task waits for a lock keep a promise
+built on `End`, so tasks and threads can join each other. While real threads run that were started here, hubs in which a task waits for a lock keep a promise
 open: what a thread may do is no deadlock.
 
 *Private names.* ``threading`` has no public seam for any of this. The names that are used are in this module, in ``_names`` and in ``_apply``, and nowhere
@@ -26,7 +26,8 @@ Invariants
 1. A thread is a task exactly if a task, a hub or a home starts it, and it is not one of the `REAL`.
 2. Each running task and thread has an ident of its own, but for the main task of a hub and its root, which have their thread's; it does not change while it
    runs.
-3. Whoever joins a thread goes on when its function has ended, however it ended: by an error, a kill, before it began, with its hub.
+3. Whoever joins a thread, any number at once, goes on when its function has ended, however it ended: by an error, a kill, before it began, with its hub. A
+   join that is interrupted changes nothing for the thread and for others.
 4. ``threading`` forgets a task that was not started by it, and asked who it is, when the task ends.
 5. A killed thread prints nothing, and a Ctrl-C that hits a thread goes to the main task; any other error of a Thread goes to ``threading.excepthook``, and
    that of a bare function to ``sys.unraisablehook``.
@@ -118,7 +119,7 @@ class _Started:
         self._ident = 0
         owner = getattr(function, "__self__", None)
         self.thread = owner if isinstance(owner, _stdlib.Thread) else None
-        self.ends: list[Lock] = [] if handle is None else [handle._end]
+        self.ends: list[End] = [] if handle is None else [handle._end]
         if self.thread is not None:
             _known.add(self.thread)
 
@@ -266,9 +267,46 @@ def _report(error: BaseException, function: Any) -> None:
 # -- ends ---------------------------------------------------------------------------------------------------------------
 
 
-def _set_sentinel() -> Lock:
+class End:
+    """The end of a thread, as the lock that ``threading`` takes it for: the thread acquires it when it begins; once it is released, it is free for good.
+
+    So any number of others may wait for it at once, and one that is killed meanwhile has taken nothing.
+    """
+
+    __slots__ = ("__weakref__", "_lock", "_over")
+
+    def __init__(self) -> None:
+        self._at_fork_reinit()
+
+    def _at_fork_reinit(self) -> None:
+        self._lock = Lock()
+        self._over = False
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        """The thread's own call, the first one, returns at once. All others wait for the end, as `Lock.acquire` does."""
+        if self._over:
+            return True
+        first = not self._lock.locked()
+        if not self._lock.acquire(blocking, timeout):
+            return self._over
+        if self._over or not first:
+            self._lock.release()
+        return True
+
+    def release(self) -> None:
+        """The thread's own call: it has ended. Nothing, when it has."""
+        if not self._over:
+            self._over = True
+            self._lock.release()
+
+    def locked(self) -> bool:
+        """True from the beginning to the end of the thread."""
+        return not self._over and self._lock.locked()
+
+
+def _set_sentinel() -> End:
     """A lock that is released when the running thread ends. Until Python 3.12."""
-    end = Lock()
+    end = End()
     started = _running.get(get_ident())
     if started is not None:
         started.ends.append(end)
@@ -286,7 +324,7 @@ class _ThreadHandle:
     def __init__(self) -> None:
         self.ident = 0
         self._state = _NEW
-        self._end = Lock()
+        self._end = End()
         _handles.add(self)
 
     def _begin(self) -> None:
@@ -295,8 +333,7 @@ class _ThreadHandle:
 
     def _unbegin(self) -> None:
         self._state = _NEW
-        if self._end.locked():
-            self._end.release()
+        self._end._at_fork_reinit()
 
     def is_done(self) -> bool:
         """True if the thread has ended."""
@@ -312,8 +349,7 @@ class _ThreadHandle:
             return
         if self.ident == get_ident():
             raise RuntimeError("Cannot join current thread")
-        if self._end.acquire(True, -1 if timeout is None or timeout < 0 else timeout):
-            self._end.release()
+        self._end.acquire(True, -1 if timeout is None or timeout < 0 else timeout)
 
     def _set_done(self) -> None:
         if self._state == _NEW:
