@@ -15,6 +15,7 @@ import pytest
 
 from coopcore.lowlevel import hide_frames
 
+from ._tasks import Failed as Failure
 from ._tasks import end_tasks, raise_failed
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ Failed.__module__ = "builtins"  # as that of pytest's, so that it is told in the
 @contextmanager
 def judged(item: pytest.Item, run: Run, next_ident: Callable[[], int], expired: Callable[[BaseException], bool]) -> Iterator[None]:
     """Judge each example of ``item`` meanwhile, if it has examples. ``expired(error)`` says whether an error is a timeout of the test."""
-    handle = getattr(getattr(item, "obj", None), "hypothesis", None)
+    handle: Any = getattr(getattr(item, "obj", None), "hypothesis", None)
     inner = getattr(handle, "inner_test", None)
     if inner is None:
         yield
@@ -52,7 +53,7 @@ def judged(item: pytest.Item, run: Run, next_ident: Callable[[], int], expired: 
                 given = ", ".join(f"{name}={value!r}" for name, value in kwargs.items() if name != "self")
                 raise Failed(f"{error}\nThis was in the example: {given}").with_traceback(error.__traceback__) from None
             for failed in _end(run, since):
-                error.add_note(str(failed.in_full()))
+                error.add_note(failed.in_full())
             raise
         failures = _end(run, since)
         if failures:
@@ -66,7 +67,7 @@ def judged(item: pytest.Item, run: Run, next_ident: Callable[[], int], expired: 
         handle.inner_test = inner
 
 
-def _end(run: Run, since: int) -> list[Any]:
+def _end(run: Run, since: int) -> list[Failure]:
     """End what an example has started. Returns which of its tasks have failed."""
     if "tasks" not in run.leaks:
         end_tasks(lambda: [task for task in run.own_tasks() if task.ident > since])

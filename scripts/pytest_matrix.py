@@ -1,8 +1,9 @@
-"""Test the pytest plugin with other versions of pytest, without pytest-timeout, and without pytest-xdist: ``python scripts/pytest_matrix.py [part of a name ...]``.
+"""Test the pytest plugin with other versions of pytest, and without other plugins: ``python scripts/pytest_matrix.py [name ...]``.
 
-On each supported Python: the oldest versions that pyproject.toml allows, and the newest; and with each of these neither, one, and both of the two plugins, but for the newest of all, which are what ``make test`` has.
-What is left out is not installed, which is more than ``-p no:timeout`` says. Each combination has a virtual environment without pip, which takes a tenth of a
-second: a ``.pth`` file names the folders into which pip has put each package once. The package under test is built, and installed, too.
+On each supported Python: the oldest versions that pyproject.toml allows, and the newest; and with each of these neither, one, and both of the two plugins, but
+for the newest of all, which are what ``make test`` has. What is left out is not installed, which is more than ``-p no:timeout`` says. Each combination has a
+virtual environment without pip, which takes a tenth of a second: a ``.pth`` file names the folders into which pip has put each package once. The package under
+test is built, and installed, too.
 
 With the oldest and both plugins all tests of tests/pytest run that aren't slow, elsewhere those of what depends on pytest most; several combinations at a time.
 To be run by the Python of ``scripts/venv dev``. The status is 1 if any combination failed; names choose some of them: ``3.12 oldest``, ``newest+timeout``.

@@ -46,7 +46,7 @@ def no_other_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def run(pytester: pytest.Pytester, write: Callable[[str], None]) -> Run:
-    """Run an inner session in this process and compare its counts, each of which is zero unless given. It has our plugin and, where it is installed, pytest-timeout."""
+    """Run an inner session in this process and compare its counts, each of which is zero unless given. It has our plugin and pytest-timeout."""
 
     def run(source: str, *args: str, **counts: int) -> pytest.RunResult:
         write(source)
