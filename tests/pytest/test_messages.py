@@ -206,7 +206,7 @@ def test_it():
 """,
         """
 teardown: Failed: test_it.py::test_it left behind: 1 lock.
-  <locked coop_plugins.lock.Lock object at 0x0>, made at (before the first marked test), held by 'hold-1'
+  <locked coop_plugins.lock.Lock object at 0x0>, made at (before the first marked test), held by 'hold-1', spawned at test_it.py:8 in test_it
 Next step: release locks before the end; or, if this is as it should be, look for less: @pytest.mark.coop(leaks=('sockets', 'subprocesses', \
 'threads')).
 """,
@@ -273,7 +273,7 @@ import os, threading
 @pytest.mark.coop(blocking=0.05)
 def test_it():
     os.mkfifo("fifo")
-    threading.Timer(0.2, lambda: open("fifo", "w").close()).start()
+    threading.Timer(0.5, lambda: open("fifo", "w").close()).start()
     def read():
         open("fifo").close()
     read()
@@ -297,7 +297,7 @@ import time
 @pytest.mark.coop(blocking=0.05)
 def test_it():
     later = spawn(sleep, 0)
-    spawn(time.sleep, 0.15).join()
+    spawn(time.sleep, 0.5).join()
 """,
         """
 call: Failed: test_it.py::test_it blocked the epoll hub for 0.00 s, at a call that was spawned at test_it.py:7 in test_it; the limit is 0.05 s.
