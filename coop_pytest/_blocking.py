@@ -32,15 +32,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from coopcore import Hub
-from coopcore.lowlevel import hide_frames
+from coopcore.lowlevel import hide_frames, stands_at
 
-from ._places import Stack
+from ._places import Stack, is_machinery
 
 if TYPE_CHECKING:
     from ._plugin import Run
 
 hide_frames(__file__)
 
+_NOT_BEGUN = "(no Python frame)"  # where a task stands that was not run yet
 _LOOKS = 8  # within the limit
 _SECOND = 1_000_000_000
 _DEBUGGERS = {"bdb", "pdb", "pydevd", "_pydevd_bundle", "debugpy", "ipdb", "pudb", "IPython"}
@@ -49,8 +50,9 @@ _DEBUGGERS = {"bdb", "pdb", "pydevd", "_pydevd_bundle", "debugpy", "ipdb", "pudb
 class Blocked:
     """One call that blocked the hub."""
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: Stack, place: str) -> None:
         self.stack = stack
+        self.place = place
         self.seconds = 0.0
         """For how long, so far."""
 
@@ -89,6 +91,14 @@ class Watched:
         """Where the hub's thread is."""
         return sys._current_frames()[self.hub.thread]
 
+    def _place_of_task(self) -> str:
+        """Of a function in C that is a task by itself, and so has no line: where it was spawned. Empty if that cannot be told."""
+        try:
+            running = [task for task in self.hub.tasks() if task.frame is None and stands_at(task) != _NOT_BEGUN]
+        except RuntimeError:  # the tasks became more or fewer meanwhile: it blocks no longer
+            return ""
+        return f"a call that was spawned at {running[0].spawned_at}" if running and not is_machinery(running[0].spawned_at) else ""
+
     def look(self) -> None:
         """Called by the thread that watches, again and again."""
         beat = self.hub.heartbeat
@@ -113,7 +123,8 @@ class Watched:
         if seconds > self.limit and self._call is None and not self._ignored:
             self._ignored = _is_excused(frame)
             if not self._ignored:
-                self._call = Blocked(Stack(frame))
+                stack = Stack(frame)
+                self._call = Blocked(stack, stack.place if stack.lines() else self._place_of_task() or stack.place)
                 self.found.append(self._call)
         if self._call is not None:
             self._call.seconds = seconds
@@ -217,7 +228,7 @@ class Blocking:
 def _report(item: pytest.Item, watched: Watched) -> str:
     lines = []
     for blocked in watched.found:
-        lines.append(f"{item.nodeid} blocked {watched.hub.name} for {blocked.seconds:.2f} s, at {blocked.stack.place}; the limit is {watched.limit:g} s.")
+        lines.append(f"{item.nodeid} blocked {watched.hub.name} for {blocked.seconds:.2f} s, at {blocked.place}; the limit is {watched.limit:g} s.")
         lines += blocked.stack.lines()
     lines.append(
         "Nothing else could run meanwhile. Next step: call what parks in its place (the plugins', or the standard library's in a patched program), give it to "

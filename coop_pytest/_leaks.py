@@ -37,7 +37,7 @@ from typing import TYPE_CHECKING, Any
 from coopcore import Hub, Task, sleep
 from coopcore.lowlevel import Offer, Promise, hide_frames, load_offer, plugins
 
-from ._places import Stack
+from ._places import Stack, is_machinery
 from ._tasks import OWNER, Owner
 
 if TYPE_CHECKING:
@@ -137,7 +137,8 @@ class _Lock(Made):
 
     def __str__(self) -> str:
         holder = self.holder()
-        return f"{super().__str__()}, held by {holder.name if holder is not None else 'nobody'!r}"
+        spawned = "" if holder is None or is_machinery(holder.spawned_at) else f", spawned at {holder.spawned_at}"
+        return f"{super().__str__()}, held by {holder.name if holder is not None else 'nobody'!r}{spawned}"
 
 
 class _Loose(Made):

@@ -371,14 +371,14 @@ class Plugin:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         run = self._run_of(item)
-        if run is not None and not item.config.getoption("fulltrace"):
+        if run is not None:
             # pytest keeps there what a TestCase has caught, until it makes the report.
             for caught in [call.excinfo, *(getattr(item, "_excinfo", None) or ())]:
                 if caught is not None:
-                    self._shorten(caught.value)
-                    _begin_with_the_task(caught)
-        if run is not None and call.excinfo is not None:
-            self._draw_tree(run, call.excinfo.value)
+                    self._draw_tree(run, caught.value)
+                    if not item.config.getoption("fulltrace"):
+                        self._shorten(caught.value)
+                        _begin_with_the_task(caught)
         made = yield
         if run is not None:
             run.is_spoilt = run.is_spoilt or not made.passed

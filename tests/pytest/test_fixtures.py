@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import pytest
 
 # The last of these keep it small: an inner session forgets what it imported, see conftest.
@@ -9,8 +11,11 @@ import coop_plugins.clock
 import coop_plugins.scope
 import coop_plugins.server
 import coop_plugins.testing
-import coop_plugins.wsgi  # noqa: F401 - as said above
 
+if find_spec("httptools"):
+    import coop_plugins.wsgi  # noqa: F401 - as said above
+
+with_wsgi = pytest.mark.skipif(not find_spec("httptools"), reason="coop_plugins.wsgi needs httptools")
 NEEDING_A_TASK = ["coop_clock", "hub", "sequencer", "serve", "stream_pair", "task_group", "wait_all_parked"]
 
 
@@ -129,6 +134,7 @@ def test_serve(run):
     )
 
 
+@with_wsgi
 def test_serve_wsgi(run):
     run(
         """
@@ -286,3 +292,20 @@ def test_they_are_documented(run_apart):
         _, _, rest = text.partition(f"\n{name} -- ")
         assert rest, name
         assert "no docstring" not in rest.partition("\n\n")[0]
+
+
+def examples(tree):
+    return [part.partition("```")[0] for part in (tree / "docs" / "pytest.md").read_text().split("```python\n")[1:]]
+
+
+@with_wsgi
+def test_the_examples_of_servers_in_the_documentation(run, tree):
+    hello, website = (next(code for code in examples(tree) if name in code) for name in ("def hello(", "def website("))
+    test = "@pytest.mark.coop\ndef test_website(website):\n    assert website.server_port > 0\n"
+    run(f"from coop_plugins.socket import create_connection\n{hello}\n{website}\n{test}", passed=2)
+
+
+def test_the_example_of_a_context_variable_in_the_documentation(run, tree):
+    code = next(code for code in examples(tree) if "def logged_in(" in code)
+    tests = "@pytest.mark.coop\n@pytest.mark.parametrize('number', [1, 2])\ndef test_it(logged_in, number):\n    assert user.get() == 'ada'\n"
+    run(f"from contextvars import ContextVar\n{code}\n{tests}", passed=2)

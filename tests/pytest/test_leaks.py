@@ -81,7 +81,7 @@ LEFT = {
     "lock of a task that has ended": (
         "kept.append(RLock()); spawn(kept[0].acquire).join()",
         "1 lock.",
-        "  <locked coop_plugins.lock.RLock object owner='RLock.acquire-*' count=1 at *>, made at {place}, held by 'RLock.acquire-*'",
+        "  <locked coop_plugins.lock.RLock object owner='RLock.acquire-*' count=1 at *>, made at {place}, held by 'RLock.acquire-*', spawned at {place}",
         "release locks before the end; or, if this is as it should be, look for less: @pytest.mark.coop(leaks=('sockets', 'subprocesses', 'threads')).",
     ),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -205,7 +206,7 @@ def test_it():
 """,
         """
 teardown: Failed: test_it.py::test_it left behind: 1 lock.
-  <locked coop_plugins.lock.Lock object at 0x0>, made at (before the first marked test), held by 'hold-1'
+  <locked coop_plugins.lock.Lock object at 0x0>, made at (before the first marked test), held by 'hold-1', spawned at test_it.py:8 in test_it
 Next step: release locks before the end; or, if this is as it should be, look for less: @pytest.mark.coop(leaks=('sockets', 'subprocesses', \
 'threads')).
 """,
@@ -272,7 +273,7 @@ import os, threading
 @pytest.mark.coop(blocking=0.05)
 def test_it():
     os.mkfifo("fifo")
-    threading.Timer(0.2, lambda: open("fifo", "w").close()).start()
+    threading.Timer(0.5, lambda: open("fifo", "w").close()).start()
     def read():
         open("fifo").close()
     read()
@@ -288,6 +289,23 @@ a thread (coop_plugins.threadpool.offload), or let this test block for longer: @
 """,
         [],
         id="a call that blocks the hub",
+    ),
+    pytest.param(
+        """
+import time
+
+@pytest.mark.coop(blocking=0.05)
+def test_it():
+    later = spawn(sleep, 0)
+    spawn(time.sleep, 0.5).join()
+""",
+        """
+call: Failed: test_it.py::test_it blocked the epoll hub for 0.00 s, at a call that was spawned at test_it.py:7 in test_it; the limit is 0.05 s.
+Nothing else could run meanwhile. Next step: call what parks in its place (the plugins', or the standard library's in a patched program), give it to \
+a thread (coop_plugins.threadpool.offload), or let this test block for longer: @pytest.mark.coop(blocking=...).
+""",
+        [],
+        id="a call into C that is a task by itself",
     ),
     pytest.param(
         """
@@ -562,3 +580,19 @@ def test_it_says(said, pytester, monkeypatch, source, expected, args):
     monkeypatch.setattr(_tasks, "KILL_TIMEOUT", 0.05)
     monkeypatch.setattr(_watchdog, "GRACE", 0.05)
     assert said(source, *args) == expected.strip("\n")
+
+
+def listed():
+    """What docs/errors.md lists, as patterns."""
+    page = (Path(__file__).resolve().parents[2] / "docs" / "errors.md").read_text()
+    rows = page.partition("\n## Failures of the pytest plugin\n")[2].partition("\n## ")[0]
+    messages = re.findall(r"^\| `([^`]+)` \|", rows, re.MULTILINE)
+    return {message: re.compile(".*".join(map(re.escape, message.split("..."))), re.DOTALL) for message in messages}
+
+
+def test_the_list_of_failures_in_the_documentation_is_complete_both_ways():
+    said = {case.id: case.values[1] for case in CASES if re.search("Failed: |Deadlock: ", case.values[1])}
+    patterns = listed()
+    assert len(patterns) == 10
+    assert [name for name, text in said.items() if not any(pattern.search(text) for pattern in patterns.values())] == []
+    assert [message for message, pattern in patterns.items() if not any(pattern.search(text) for text in said.values())] == []

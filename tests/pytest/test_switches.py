@@ -19,7 +19,7 @@ def leaks():
     sleep(0)
 
 def blocking():
-    until = time.thread_time() + 0.1
+    until = time.thread_time() + 0.06
     while time.thread_time() < until:
         pass
 """

@@ -84,6 +84,24 @@ def test_an_error_of_a_fixture_shows_it_too(run):
     )
 
 
+def test_a_failed_test_case_shows_it_too(run):
+    result = run(
+        """
+        import unittest
+
+        @pytest.mark.coop
+        class TestIt(unittest.TestCase):
+            def test_one(self):
+                spawn(sleep, 3600)
+                self.assertEqual(1, 2)
+        """,
+        failed=1,
+    )
+    result.stdout.fnmatch_lines(
+        ["*AssertionError: 1 != 2", "*- tasks -*", "test_one (running)", "  sleep-* (parked for *)", "    spawned at *test_it.py:* in *test_one"]
+    )
+
+
 def test_a_test_alone_shows_none(run):
     run("@pytest.mark.coop\ndef test_it():\n    assert 0", failed=1).stdout.no_fnmatch_line("*- tasks -*")
 

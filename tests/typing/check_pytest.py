@@ -28,7 +28,7 @@ def test_servers(serve: Serve, free_port: int) -> None:
     assert_type(serve(handle, backlog=5, spawn=3), StreamServer)
     assert_type(serve(wsgi=app, log=None), WSGIServer)
     assert_type(serve(DatagramServer(("127.0.0.1", free_port), handle)), DatagramServer)
-    serve()  # type: ignore[call-overload]
+    serve()  # type: ignore[call-overload]  # must be refused
     with serving() as another:
         assert_type(another, Serve)
 
