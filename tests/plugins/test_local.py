@@ -550,3 +550,13 @@ def test_program_8() -> None:
 
     coopcore.joinall([spawn(f1), spawn(f2)], timeout=5)
     assert lines == [1, 2, "x is not local to f2"]
+
+
+def test_a_thread_without_a_hub_that_reads_before_it_has_ever_set_anything() -> None:
+    values = local()
+    values.x = "the main thread's"
+    seen: list[Any] = []
+    thread = threading.Thread(target=lambda: seen.append((hasattr(values, "x"), dict(vars(values)))))
+    thread.start()
+    thread.join()
+    assert seen == [(False, {})]
