@@ -962,11 +962,11 @@ class Serving:
         """Whether it comes to refuse clients; waits until it does."""
         for _ in range(10_000):
             try:
-                stdlib.create_connection(("127.0.0.1", self.port), timeout=30).close()
+                stdlib.create_connection(("127.0.0.1", self.port), timeout=0.05).close()
             except ConnectionRefusedError:
                 return True
-            except ConnectionResetError:
-                continue  # it was still in the queue of a listener that was closed
+            except (ConnectionResetError, TimeoutError):
+                continue  # it was still in the queue of a listener that was closed, or was not let into it
         return False
 
     def ends(self) -> tuple[int, str, str]:

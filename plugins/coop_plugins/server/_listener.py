@@ -6,6 +6,9 @@ import errno
 import os
 import socket as _stdlib
 import stat
+import struct
+import sys
+from array import array
 from typing import Any
 
 from coopcore.lowlevel import hide_frames
@@ -112,6 +115,23 @@ def _remove_stale(path: str, kind: int) -> None:
             os.unlink(path)
     except FileNotFoundError:
         return
+
+
+def let_nobody_in(listener: Any) -> None:
+    """Have the kernel ignore further attempts to connect, if it can; never blocks. It would complete them until the listener is closed, and reset them then.
+
+    Those clients try again a second later, and find nobody. Linux does it by a filter of packets, here one that lets none pass.
+    """
+    if sys.platform == "linux" and listener.family in (_stdlib.AF_INET, _stdlib.AF_INET6):
+        program = array("B", struct.pack("HBBI", _RETURN, 0, 0, 0))
+        try:
+            listener.setsockopt(_stdlib.SOL_SOCKET, _ATTACH_FILTER, struct.pack("HP", 1, program.buffer_info()[0]))
+        except OSError:
+            pass  # this kernel has no filters
+
+
+_ATTACH_FILTER = 26  # SO_ATTACH_FILTER of asm-generic/socket.h, which the standard module does not name
+_RETURN = 0x06  # BPF_RET | BPF_K of linux/bpf_common.h: so many bytes pass
 
 
 class UnixPath:

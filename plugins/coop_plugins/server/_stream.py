@@ -10,7 +10,7 @@ from coopcore.lowlevel import current_hub, hide_frames, running_task
 
 from ._base import BaseServer
 from ._crew import Handle
-from ._listener import bound_socket
+from ._listener import bound_socket, let_nobody_in
 
 if TYPE_CHECKING:
     import ssl
@@ -95,7 +95,10 @@ class StreamServer(BaseServer):
             # Each is accepted as it comes: the kernel would let those wait for a second that find its queue full. In the end it must be found empty.
             waits = max(deadline - clock.now(), 0) / _NANOSECONDS
             self.socket.settimeout(waits)
-            left -= not waits
+            if not waits:
+                if left == self.backlog + 1 and self._given is None:  # else other processes may go on with the listener
+                    let_nobody_in(self.socket)
+                left -= 1
             try:
                 args = self.do_read()
             except TimeoutError:
