@@ -86,7 +86,7 @@ def test_hello_changes_no_default_until_it_is_asked_for(hello: Path) -> None:
 @pytest.mark.timeout(180)
 def test_hello_passes_the_contracts_where_it_is_installed(hello: Path, hello_source: Path, tmp_path: Path) -> None:
     shutil.copytree(hello_source / "tests", tmp_path / "tests")
-    done = run_python("-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", str(tmp_path / "tests"), path=hello, timeout=120)
+    done = run_python("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:asyncio", "-W", "error", str(tmp_path / "tests"), path=hello, timeout=120)
     assert done.returncode == 0, done.stdout[-5000:]
     passed = re.search(r"(\d+) passed", done.stdout)
     assert passed is not None and int(passed[1]) > 60, done.stdout
