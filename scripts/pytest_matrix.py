@@ -145,7 +145,7 @@ def main() -> int:
         work = Path(folder)
         (work / "matrix.ini").write_text(SETTINGS)
         install(work, {version: pythons[version] for version in {each.version for each in combinations}})
-        with ThreadPoolExecutor(2 * JOBS) as pool:  # they wait half of the time
+        with ThreadPoolExecutor(JOBS + 1) as pool:  # they wait a third of the time
             for future in [pool.submit(test, work, each) for each in combinations]:
                 combination, status, output, seconds = future.result()
                 last = output.strip().splitlines()[-1] if output.strip() else "nothing was printed"

@@ -67,7 +67,7 @@ LEFT = {
         "wait for children before the end; or, if this is as it should be, look for less: @pytest.mark.coop(leaks=('sockets', 'threads', 'locks')).",
     ),
     "thread": (
-        "threading.Thread(target=time.sleep, args=(0.6,), name='worker').start()",
+        "threading.Thread(target=time.sleep, args=(1.5,), name='worker').start()",
         "1 thread.",
         "  <Thread(worker, started *)>, made at {place}",
         "join threads before the end; or, if this is as it should be, look for less: @pytest.mark.coop(leaks=('sockets', 'subprocesses', 'locks')).",
