@@ -726,6 +726,26 @@ def test_a_client_that_does_not_read_is_cut(on: Run, caplog: pytest.LogCaptureFi
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
+@pytest.mark.parametrize(
+    "sizes", [[8_000_000], [70_000] * 100, [1, 4_000_000, 0, 2, 4_000_000], [1500] * 2000, [100] * 10_000], ids=["one", "many", "mixed", "small", "tiny"]
+)
+@pytest.mark.parametrize("how", [list, iter])
+def test_large_bodies_arrive_whole_though_the_client_is_slow(on: Run, how: Any, sizes: list[int]) -> None:
+    pieces = [bytes([number % 251]) * size for number, size in enumerate(sizes)]
+
+    def application(environ: Any, start_response: Any) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        return how(pieces)  # type: ignore[no-any-return]
+
+    @on
+    def body() -> None:
+        with serving(application) as server, Client(server) as client:
+            for _ in range(2):
+                client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+                sleep(0.005)  # the kernel's buffers are full
+                assert client.response()[2] == b"".join(pieces)
+
+
 def test_clients_that_vanish(on: Run, caplog: pytest.LogCaptureFixture) -> None:
     @on
     def body() -> None:
