@@ -1028,3 +1028,22 @@ def test_the_handlers_are_as_before_afterwards(on: Run) -> None:
         serving.get()
 
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a filter of Linux")
+@pytest.mark.parametrize("family", [stdlib.AF_INET, stdlib.AF_INET6])
+def test_a_listener_that_lets_nobody_in_completes_no_connection(family: int) -> None:
+    from coop_plugins.server._listener import let_nobody_in
+
+    with stdlib.socket(family) as listener, stdlib.socket(family) as before, stdlib.socket(family) as after:
+        listener.bind(("127.0.0.1" if family == stdlib.AF_INET else "::1", 0))
+        listener.listen()
+        before.connect(listener.getsockname())
+        let_nobody_in(listener)
+        after.settimeout(0.05)
+        with pytest.raises(TimeoutError):
+            after.connect(listener.getsockname())
+        listener.settimeout(0)
+        listener.accept()[0].close()
+        with pytest.raises(BlockingIOError):
+            listener.accept()

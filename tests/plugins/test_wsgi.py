@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import socket as stdlib
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection
@@ -724,6 +726,26 @@ def test_a_client_that_does_not_read_is_cut(on: Run, caplog: pytest.LogCaptureFi
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
+@pytest.mark.parametrize(
+    "sizes", [[8_000_000], [70_000] * 100, [1, 4_000_000, 0, 2, 4_000_000], [1500] * 2000, [100] * 10_000], ids=["one", "many", "mixed", "small", "tiny"]
+)
+@pytest.mark.parametrize("how", [list, iter])
+def test_large_bodies_arrive_whole_though_the_client_is_slow(on: Run, how: Any, sizes: list[int]) -> None:
+    pieces = [bytes([number % 251]) * size for number, size in enumerate(sizes)]
+
+    def application(environ: Any, start_response: Any) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        return how(pieces)  # type: ignore[no-any-return]
+
+    @on
+    def body() -> None:
+        with serving(application) as server, Client(server) as client:
+            for _ in range(2):
+                client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+                sleep(0.005)  # the kernel's buffers are full
+                assert client.response()[2] == b"".join(pieces)
+
+
 def test_clients_that_vanish(on: Run, caplog: pytest.LogCaptureFixture) -> None:
     @on
     def body() -> None:
@@ -776,6 +798,53 @@ def test_invariant_5_stop_lets_requests_end_and_closes_idle_connections(on: Run)
             assert (status, headers["connection"], got) == (200, "close", b"Hello /busy")
             stopping.get(timeout=5)
             assert not server.connections
+
+
+def test_invariant_5_a_request_on_its_way_when_the_server_closes_is_answered(on: Run) -> None:
+    @on
+    def body() -> None:
+        server = WSGIServer(LOCAL, hello)
+        server.start()
+        with Client(server) as kept, Client(server) as new:
+            kept.send(b"GET /1 HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert kept.response()[2] == b"Hello /1"
+            while len(server.connections) < 2:
+                sleep(0)
+            server.close()
+            for client in (kept, new):
+                sleep(0.01)  # both tasks have had their turn since
+                client.send(b"GET /2 HTTP/1.1\r\nHost: x\r\n\r\n")
+                status, headers, got = client.response()
+                assert (status, headers["connection"], got) == (200, "close", b"Hello /2")
+                assert client.at_end()
+
+
+def test_stop_waits_for_connections_whose_task_has_not_begun(on: Run) -> None:
+    @on
+    def body() -> None:
+        server = WSGIServer(LOCAL, hello)
+        server.start()
+        clients = [stdlib.create_connection(server.address, timeout=5) for _ in range(5)]  # the hub has no turn meanwhile
+        for client in clients:
+            client.sendall(b"GET /in-the-queue HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert not server.connections
+        server.stop(5)
+        for client in clients:
+            with client, client.makefile("rb") as reading:
+                assert reading.read().endswith(b"Hello /in-the-queue")
+
+
+def test_the_time_that_a_connection_may_be_idle_begins_anew_with_each_request(on: Run) -> None:
+    @on
+    def body() -> None:
+        with serving(hello, limits=Limits(idle_timeout=0.06)) as server, Client(server) as client:
+            for _ in range(4):
+                client.send(b"GET /kept HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert client.response()[2] == b"Hello /kept"
+                sleep(0.03)
+            began = time.monotonic()
+            assert client.at_end()
+            assert time.monotonic() - began < 1
 
 
 def test_invariant_5_what_was_accepted_is_answered(on: Run) -> None:

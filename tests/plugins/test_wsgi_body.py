@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 pytest.importorskip("httptools")
@@ -19,6 +19,7 @@ def of_size(size: int, number: int) -> bytes:
     return bytes((number * 7 + at * at) % 251 if (number + at) % 17 else 10 for at in range(size))
 
 
+@settings(max_examples=40, deadline=None)
 @given(steps)
 def test_a_body_gives_what_was_added(steps: list[tuple[str, int]]) -> None:
     body, model = Body(), b""

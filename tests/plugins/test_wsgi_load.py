@@ -111,6 +111,7 @@ def end_under_load(kind: str, folder: Path, clients: int, keeps: bool, paths: tu
 
 
 @LINUX
+@pytest.mark.slow(reason="starts servers in processes of their own")
 @pytest.mark.parametrize(
     ("kind", "keeps", "paths"),
     [
@@ -159,6 +160,7 @@ def test_sigterm_under_wrk(kind: str, connections: int, tmp_path: Path) -> None:
 
 
 @LINUX
+@pytest.mark.slow(reason="starts gunicorn, and a worker anew")
 def test_a_worker_that_is_killed_under_load_fails_no_request_of_the_others(tmp_path: Path) -> None:
     with serving("gunicorn 2", tmp_path) as served, Load(served.port, 40, True, ("/", "/slow")) as load:
         load.run(lambda: load.outcomes["answered"] >= 400)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 pytest.importorskip("httptools")
@@ -292,6 +292,7 @@ def forget() -> None:
         memory._once.clear()
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=12) | st.text(alphabet=":,; \t\r\n\0\x7f\x80aA-", max_size=8).map(lambda text: text.encode("latin-1")), max_size=3))
 def test_request_invariant_6_values_behind_known_names_are_read_as_httptools_reads_them(values: list[bytes]) -> None:
     heads = [
@@ -308,6 +309,7 @@ def test_request_invariant_6_values_behind_known_names_are_read_as_httptools_rea
         assert told(fed(heads[1])) == first
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=20) | st.text(alphabet="\r\n\t \0\x7f\x80a:", max_size=20).map(lambda text: text.encode("latin-1")))
 def test_request_invariant_6_whole_lines_are_refused_for_what_half_ones_are_refused_for(block: bytes) -> None:
     block = b"".join(line + b"\r\n" for line in block.split(b"\r\n") if line)
@@ -317,6 +319,7 @@ def test_request_invariant_6_whole_lines_are_refused_for_what_half_ones_are_refu
 PARTS_OF_LINE = st.sampled_from([*b'GET HEAD NONE / a ? # %20 %00 %2 " { | < \0 \x80'.split(b" "), b" ", b" HTTP/1.1", b" HTTP/1.0"])
 
 
+@settings(deadline=None)
 @given(st.lists(PARTS_OF_LINE, max_size=9) | st.lists(PARTS_OF_LINE, max_size=4).map(lambda parts: [b"GET /", *parts, b" HTTP/1.1"]))
 def test_request_invariant_6_request_lines_of_the_commonest_form_are_read_as_others(parts: list[bytes]) -> None:
     line = b"".join(parts)
