@@ -177,7 +177,7 @@ def test_wait_for_whatever_has_rawlink_and_unlink() -> None:
     def main() -> None:
         flags = [Flag(), Flag(), Flag()]
         task = spawn(sleep, 0.001)
-        spawn_later(0.002, flags[2].set)
+        spawn(lambda: [task.join(), sleep(0.001), flags[2].set()])
         assert wait([*flags, task], count=2, timeout=5) == [task, flags[2]]
         assert not any(flag.links for flag in flags)
         assert wait(flags, timeout=0.001) == []

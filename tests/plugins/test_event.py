@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from greenlet import getcurrent
-from seams.hubs import in_a_hub, in_another_thread
+from seams.hubs import in_a_hub, in_a_jumping_hub, in_another_thread
 
 from coop_plugins import event as event_module
 from coop_plugins.event import AsyncResult, Event
@@ -347,7 +347,7 @@ def at_each_switch_point(prepare: Callable[[], Any], wait: Callable[[Any], bool]
 
 
 @without_a_monitor
-@in_a_hub
+@in_a_jumping_hub
 @each_kind
 @pytest.mark.parametrize("before", [0, 1, 2])
 def test_invariant_6_a_set_wherever_another_thread_may_come_in_is_not_lost(kind: str, before: int) -> None:

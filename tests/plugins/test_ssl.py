@@ -946,7 +946,7 @@ def test_sendfile(on: Run, tmp_path: Path) -> None:
                 assert got == expected
                 assert task.get(timeout=5) == len(expected)
                 assert file.tell() == offset + len(expected) or not expected
-            for error, arguments in [(ValueError, (file, -1)), (TypeError, (file, 0, "x")), (ValueError, (file, 0, 0))]:
+            for error, arguments in [(OSError, (file, -1)), (TypeError, (file, 0, "x")), (ValueError, (file, 0, 0))]:
                 with pytest.raises(error):
                     near.sendfile(*arguments)
             with open(path, encoding="latin") as text, pytest.raises(ValueError, match="binary"):

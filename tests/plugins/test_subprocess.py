@@ -14,6 +14,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,9 @@ BIG = bytes(range(256)) * 4096  # 1 MiB
 def children() -> set[int]:
     """The processes that this one has started, ended ones that nobody has reaped among them. (Other tests' helpers, such as multiprocessing's, live on.)"""
     found = set()
-    for task in Path("/proc/self/task").iterdir():
-        found |= {int(pid) for pid in (task / "children").read_text().split()}
+    for thread in Path("/proc/self/task").iterdir():
+        with suppress(FileNotFoundError):  # it has ended meanwhile, and another one has its children
+            found |= {int(pid) for pid in (thread / "children").read_text().split()}
     return found
 
 

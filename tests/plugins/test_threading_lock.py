@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from seams.hubs import in_a_hub, in_another_thread, settle
+from seams.hubs import in_a_hub, in_a_jumping_hub, in_another_thread, settle
 from seams.points import at_each_point, without_a_monitor
 from seams.processes import python
 
@@ -334,7 +334,7 @@ def released_at_each_point(make: Any, acquire: Callable[[Any], Any], ahead: str)
 
 
 @without_a_monitor
-@in_a_hub
+@in_a_jumping_hub
 @each_lock
 @pytest.mark.parametrize("ahead", ["", "a", "ab"])
 @pytest.mark.slow(reason="a hundred points, and at most of them the lock is released late")

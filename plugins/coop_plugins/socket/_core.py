@@ -783,7 +783,7 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
 
     def setblocking(self, flag: bool, /) -> None:
         """True: as ``settimeout(None)``. False: as ``settimeout(0)``. The descriptor itself never blocks."""
-        blocks = index(flag)
+        blocks = flag if sys.version_info >= (3, 12) else index(flag)  # as the standard one takes it
         self._never_block()
         self._timeout = None if blocks else 0.0
 
