@@ -43,7 +43,7 @@ wheel:
 	@python=$$(scripts/venv dev) && scripts/wheel-test "$$python" -n $(JOBS) $(ARGS)
 
 bench:
-	@python=$$(scripts/venv dev) && "$$python" -m benchmarks.startup && "$$python" -m benchmarks.scale; "$$python" -m benchmarks
+	@python=$$(scripts/venv dev) && "$$python" -m benchmarks.startup && "$$python" -m benchmarks.scale; "$$python" -m benchmarks.echo; "$$python" -m benchmarks
 
 soak:
 	@python=$$(scripts/venv dev) && "$$python" -m pytest -m soak $(ARGS)

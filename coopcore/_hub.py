@@ -166,22 +166,23 @@ class FdWait:
         self._other: FdWait | None = None  # that of the other direction
 
     def park(self, deadline: int | None = None) -> bool:
-        """Park the current task until the descriptor may be ready; may wake spuriously. True, or False once the hub's clock has reached ``deadline``, and at once
-        in a task of another hub.
+        """Park the current task until the descriptor may be ready; may wake spuriously. True, or False once the hub's clock has reached ``deadline``, and at
+        once in a task of another hub.
 
         Only for a caller who knows that it is not ready: who has just met EAGAIN, or finds ``drained`` set. Raises as `lowlevel.wait_readable` does.
         """
         try:
             task = getcurrent().task
         except AttributeError:
-            task = None
-        if task is None:
+            task = current_task()
+        if task is None:  # a worker between two tasks, in a signal handler
             task = current_task()
         hub = self.hub
         if task._hub is not hub:
             return False
         if self.task is not None or not self._armed or task._pending is not None:
-            return hub._park_at(self, task, None if deadline is None else (deadline - hub._now()) / NANOSECONDS, edge=True)
+            ready: bool = hub._park_at(self, task, None if deadline is None else (deadline - hub._now()) / NANOSECONDS, edge=True)
+            return ready
         timer = None if deadline is None else hub._add_timer(deadline, task)
         self.task = task
         if self.closed:  # looked at when ``task`` is set: see `closed`
@@ -202,9 +203,15 @@ class FdWait:
             finally:
                 self.leave(task)
         if self.task is task:
-            self.leave(task)
+            self.leave(task)  # type: ignore[arg-type]  # narrowed by the line above, though not to what it is
         if timer is None and task._outcome is True:
             return True
+        try:
+            return bool(take_outcome(task, timer))
+        except BaseException as error:
+            if task._outcome is None:
+                raise  # as in park_task
+            hub.interrupt_main(error)
         return bool(take_outcome(task, timer))
 
     def leave(self, task: Task[Any]) -> None:
@@ -340,7 +347,7 @@ class Hub:
         self.network = network
         """What ``coop_plugins.socket`` uses in this hub; None for the kernel's."""
         self.resolver = resolver
-        """What ``coop_plugins.socket`` looks up names with in this hub; None until the default one is needed. Closed with the hub, if that came from `make_hub`."""
+        """What ``coop_plugins.socket`` looks up names with in this hub; None until the default one is needed. A hub of `make_hub` closes it in the end."""
         self._thread = get_ident()
         self._closed = False
         self._stopping = False
@@ -1020,9 +1027,9 @@ class Hub:
             wait.drained = False
             task = wait.task
             if task is not None:
-                wait.leave(task)
                 if task._reason is wait:
                     unpark(task)
+                wait.leave(task)  # after it: a signal handler that raises leaves it to the next report
 
     def wake_at(self, fd: int, keeper: _Door) -> bool:
         """Wake from a sleep whenever ``fd``, to which signals write, is readable. ``keeper`` empties it, and is told before and after each sleep.

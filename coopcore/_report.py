@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from ._state import STARTED
 from ._task import HIDDEN_FILES, Task
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ _FEW = 5  # holders named for each
 
 
 def stands_at(task: Task[Any]) -> str:
-    """Where a suspended task waits: ``file:line in function``."""
+    """Where a task waits, or, in a signal handler or from another thread, where it runs: ``file:line in function``."""
     frame = innermost_frame(task)
     if frame is None:
         return "(no Python frame)"
@@ -34,8 +35,10 @@ def stands_at(task: Task[Any]) -> str:
 
 
 def innermost_frame(task: Task[Any]) -> FrameType | None:
-    """The innermost frame of a suspended task that is not plumbing, else its innermost one."""
+    """The innermost frame of a task that is not plumbing, else its innermost one."""
     top = frame = task.frame
+    if frame is None and task._phase == STARTED:  # it runs
+        top = frame = sys._current_frames().get(task._hub._thread)
     outer: FrameType | None = None
     while frame is not None:
         if frame.f_code.co_filename not in HIDDEN_FILES:
@@ -114,7 +117,7 @@ def _advice(parked: list[Task[Any]], hub: Hub) -> list[str]:
     if forgotten:
         names = ", ".join(forgotten[:_FEW]) + (f" and {len(forgotten) - _FEW} more" if len(forgotten) > _FEW else "")
         return [f"Likely cause: {names} {'was' if len(forgotten) == 1 else 'were'} made and never started. Next step: call start(), or use spawn()."]
-    daemons = [repr(thread.name) for thread in threading.enumerate() if thread.daemon and thread.ident != hub.thread]
+    daemons = [repr(thread.name) for thread in reversed(threading.enumerate()) if thread.daemon and thread.ident != hub.thread]  # the newest first
     uncounted = [
         f"Daemon threads are not waited for: {', '.join(daemons[:_FEW])}{' ...' if len(daemons) > _FEW else ''}. "
         f"If one of them is to wake a task, say so while the task waits: `with promise('what it does'):`, of coopcore.lowlevel."

@@ -165,6 +165,12 @@ def park_task(task: Task[Any], reason: object, timeout: float | None = None) -> 
         park_cut_short(task, timer, error)
     if timer is None and task._outcome is True:
         return True
+    try:
+        return take_outcome(task, timer)
+    except BaseException as error:
+        if task._outcome is None:
+            raise  # it is the outcome
+        hub.interrupt_main(error)  # a signal handler has raised before the outcome was taken; the wake is final nevertheless
     return take_outcome(task, timer)
 
 
@@ -192,7 +198,12 @@ def take_outcome(task: Task[Any], timer: Any) -> Any:
     """What a park returns, or raises, now that its task goes on."""
     outcome, task._outcome = task._outcome, None
     if timer is not None and outcome is not False:
-        task._hub._disarm(timer)
+        hub = task._hub
+        try:
+            hub._disarm(timer)
+        except BaseException as error:  # out of a signal handler; the wake is final nevertheless
+            hub._disarm(timer)
+            hub.interrupt_main(error)
         if task._pending is not None:  # it may have fired when the wait was over already
             task._pending = [thrown for thrown in task._pending if not getattr(thrown.source, "for_one_wait", False)] or None
     if type(outcome) is Thrown:

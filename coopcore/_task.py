@@ -133,15 +133,16 @@ class Failure:
     __slots__ = ("__weakref__", "_hub", "by_joiner", "error", "received", "traceback", "view")
 
     def __init__(self, task: Task[Any], error: BaseException) -> None:
+        self.view = TaskRecord(task)
         self.error = error
         self.traceback = error.__traceback__
-        self.received = False
         self.by_joiner = False  # received only because somebody joins the task
-        self.view = TaskRecord(task)
         self._hub = task._hub
+        self.received = False
 
     def __del__(self) -> None:
-        self.report()
+        if hasattr(self, "received"):  # else a signal handler has raised while it was made
+            self.report()
 
     def report(self) -> None:
         """Tell the hub, unless the error was received. Once. From any thread: a collection can happen anywhere."""
@@ -981,7 +982,5 @@ def work() -> None:
                 task = me.task
                 if task is None:
                     return  # dismissed
-    except GreenletExit:
-        raise
     except BaseException as error:
         hub._worker_interrupted(me, error)

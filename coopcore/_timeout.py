@@ -132,12 +132,17 @@ class Timeout(BaseException):
     def cancel(self) -> None:
         """Stop the timer, and take back a throw that its task has not met. May be started again."""
         timer, self._timer = self._timer, None
-        if timer is not None:
-            assert self._hub is not None
-            self._hub._disarm(timer)
-            if not self._ref:
-                self._hub._uncounted -= 1
         owner, self.owner = self.owner, None
+        if timer is not None:
+            hub = self._hub
+            assert hub is not None
+            if not self._ref:
+                hub._uncounted -= 1
+            try:
+                hub._disarm(timer)
+            except BaseException:  # out of a signal handler: who closes it is rid of it all the same
+                hub._disarm(timer)
+                raise
         if owner is not None and owner._pending is not None:
             withdraw(owner, self)
 

@@ -82,7 +82,11 @@ class Backend(Protocol):
 
     edge_triggered: bool
     """True: after one report, data left unread is not reported again until more arrives. The hub re-registers
-    a descriptor where a caller needs level semantics."""
+    a descriptor where a caller needs level semantics.
+
+    An edge-triggered backend may have an attribute ``tells_end`` that is true. It promises that a report of a descriptor which
+    can be read, when the other end has ended its side, or there is an error or urgent data, has another bit than ``READABLE`` and ``WRITABLE``
+    (``HANGUP``, ``ERROR``, ``PRIORITY`` or any above those). Then a stream that was read short need not be tried before the next report."""
 
     def watch(self, fd: int, events: int) -> None:
         """Report ``fd`` at a coming `poll` when any of ``events`` (``READABLE``, ``WRITABLE``) holds.

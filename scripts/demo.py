@@ -33,7 +33,9 @@ def run_to_its_end(path: Path) -> int:
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
+    """One that is free on every address: that is where the example listens."""
+    both = socket.has_dualstack_ipv6()
+    with socket.create_server(("", 0), family=socket.AF_INET6 if both else socket.AF_INET, dualstack_ipv6=both) as server:
         port: int = server.getsockname()[1]
     return port
 

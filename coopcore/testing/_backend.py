@@ -115,6 +115,18 @@ class BackendContract(BackendHubPart):
             drain(right)
             assert _poll_for(backend, left.fileno(), WRITABLE), "room came after watch() and was not reported"
 
+    def test_an_end_is_told_apart(self) -> None:
+        with self.made() as backend, connection() as (left, right):
+            if not (backend.edge_triggered and getattr(backend, "tells_end", False)):
+                return
+            backend.watch(left.fileno(), READABLE | WRITABLE)
+            backend.poll(0)
+            right.send(b"x")
+            right.close()
+            seen = dict(backend.poll(PATIENCE)).get(left.fileno(), 0)
+            assert seen & READABLE, "data came, and the other end was closed: nothing was reported as readable"
+            assert seen & ~(READABLE | WRITABLE), "a backend with tells_end sets another bit (HANGUP) when the other end was closed"
+
     def test_watch_is_idempotent(self) -> None:
         with self.made() as backend, pipe() as (reader, writer):
             for _ in range(3):

@@ -81,6 +81,7 @@ def coop_patches() -> list[Patch]:
             "coop_plugins.socket",
             (
                 "socket",
+                "close",
                 "create_connection",
                 "create_server",
                 "fromfd",

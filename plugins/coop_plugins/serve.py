@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
+from coopcore import spawn
 from coopcore.lowlevel import hide_frames
 
 __all__ = ["load_application", "main"]
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str]) -> int:
         if not chosen.no_patch:
             from .patch import patch
 
-            patch(skip=chosen.skip)
+            patch(skip=chosen.skip, warn=False)
         os.chdir(chosen.chdir)
         sys.path.insert(0, os.getcwd())
         application = load_application(chosen.application)
@@ -82,7 +83,8 @@ def main(arguments: Sequence[str]) -> int:
     except OSError as error:
         print(f"coopcore serve: {error}", file=sys.stderr)
         return 1
-    print(f"coopcore serve: {chosen.application} at {_shown(server)}, process {os.getpid()}", file=sys.stderr, flush=True)
+    # In a task, which runs once signals are taken care of: whoever reads the line may send one.
+    spawn(print, f"coopcore serve: {chosen.application} at {_shown(server)}, process {os.getpid()}", file=sys.stderr, flush=True)
     server.serve_forever(stop_timeout=chosen.graceful)
     return 0
 

@@ -518,7 +518,8 @@ class Popen(_stdlib.Popen[AnyStr]):
     def _coop_hand_over(self) -> None:
         """Somebody has put another file in the place of stdin: it does its own writing."""
         stdin: Any = self.stdin
-        given, self._coop_given = self._coop_given, None
+        given: Any = self._coop_given
+        self._coop_given = None
         for step in (*((lambda: stdin.write(given),) if given else ()), stdin.flush, stdin.close):
             try:
                 step()

@@ -141,6 +141,14 @@ class Clinging(PollBackend):
         pass
 
 
+class SilentAboutTheEnd(PollBackend):
+    edge_triggered = True
+    tells_end = True
+
+    def translate(self, mask):
+        return super().translate(mask) & (READABLE | WRITABLE)
+
+
 class StrictAboutUnknown(PollBackend):
     def unwatch(self, fd):
         if fd not in self._armed:
@@ -380,6 +388,7 @@ MUTANTS = [
     (Small, ["test_hundreds_of_descriptors", "test_hub_wakes_many"]),
     (Polite, ["test_hangup_is_told_to_a_reader", "test_an_error_is_told_to_a_writer", "test_a_hangup_is_told_to_both_directions"]),
     (Clinging, ["test_unwatched_is_not_reported"]),
+    (SilentAboutTheEnd, ["test_an_end_is_told_apart"]),
     (StrictAboutUnknown, ["test_unwatch_is_quiet_for_what_is_unknown"]),
     (StrictAboutClosed, ["test_unwatch_is_quiet_for_what_is_closed"]),
     (ShockedByClosed, ["test_a_descriptor_closed_while_watched_does_not_break_poll"]),

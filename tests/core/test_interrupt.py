@@ -16,7 +16,8 @@ import pytest
 import coopcore
 from coop_plugins.backends.epoll import EpollBackend
 from coopcore import run, sleep, spawn
-from coopcore.lowlevel import ParkingLot, current_hub, deferring, make_hub, park, promise
+from coopcore.errors import HubError
+from coopcore.lowlevel import ParkingLot, StandingPromise, change_wakeup_fd, current_hub, deferring, make_hub, park, promise, wait_for_signal
 
 
 def test_a_ctrl_c_while_everybody_waits_reaches_main() -> None:
@@ -337,3 +338,212 @@ def test_a_hub_without_descriptors_left_for_signals_goes_without(monkeypatch: py
     monkeypatch.setattr(os, "pipe2", none_left)
     assert run(wakeup_fd) == before
     assert signal.getsignal(signal.SIGINT) is handler
+
+
+def pipe() -> tuple[int, int]:
+    return os.pipe2(os.O_NONBLOCK)
+
+
+@pytest.mark.parametrize("backend", ["epoll", "selectors"])
+def test_invariant_2_it_wakes_though_somebody_took_the_descriptor_away(backend: str) -> None:
+    """As asyncio does, which leaves -1 behind."""
+
+    def main() -> None:
+        sleep(0.001)
+        signal.set_wakeup_fd(-1)
+        threading.Timer(0.02, lambda: signal.pthread_kill(threading.get_ident(), signal.SIGINT)).start()
+        sleep(20)
+
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        run(main, backend=backend)
+    assert time.monotonic() - began < 10
+
+
+def test_invariant_2_after_asyncio_in_a_task() -> None:
+    code = textwrap.dedent("""
+        import asyncio, os, signal, threading
+        from coopcore import run, sleep, spawn
+
+        async def body():
+            asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, print, "heard")
+            os.kill(os.getpid(), signal.SIGUSR1)
+            await asyncio.sleep(0.01)
+
+        def main():
+            spawn(asyncio.run, body()).get()
+            assert signal.set_wakeup_fd(-1) == -1
+            threading.Timer(0.05, lambda: signal.pthread_kill(threading.get_ident(), signal.SIGINT)).start()
+            try:
+                sleep(20)
+            except KeyboardInterrupt:
+                print("Ctrl-C")
+
+        run(main)
+    """)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=15)
+    assert (result.stdout, result.stderr, result.returncode) == ("heard\nCtrl-C\n", "", 0)
+
+
+@pytest.mark.parametrize("backend", ["epoll", "selectors"])
+def test_invariant_4_a_stranger_gets_each_byte(backend: str) -> None:
+    reader, writer = pipe()
+    before = signal.signal(signal.SIGUSR1, lambda signum, frame: None)
+
+    def main() -> None:
+        signal.set_wakeup_fd(writer)
+        signal.raise_signal(signal.SIGUSR1)
+        for _ in range(3):
+            inbox, here = current_hub()._inbox, threading.get_ident()
+
+            def strike(inbox: Any = inbox, here: int = here) -> None:
+                while not inbox.asleep:
+                    time.sleep(0.0005)
+                signal.pthread_kill(here, signal.SIGUSR1)
+
+            thread = threading.Thread(target=strike)
+            thread.start()
+            while thread.is_alive():
+                sleep(0.005)
+            sleep(0.02)  # longer than the hub is sure for
+        assert wakeup_fd() == writer, "it is lent for the time of a sleep only"
+        signal.raise_signal(signal.SIGUSR1)
+        assert os.read(reader, 100) == bytes([signal.SIGUSR1]) * 5
+        assert change_wakeup_fd(-1) == writer
+
+    try:
+        run(main, backend=backend)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+        os.close(reader)
+        os.close(writer)
+
+
+def test_invariant_4_a_stranger_that_is_full_gone_or_came_in_the_middle_of_a_sleep() -> None:
+    (reader, writer), (other_reader, other) = pipe(), pipe()
+
+    def main() -> None:
+        door: Any = current_hub()._keeper
+        signal.set_wakeup_fd(writer)
+        door.claim()
+        while True:
+            try:
+                os.write(writer, bytes(4096))
+            except BlockingIOError:
+                break
+        signal.raise_signal(signal.SIGUSR1)
+        door.drain()  # quietly
+        signal.set_wakeup_fd(other)
+        door.after_sleep()
+        assert wakeup_fd() == other, "it came in the middle of our sleep, and stays"
+        door.claim()
+        os.close(other)
+        door.after_sleep()
+        assert wakeup_fd() == door._writer, "it is gone"
+        signal.set_wakeup_fd(-1)
+
+    before = signal.signal(signal.SIGUSR1, lambda signum, frame: None)
+    try:
+        run(main)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+        for fd in (reader, writer, other_reader):
+            os.close(fd)
+
+
+def test_a_program_that_changes_the_descriptor_never_sees_a_hubs() -> None:
+    reader, writer = pipe()
+
+    def main() -> None:
+        assert change_wakeup_fd(writer) == -1
+        assert change_wakeup_fd(writer, warn_on_full_buffer=False) == writer
+        waiter = spawn(wait_for_signal)
+        sleep(0.001)  # while somebody waits for a signal the hub does not give the descriptor back
+        assert wakeup_fd() != writer
+        assert change_wakeup_fd(-1) == writer
+        signal.raise_signal(signal.SIGUSR1)
+        assert waiter.get(timeout=10) is True
+        assert change_wakeup_fd(-1) == -1
+
+    before = signal.signal(signal.SIGUSR1, lambda signum, frame: None)
+    try:
+        run(main)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+        os.close(reader)
+        os.close(writer)
+
+
+def test_wait_for_signal_in_vain() -> None:
+    def main() -> None:
+        assert wait_for_signal(timeout=0.002) is False
+        waiter = spawn(wait_for_signal)
+        sleep(0)
+        waiter.kill()
+        assert current_hub()._keeper.waiters == []  # type: ignore[union-attr]  # a hub of the main thread has one
+
+    run(main)
+    caught: list[BaseException] = []
+
+    def in_thread() -> None:
+        try:
+            run(wait_for_signal)
+        except HubError as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=in_thread)
+    thread.start()
+    thread.join()
+    assert "hub of the main thread" in str(caught[0])
+
+
+def test_wait_for_signal_of_which_the_task_does_not_wait_any_more_when_the_wake_comes() -> None:
+    def main() -> None:
+        waiter = spawn(lambda: [wait_for_signal(), park("something else", timeout=0.01)])
+        sleep(0)
+        signal.raise_signal(signal.SIGUSR1)
+        current_hub()._keeper.drain()  # type: ignore[union-attr]  # as above
+        waiters = [waiter]
+        sleep(0.001)
+        assert waiter.waiting_on == "'something else'"
+        current_hub()._keeper._wake(waiters)  # type: ignore[union-attr]  # as above
+        assert waiter.get(timeout=10) == [True, False]
+
+    before = signal.signal(signal.SIGUSR1, lambda signum, frame: None)
+    try:
+        run(main)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def open_promises() -> int:
+    return current_hub().describe().count("open promise: for a test")
+
+
+def test_invariant_5_a_standing_promise_is_open_on_every_hub_of_the_main_thread() -> None:
+    outer = make_hub()
+    standing = StandingPromise("for a test")
+    assert "open promise: for a test" in outer.describe()
+    assert run(open_promises) == 1
+    assert run(lambda: [standing.close(), standing.close(), open_promises()][-1]) == 0
+    assert run(open_promises) == 0 and "for a test" not in outer.describe()
+    outer.close()
+
+
+def test_invariant_5_in_the_child_of_a_fork_it_is_open_on_the_hubs_of_the_child() -> None:
+    code = textwrap.dedent("""
+        import os
+        from coopcore import get_hub, run, sleep
+        from coopcore.lowlevel import StandingPromise
+
+        sleep(0)
+        standing = StandingPromise("for a test")
+        pid = os.fork()
+        if pid == 0:
+            sleep(0)
+            there = "for a test" in get_hub().describe()
+            standing.close()
+            os._exit(0 if there and "for a test" not in get_hub().describe() else 1)
+        assert os.waitpid(pid, 0)[1] == 0
+    """)
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=60)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from coopcore import _timers
 from coopcore._timers import _MIN_STALE, SHIFT, BucketTimers
 
 
@@ -98,3 +101,36 @@ def test_invariant_3_length_and_order_agree_with_a_sorted_list(steps: list[tuple
             timers._compact()
         assert len(timers) == len(model)
         assert timers.next_deadline() == (min(model)[0] if model else None)
+
+
+@pytest.mark.parametrize("at", ["heappush", "heappop", "heapify"])
+def test_invariant_5_a_signal_handler_that_raises_loses_no_timer(at: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes after a call of a function that is none of Python's. (test_raised.py tries every place.)"""
+    timers = BucketTimers()
+    handles = [timers.add(number << SHIFT, number) for number in range(200)]
+    left = list(range(200))
+    original = getattr(_timers, at)
+
+    def interrupted(*args: Any) -> None:
+        original(*args)
+        raise KeyError("from the handler")
+
+    def cancel_some() -> None:
+        for handle in handles[:150]:
+            left.remove(left[0])
+            timers.cancel(handle)
+
+    def look() -> None:
+        left.remove(0)
+        timers.cancel(handles[0])
+        timers.next_deadline()
+
+    steps: dict[str, Callable[[], object]] = {"heappush": lambda: timers.add(500 << SHIFT, "nobody has its handle"), "heappop": look, "heapify": cancel_some}
+    with monkeypatch.context() as patched:
+        patched.setattr(_timers, at, interrupted)
+        with pytest.raises(KeyError):
+            steps[at]()
+    assert len(timers) == len(left)
+    timers.add(0, "early")  # in a bucket that was just emptied, perhaps
+    assert drain(timers, 1000 << SHIFT) == (["early", *left] if left[0] else [0, "early", *left[1:]])
+    assert len(timers) == 0

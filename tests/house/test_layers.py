@@ -11,7 +11,7 @@ import pytest
 import coopcore
 
 PUBLIC = {"coopcore", "coopcore.errors", "coopcore.hookspecs", "coopcore.lowlevel", "coopcore.protocols", "coopcore.testing"}
-FOR_PYTEST = {"coop_plugins.clock", "coop_plugins.patch"}
+FOR_PYTEST = {"coop_plugins", "coop_plugins.clock", "coop_plugins.patch"}
 
 
 @pytest.fixture(scope="module")

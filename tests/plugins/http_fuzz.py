@@ -1,8 +1,8 @@
 """Inputs made from the corpus by mutation, and what must hold for every one of them.
 
 The fuzz is guided by coverage: an input that has the reader go from one line to another that no input had it go to before is kept, and mutated in its turn.
-``python tests/plugins/http_fuzz.py [inputs [seed]]`` runs it, and writes those that are worth keeping into http_corpus/interesting.txt, which the ordinary tests
-replay; the fuzz begins with them.
+``python tests/plugins/http_fuzz.py [inputs [seed]]`` runs it, and writes those that are worth keeping into http_corpus/interesting.txt, which the ordinary
+tests replay; the fuzz begins with them.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ LONGEST = 1500
 HELD_MOST = max(LIMITS.request_line + LIMITS.header_bytes, _request._SIZE_LINE_MOST) + 100
 
 PIECES = [
-    b"\r\n", b"\n", b"\r", b"\0", b" ", b"\t", b"\x0b", b"\x0c", b"\x7f", b"\xff", b"\xa0", b":", b";", b",", b"=", b'"', b"\\", b"%", b"#", b"?", b"/", b"*", b"@",
-    b"\r\n\r\n", b"\n\n", b"\r\n ", b"0\r\n\r\n", b"3\r\nabc\r\n", b"0", b"00", b"-", b"+", b"0x", b"ffffffffffffffff", b"chunked", b"identity", b"gzip, ",
+    b"\r\n", b"\n", b"\r", b"\0", b" ", b"\t", b"\x0b", b"\x0c", b"\x7f", b"\xff", b"\xa0", b":", b";", b",", b"=", b'"', b"\\", b"%", b"#", b"?", b"/",
+    b"*", b"@", b"\r\n\r\n", b"\n\n", b"\r\n ", b"0\r\n\r\n", b"3\r\nabc\r\n", b"0", b"00", b"-", b"+", b"0x", b"ffffffffffffffff", b"chunked", b"identity",
+    b"gzip, ",
     b"HTTP/1.1", b"HTTP/1.0", b"HTTP/0.9", b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n", b"GET ", b"POST ", b"OPTIONS ", b"http://x", b"[::1]", b"Host: x\r\n",
     b"Content-Length: 3\r\n", b"Content-Length: 0\r\n", b"Transfer-Encoding: chunked\r\n", b"Connection: close\r\n", b"Connection: upgrade\r\nUpgrade: x\r\n",
     b"Expect: 100-continue\r\n", b"A: b\r\n", b"A" * 350, b"A: b\r\n" * 13, b"a" * 700, b"abc", b"\xc3\xa9",

@@ -480,9 +480,9 @@ def test_invariant_7_a_late_wake_does_not_end_a_later_wait() -> None:
     task.kill(KeyError("before the wake"), block=False)
     hub._budget = 100  # no pass, which would find the wake while the task does not wait
     sleep(0)
-    assert log == ["thrown out"] and task.state == "parked" and len(hub._inbox) == 1
+    assert log == ["thrown out"] and task.state == "parked" and len(hub._inbox.calls) == 1
     idle()
-    assert len(hub._inbox) == 0 and task.state == "parked" and event.linkcount() == 1
+    assert len(hub._inbox.calls) == 0 and task.state == "parked" and event.linkcount() == 1
     event.set()
     task.join(timeout=5)
     assert log == ["thrown out", True]

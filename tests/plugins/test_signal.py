@@ -111,7 +111,7 @@ def test_everything_of_the_standard_module_is_here() -> None:
             assert getattr(signal, name) is thing or name in OWN
 
 
-def test_invariant_2_what_was_set_is_what_is_told(handled: Handled) -> None:
+def test_handlers_invariant_2_what_was_set_is_what_is_told(handled: Handled) -> None:
     def first(signum: int, frame: Any) -> None: ...
     def second(signum: int, frame: Any) -> None: ...
 
@@ -123,7 +123,7 @@ def test_invariant_2_what_was_set_is_what_is_told(handled: Handled) -> None:
     assert signal.getsignal(ONE) is standard.SIG_IGN is standard.getsignal(ONE)
 
 
-def test_invariant_2_pythons_own_handler_is_told_as_such_while_a_hub_has_made_it_safe(go: Go) -> None:
+def test_handlers_invariant_2_pythons_own_handler_is_told_as_such_while_a_hub_has_made_it_safe(go: Go) -> None:
     def main() -> None:
         assert standard.getsignal(standard.SIGINT) is not standard.default_int_handler
         assert signal.getsignal(standard.SIGINT) is standard.default_int_handler
@@ -180,7 +180,7 @@ def test_outside_of_the_main_thread(call: Callable[[], Any], error: type[Excepti
 # -- handlers of signal() --------------------------------------------------------------------------------------------------------
 
 
-def test_invariant_1_a_handler_runs_at_once_where_a_users_code_was_interrupted(go: Go, handled: Handled) -> None:
+def test_handlers_invariant_1_a_handler_runs_at_once_where_a_users_code_was_interrupted(go: Go, handled: Handled) -> None:
     def main() -> None:
         seen: list[Any] = []
         handled(ONE, lambda signum, frame: seen.append((signum, frame.f_code.co_name, current_task())))
@@ -191,7 +191,7 @@ def test_invariant_1_a_handler_runs_at_once_where_a_users_code_was_interrupted(g
     assert signal.getsignal(ONE) is not standard.SIG_DFL  # the fixture takes it back: handlers outlive hubs
 
 
-def test_invariant_1_a_handler_may_wait_and_raise_in_the_code_that_it_interrupts(go: Go, handled: Handled) -> None:
+def test_handlers_invariant_1_a_handler_may_wait_and_raise_in_the_code_that_it_interrupts(go: Go, handled: Handled) -> None:
     def main() -> None:
         def handler(signum: int, frame: Any) -> None:
             sleep(0.001)
@@ -204,7 +204,7 @@ def test_invariant_1_a_handler_may_wait_and_raise_in_the_code_that_it_interrupts
     go(main)
 
 
-def test_invariant_1_a_handler_runs_in_a_task_where_the_hub_was_interrupted_and_may_wait(go: Go, handled: Handled) -> None:
+def test_handlers_invariant_1_a_handler_runs_in_a_task_where_the_hub_was_interrupted_and_may_wait(go: Go, handled: Handled) -> None:
     def main() -> None:
         lot, seen = ParkingLot("news"), []
 
@@ -222,7 +222,7 @@ def test_invariant_1_a_handler_runs_in_a_task_where_the_hub_was_interrupted_and_
 
 
 @pytest.mark.parametrize("error", [KeyError("from the handler"), SystemExit(3), KeyboardInterrupt()])
-def test_invariant_1_what_such_a_handler_raises_is_raised_in_the_main_task(go: Go, handled: Handled, error: BaseException) -> None:
+def test_handlers_invariant_1_what_such_a_handler_raises_is_raised_in_the_main_task(go: Go, handled: Handled, error: BaseException) -> None:
     def main() -> None:
         def handler(signum: int, frame: Any) -> None:
             raise error
@@ -238,7 +238,7 @@ def test_invariant_1_what_such_a_handler_raises_is_raised_in_the_main_task(go: G
     go(main)
 
 
-def test_invariant_1_without_a_hub_a_handler_is_an_ordinary_one() -> None:
+def test_handlers_invariant_1_without_a_hub_a_handler_is_an_ordinary_one() -> None:
     out, _ = python("""
         import os, signal as standard
         from coop_plugins import signal
@@ -248,7 +248,7 @@ def test_invariant_1_without_a_hub_a_handler_is_an_ordinary_one() -> None:
     assert out == f"{int(ONE)} <module>\n"
 
 
-def test_invariant_1_after_the_end_of_its_hub_a_handler_is_an_ordinary_one(handled: Handled) -> None:
+def test_handlers_invariant_1_after_the_end_of_its_hub_a_handler_is_an_ordinary_one(handled: Handled) -> None:
     seen: list[int] = []
     coopcore.run(lambda: handled(ONE, lambda signum, frame: seen.append(signum)))
     os.kill(os.getpid(), ONE)
@@ -293,7 +293,7 @@ def test_a_handler_that_is_killed_with_its_hub(handled: Handled) -> None:
 
 
 @pytest.mark.parametrize("kind", ["signal", "signal_handler"])
-def test_invariant_5_a_handler_holds_off_a_deadlock_unless_it_says_otherwise(kind: str) -> None:
+def test_handlers_invariant_5_a_handler_holds_off_a_deadlock_unless_it_says_otherwise(kind: str) -> None:
     """On each hub of the main thread."""
 
     def wait() -> str:
@@ -344,7 +344,7 @@ def test_a_handler_that_is_awaited_is_told_of(handled: Handled) -> None:
 # -- handlers that are tasks -----------------------------------------------------------------------------------------------------------
 
 
-def test_invariant_3_each_handler_runs_in_a_task_at_each_signal(go: Go) -> None:
+def test_handlers_invariant_3_each_handler_runs_in_a_task_at_each_signal(go: Go) -> None:
     def main() -> None:
         seen: list[Any] = []
 
@@ -367,7 +367,7 @@ def test_invariant_3_each_handler_runs_in_a_task_at_each_signal(go: Go) -> None:
     go(main)
 
 
-def test_invariant_4_the_last_cancel_puts_back_what_was_there(go: Go, handled: Handled) -> None:
+def test_handlers_invariant_4_the_last_cancel_puts_back_what_was_there(go: Go, handled: Handled) -> None:
     def before(signum: int, frame: Any) -> None: ...
 
     def main() -> None:
@@ -382,7 +382,7 @@ def test_invariant_4_the_last_cancel_puts_back_what_was_there(go: Go, handled: H
     go(main)
 
 
-def test_invariant_4_unless_something_else_was_set_meanwhile(go: Go) -> None:
+def test_handlers_invariant_4_unless_something_else_was_set_meanwhile(go: Go) -> None:
     def later(signum: int, frame: Any) -> None: ...
 
     def main() -> None:
@@ -546,7 +546,7 @@ def test_waits_invariant_3_what_is_pending_is_taken_at_once(go: Go) -> None:
     def main() -> None:
         standard.pthread_sigmask(standard.SIG_BLOCK, [ONE])
         try:
-            os.kill(os.getpid(), ONE)
+            standard.pthread_kill(threading.get_ident(), ONE)  # not to the process, whose other threads do not block it
             assert signal.sigwait([ONE]) is ONE
             signal.raise_signal(ONE)  # for this very thread
             assert signal.sigtimedwait([ONE], 0).si_signo == ONE
@@ -603,7 +603,7 @@ def test_waits_invariant_1_who_gives_up_has_taken_nothing(go: Go, way: None, end
                 assert isinstance(waiter.value, TaskExit)
             else:
                 assert waiter.get(timeout=10) == "timed out"
-            os.kill(os.getpid(), ONE)
+            standard.pthread_kill(threading.get_ident(), ONE)  # not to the process, whose other threads do not block it
             assert signal.sigwait([ONE]) is ONE
         finally:
             standard.pthread_sigmask(standard.SIG_UNBLOCK, [ONE])
@@ -683,7 +683,7 @@ def test_pause_returns_when_a_handler_was_called(go: Go, handled: Handled) -> No
         seen: list[str] = []
         handled(ONE, lambda signum, frame: seen.append("handler"))
         waiters = [spawn(lambda: [signal.pause(), seen.append("pause")]) for _ in range(2)]
-        other = spawn(sleep, 0.001)
+        other = spawn(sleep, 0)
         sleep(0)
         strike()
         coopcore.joinall(waiters, timeout=10)
@@ -904,12 +904,19 @@ def test_graceful_invariants_2_and_3_a_main_task_that_hangs_is_named_whatever_it
     assert 0.3 <= took < 5
 
 
-def test_graceful_invariants_2_and_3_a_second_signal_ends_at_once() -> None:
-    body = STUBBORN.format(timeout=1000, ending="spawn(say, 'ready'); sleep(1000)") + "\nrun(main)"
+@pytest.mark.parametrize(
+    ("ending", "told"),
+    [
+        ("get_hub().call_soon(say, 'ready'); sleep(1000)", "main waits for the end of its sleep"),
+        ("say('ready'); [None for _ in iter(int, 1)]", "main is running\n    at <string>:"),
+    ],
+)
+def test_graceful_invariants_2_and_3_a_second_signal_ends_at_once(ending: str, told: str) -> None:
+    body = STUBBORN.format(timeout=1000, ending=ending) + "\nrun(main)"
     lines, err, took = program(body, standard.SIGTERM, standard.SIGINT, status=130)
     assert lines == ["ready", "ready"]
     assert "SIGTERM was to end the program, and a second signal came, SIGINT; 3 tasks have not ended:" in err
-    assert "main waits for the end of its sleep" in err and "  worker-" in err
+    assert told in err and "  worker-" in err
     assert took < 5
 
 
@@ -934,7 +941,7 @@ def test_graceful_around_run_and_in_a_script_without_tasks() -> None:
     """
     assert program(plain.format(timeout=20, ending="say('finally')"), standard.SIGTERM, status=143)[:2] == (["ready", "finally"], "")
     _, err, _ = program(plain.format(timeout=0.2, ending="time.sleep(1000)"), standard.SIGTERM, status=143)
-    assert "SIGTERM was to end the program, and 0.2 s are over; it is ended at once, at <string>:" in err
+    assert "SIGTERM was to end the program, and 0.2 s are over; it is ended at once." in err
 
 
 def test_graceful_the_ready_are_told_from_the_running() -> None:
@@ -949,6 +956,7 @@ def test_graceful_the_ready_are_told_from_the_running() -> None:
         def main():
             with graceful_exit(0.2):
                 spawn(busy), spawn(busy)
+                sleep(0)
                 say("ready")
                 sleep(1000)
         run(main)
@@ -994,6 +1002,19 @@ def test_graceful_other_signals_and_a_signal_that_is_caught(go: Go) -> None:
 def test_graceful_with_a_bad_time(timeout: Any, error: type[Exception]) -> None:
     with pytest.raises(error):
         graceful_exit(timeout)
+
+
+def test_graceful_that_nobody_can_be_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its last words, in a process whose stderr is gone."""
+    ended: list[int] = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    monkeypatch.setattr(os, "write", lambda fd, data: said.append(data))
+    monkeypatch.setattr(sys, "stdout", None)
+    said: list[bytes] = []
+    ending = graceful_exit()
+    ending.signum = standard.SIGTERM
+    ending._end("for a test", standard.SIGTERM)
+    assert ended == [143] and b"the report failed: AttributeError" in said[0]
 
 
 def test_graceful_with_a_signal_that_cannot_be_caught(go: Go) -> None:

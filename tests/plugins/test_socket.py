@@ -710,6 +710,7 @@ def test_invariant_4_a_sender_that_was_woken_looks_again(on: Run, how: str) -> N
 
             whole = spawn(lambda: (coopcore.lowlevel.park("its turn"), one.sendall(b"a" * BIG)))
             parked(whole)
+            parked(sender)  # a report may have woken it in vain meanwhile
             drain()
             coopcore.lowlevel.current_hub().call_soon_threadsafe(coopcore.lowlevel.unpark, whole)  # runs before what the descriptor wakes
             got = b""
@@ -806,7 +807,46 @@ def test_invariant_7_a_fast_peer_starves_nobody(on: Run) -> None:
             assert len(turns) == seen  # who asks for no waiting gets none
 
 
+def test_invariant_8_what_nobody_has_read_is_not_waited_for(on: Run) -> None:
+    """`test_socket_drained` has more."""
+
+    @on
+    def body() -> None:
+        near, far = tcp_pair()
+        with near, far:
+            for number in range(50):
+                waiting = spawn(near.recv, 100)
+                parked(waiting)
+                far.sendall(b"%d" % number)
+                assert waiting.get(timeout=5) == b"%d" % number
+                assert near._reading.drained
+                far.sendall(b"more")
+                assert near.recv(100) == b"more"
+                assert near._reading.drained
+
+
 # -- timeouts as the standard module has them ---------------------------------------------------------------------------------
+
+
+def test_invariant_8_what_nobody_has_read_is_read(on: Run) -> None:
+    """Whenever it came: before the read, between a short read and the next, or with nobody waiting. `test_socket_drained` has the rest."""
+
+    @on
+    def body() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname(), timeout=5) as client:
+            served, _ = listener.accept()
+            with served:
+                for number in range(50):
+                    waiting = spawn(client.recv, 100)
+                    sleep(0)
+                    served.sendall(b"a")
+                    assert waiting.get(timeout=5) == b"a"
+                    for _ in range(number % 3):
+                        sleep(0.0001)
+                    served.sendall(b"bc")
+                    for _ in range(number % 4):
+                        sleep(0.0001)
+                    assert client.recv(1) + client.recv(100) == b"bc"
 
 
 def test_invariant_7_a_long_queue_of_connections_starves_nobody(on: Run) -> None:

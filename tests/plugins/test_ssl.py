@@ -97,7 +97,7 @@ def test_a_tls_socket_is_a_standard_one_and_a_cooperative_one(on: Run) -> None:
 
 def test_it_takes_no_name_of_the_plain_sockets_by_accident() -> None:
     """What both define, it means to replace."""
-    replaced = {"connect", "connect_ex", "recv", "recv_into", "send", "sendall", "sendfile", "_begin", "_deadline", "_real_close", "_set_up"}
+    replaced = {"connect", "connect_ex", "recv", "recv_into", "send", "sendall", "sendfile", "_start_state", "_deadline", "_real_close", "_set_up"}
     both = set(vars(ssl.SSLSocket)) & set(vars(socket.socket))
     assert {name for name in both if not name.startswith("__")} == replaced
 

@@ -12,11 +12,11 @@ import pytest
 
 import coopcore
 from coop_plugins import socket, ssl
-from coopcore import current_task, sleep, spawn
+from coopcore import spawn
 from coopcore.errors import BusyResourceError, ClosedResourceError
 from coopcore.lowlevel import READABLE, WRITABLE
 
-from .tls import AUTHORITY, CLIENT, HiddenNetwork, Wire, client_context, fill, parked, plain_pair, server_context, tls_pair
+from .tls import HiddenNetwork, Wire, client_context, fill, parked, plain_pair, server_context, tls_pair
 
 
 def hidden(body: Callable[[], Any]) -> None:
@@ -81,7 +81,7 @@ def test_a_socket_at_which_another_thread_waits_is_not_taken_from_it() -> None:
         near, far = plain_pair()
         with near, far:
             here = near._place_in(coopcore.get_hub())
-            here.thread, here.reading.task = -1, current_task()
+            here.thread, here.reading.task = -1, coopcore.current_task()
             with pytest.raises(BusyResourceError):
                 client_context().wrap_socket(near, server_hostname="localhost")
             here.reading.task = None
@@ -154,76 +154,6 @@ def test_invariant_3_a_reader_does_not_wait_for_a_writer() -> None:
             far.sendall(b"in")
             assert reader.get(timeout=5) == b"in"
             writer.kill()
-
-
-def test_a_read_whose_answer_cannot_be_sent_waits_for_that(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server asks for a certificate, and the client's `recv` has to send it."""
-    plain_send = Wire.send
-    full = False
-
-    def send(self: Wire, data: Any, *flags: int) -> int:
-        if full:
-            raise BlockingIOError
-        return plain_send(self, data, *flags)
-
-    monkeypatch.setattr(Wire, "send", send)
-
-    def body() -> None:
-        nonlocal full
-        server, client = server_context(), client_context()
-        server.verify_mode = ssl.CERT_REQUIRED
-        server.load_verify_locations(AUTHORITY)
-        server.post_handshake_auth = client.post_handshake_auth = True
-        client.load_cert_chain(CLIENT)
-        near, far = tls_pair(client=client, server=server)
-        with near, far:
-            far.verify_client_post_handshake()
-            far.do_handshake()
-            full = True
-            near.settimeout(0)
-            with pytest.raises(ssl.SSLWantWriteError):
-                near.recv()
-            near.settimeout(None)
-            reader = spawn(near.recv)
-            while reader.state != "parked":
-                sleep(0)
-            assert near._at == {WRITABLE: reader}
-            full = False
-            far.sendall(b"hello")
-            assert reader.get(timeout=5) == b"hello"
-            near.sendall(b"x")
-            far.recv()
-            assert far.getpeercert()["subject"] == ((("commonName", "a client"),),)
-            far.verify_client_post_handshake()
-            far.sendall(b"and again?")
-            assert near.recv() == b"and again?"
-            assert (near._sslobj._left, near._sslobj._going.pending) == (b"", 0), "nobody may call again"
-
-    coopcore.run(body, network=HiddenNetwork(), backend="selectors")  # which reports again what it has reported
-
-
-def test_a_network_that_takes_everything_at_once_does_not_starve_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the middle of one long `sendall`, which never has to wait."""
-    plain_send, sinking = Wire.send, False
-    monkeypatch.setattr(Wire, "send", lambda self, data, *flags: len(data) if sinking else plain_send(self, data, *flags))
-
-    @hidden
-    def body() -> None:
-        nonlocal sinking
-        near, far = tls_pair()
-        with near, far:
-            sinking = True
-            turns: list[int] = []
-
-            def other() -> None:
-                while True:
-                    turns.append(len(turns))
-                    sleep(0)
-
-            task = spawn(other)
-            near.sendall(bytes(100 * 65536))
-            assert len(turns) >= 3
-            task.kill()
 
 
 def test_the_alert_of_a_failed_handshake_is_sent() -> None:

@@ -23,11 +23,19 @@ import coopcore
 from coop_plugins import subprocess
 from coop_plugins.subprocess import DEVNULL, PIPE, STDOUT, CalledProcessError, Popen, TimeoutExpired
 from coopcore import Task, TaskExit, Timeout, current_task, get_hub, spawn
-from coopcore.errors import BusyResourceError, ClosedResourceError, ParkInHubError
+from coopcore.errors import BusyResourceError, ClosedResourceError, HubError, ParkInHubError
 from coopcore.lowlevel import keep_throwing, throw_in
 
 Go = Callable[[Callable[[], Any]], Any]
 BIG = bytes(range(256)) * 4096  # 1 MiB
+
+
+def children() -> set[int]:
+    """The processes that this one has started, ended ones that nobody has reaped among them. (Other tests' helpers, such as multiprocessing's, live on.)"""
+    found = set()
+    for task in Path("/proc/self/task").iterdir():
+        found |= {int(pid) for pid in (task / "children").read_text().split()}
+    return found
 
 
 @pytest.fixture(params=["epoll", "selectors"])
@@ -43,9 +51,9 @@ def go(request: pytest.FixtureRequest) -> Go:
             assert "promise" not in coopcore.get_hub().describe()
             return result
 
+        before = children()
         result = coopcore.run(guarded, backend=request.param)
-        with pytest.raises(ChildProcessError):
-            os.waitpid(-1, os.WNOHANG)
+        assert children() <= before
         return result
 
     return run
@@ -888,6 +896,11 @@ def test_many_arguments_of_popen(go: Go, tmp_path: Path) -> None:
         assert out(["renamed", "-c", "echo $0"], executable="/bin/sh") == "renamed"
         assert out(["sh", "-c", "ps -o pgid= -p $$ && echo $$"], process_group=0).split()[0] != str(os.getpgrp())
         assert out(["sh", "-c", "echo x"], start_new_session=True, close_fds=True, restore_signals=False) == "x"
+        reader, writer = os.pipe()
+        assert out(["sh", "-c", f"echo passed >/dev/fd/{writer}"], pass_fds=[writer]) == ""
+        os.close(writer)
+        with open(reader, "rb") as file:
+            assert file.read() == b"passed\n"
         assert out(["sh", "-c", "pwd"], preexec_fn=lambda: os.chdir(tmp_path)) == str(tmp_path)
         if os.getuid() == 0:
             assert out(["id", "-u"], user=65534, group=65534, extra_groups=[65534]) == "65534"
@@ -1141,7 +1154,7 @@ def throw_at(call: Callable[[], Any], throw: Callable[[Task[Any]], object], firs
         if not task.join(timeout=0.3):  # past its first parks
             task.kill()
         assert task.dead
-        task.exc_info  # noqa: B018 - it receives the error
+        task.exc_info
         assert set(os.listdir("/proc/self/fd")) == before
         with pytest.raises(ChildProcessError):
             os.waitpid(-1, os.WNOHANG)
@@ -1176,6 +1189,30 @@ def test_a_child_that_cannot_be_killed_does_not_hold_up_who_is_killed_for_ever(g
     go(main)
 
 
+def test_an_error_of_the_hub_is_not_put_off_by_the_wait_for_the_end_of_a_child(go: Go, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Undying(Popen[bytes]):
+        def kill(self) -> None:
+            child.append(self)
+
+    child: list[Popen[bytes]] = []
+
+    def main() -> None:
+        monkeypatch.setattr(subprocess, "Popen", Undying)
+        task = spawn(subprocess.call, ["sleep", "60"])
+        until_parked(task)
+        task.kill(block=False)
+        coopcore.sleep(0.001)
+        for _ in range(2):  # there, and at the end of the block
+            throw_in(task, HubError("for a test"))
+            coopcore.sleep(0.001)
+        with pytest.raises(HubError, match="for a test"):
+            task.get(timeout=10)
+        standard.Popen.kill(child[0])
+        child[0].wait(timeout=10)
+
+    go(main)
+
+
 @pytest.mark.slow(reason="starts a hundred programs for each backend")
 def test_a_hundred_children_at_once_with_pipes(go: Go) -> None:
     def main() -> None:
@@ -1204,8 +1241,8 @@ def test_communicate_writes_to_whatever_was_put_in_the_place_of_stdin(go: Go, br
                 raise BrokenPipeError
 
         write = lambda self, text: self.step("write", text)  # noqa: E731 - three of a kind
-        flush = lambda self: self.step("flush")  # noqa: E731
-        close = lambda self: self.step("close")  # noqa: E731
+        flush = lambda self: self.step("flush")  # noqa: E731 - as above
+        close = lambda self: self.step("close")  # noqa: E731 - as above
 
     def main() -> None:
         child: Any = Popen(["echo", "x"], stdout=PIPE, text=True)

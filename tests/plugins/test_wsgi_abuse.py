@@ -1,4 +1,4 @@
-"""Clients that abuse the server in bulk: idle ones, slow ones, and those that vanish in every state. Others are served meanwhile, and nothing is left afterwards."""
+"""Clients that abuse the server in bulk: idle ones, slow ones, and those that vanish in every state. Others are served meanwhile; nothing is left after it."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 from typing import Any, Literal, assert_type
 
-from coop_plugins import file, os, select, selectors, ssl, threading
+from coop_plugins import file, os, select, selectors, signal, socket, ssl, threading
 from coop_plugins.event import AsyncResult, Event
 from coop_plugins.local import local
 from coop_plugins.lock import Barrier, BoundedSemaphore, Condition, DummySemaphore, Lock, RLock, Semaphore
@@ -14,7 +14,8 @@ from coop_plugins.queue import Channel, Empty, Full, LifoQueue, PriorityQueue, Q
 from coop_plugins.resolver import ThreadResolver, current_resolver, use_resolver
 from coop_plugins.scope import CancelScope, TaskGroup, current_time, fail_after, move_on_after
 from coop_plugins.threadpool import Future, ProcessPoolExecutor, ThreadPool, ThreadPoolExecutor, ThreadResult, await_future, offload, shared_pool
-from coopcore import Task, iwait, spawn
+from coopcore import Task, get_hub, iwait, spawn
+from coopcore.lowlevel import FdWait
 from coopcore.protocols import Resolver, Waitable
 
 
@@ -170,6 +171,17 @@ def files() -> None:
     assert_type(os.system("true"), int)
 
 
+def signals() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN, ref=False)
+    handler = signal.signal_handler(signal.SIGHUP, print, "hangup", flush=True)
+    assert_type(handler.ref, bool)
+    handler.cancel()
+    assert_type(signal.set_wakeup_fd(-1), int)
+    assert_type(signal.raise_signal(signal.SIGHUP), None)
+    with signal.graceful_exit(timeout=5, signals=[signal.SIGTERM]) as ending:
+        assert_type(ending.signum, int | None)
+
+
 def between_threads() -> None:
     lock = threading.Lock()
     assert_type(lock.acquire(timeout=1), bool)
@@ -182,6 +194,18 @@ def between_threads() -> None:
     assert_type(threading.start_new_thread(length, ("abc",)), int)
     threading.REAL.add("my_package")
     threading.sleep(0.5)
+
+
+def sockets(connection: socket.socket) -> None:
+    assert_type(connection.recv(10), bytes)
+    assert_type(connection.accept()[0], socket.socket)
+    assert_type(connection.sendmsg([b"data"]), int)
+    assert_type(connection.timeout, float | None)
+    assert_type(socket.create_connection(("localhost", 80), timeout=1), socket.socket)
+    assert_type(socket.socketpair(), tuple[socket.socket, socket.socket])
+    wait = get_hub().fd_wait(connection.fileno(), 1)
+    assert_type(wait, FdWait)
+    assert_type(wait.park(), bool)
 
 
 def tls(plain: ssl.socket, connection: ssl.SSLSocket) -> None:

@@ -63,7 +63,7 @@ def main(arguments: Sequence[str]) -> int:
     """The command. Returns 0 unless the program says otherwise by SystemExit."""
     chosen = _parse(arguments)
     try:
-        patch(skip=chosen.skip)
+        patch(skip=chosen.skip, warn=False)  # what exists already is not the program's doing; --audit names it
     except ValueError as error:
         print(f"coopcore run: {error}", file=sys.stderr)
         return 2

@@ -5,7 +5,8 @@ from __future__ import annotations
 import socket as _stdlib
 from typing import TYPE_CHECKING, Any
 
-from coopcore.lowlevel import hide_frames
+from coopcore import sleep
+from coopcore.lowlevel import hide_frames, running_task
 
 from ._base import BaseServer
 from ._crew import Handle
@@ -13,6 +14,8 @@ from ._listener import bound_socket
 
 if TYPE_CHECKING:
     import ssl
+
+_ON_THE_WAY = 0.01  # seconds in which a busy kernel completes a connection that its client takes for complete already
 
 
 class StreamServer(BaseServer):
@@ -77,18 +80,25 @@ class StreamServer(BaseServer):
         """A client could not, or would not, complete the TLS handshake; its connection is closed. Override it to log that."""
 
     def accept_the_waiting(self) -> None:
-        accepting = self._accepting is not None
+        accepting = self._accepting
         super().accept_the_waiting()
-        if not accepting:
+        if accepting is None:
             return
         self.socket.settimeout(0.0)
+        patient = running_task() not in (None, accepting)  # not on the hub, and not in a handler that the accepting task runs itself
         for _ in range(self.backlog + 1):  # not for ever, if clients keep coming
             if self._crew.full():
                 return
             try:
                 args = self.do_read()
+            except BlockingIOError:
+                if not patient:
+                    return
+                patient = False
+                sleep(_ON_THE_WAY)
+                continue
             except OSError:
-                return  # nobody waits; or something is short, and this is no time to wait for it
+                return  # something is short, and this is no time to wait for it
             if args is not None:
                 self.do_handle(*args)
 

@@ -7,7 +7,7 @@ own), and the waits, which park the task: `pause`, `sigwait`, `sigwaitinfo`, `si
 from __future__ import annotations
 
 import signal as _stdlib
-from signal import *  # noqa: F403 - its names are those of the platform
+from typing import TYPE_CHECKING
 
 from coopcore.lowlevel import hide_frames
 
@@ -18,10 +18,26 @@ from ._handlers import signal as signal
 from ._handlers import signal_handler as signal_handler
 from ._waits import pause as pause
 from ._waits import sigtimedwait as sigtimedwait
-from ._waits import sigwait as sigwait  # type: ignore[assignment]  # typeshed has a Callable, without a name for its argument
+from ._waits import sigwait as sigwait
 from ._waits import sigwaitinfo as sigwaitinfo
 
-__all__ = ["getsignal", "graceful_exit", "pause", "set_wakeup_fd", "signal", "signal_handler", "sigtimedwait", "sigwait", "sigwaitinfo"]
-__all__ += [name for name in vars(_stdlib) if not name.startswith("_") and name not in __all__]
+if TYPE_CHECKING:
+    from signal import *  # type: ignore[assignment]  # noqa: F403 - what is imported above stays, and takes more arguments
+
+_MORE = {name: thing for name, thing in vars(_stdlib).items() if not name.startswith("_") and name not in globals()}
+globals().update(_MORE)
+
+__all__ = [  # noqa: PLE0604 - all strings
+    "getsignal",
+    "graceful_exit",
+    "pause",
+    "set_wakeup_fd",
+    "signal",
+    "signal_handler",
+    "sigtimedwait",
+    "sigwait",
+    "sigwaitinfo",
+    *_MORE,
+]
 
 hide_frames(__file__)

@@ -144,8 +144,8 @@ class graceful_exit:  # noqa: N801 - a verb to its users: with graceful_exit():
             print(self._report(why), file=sys.stderr)
             for stream in (sys.stdout, sys.stderr):
                 stream.flush()
-        except Exception:
-            pass  # nobody hears of it
+        except Exception as error:
+            os.write(2, b"coopcore: the report failed: %s\n" % repr(error).encode())
         finally:
             os._exit(128 + signum)
 
@@ -153,24 +153,16 @@ class graceful_exit:  # noqa: N801 - a verb to its users: with graceful_exit():
         assert self.signum is not None
         name, hub = _stdlib.Signals(self.signum).name, self._hub
         if hub is None:
-            return f"coopcore: {name} was to end the program, and {why}; it is ended at once, at {_running_at(threading.main_thread().ident)}"
+            return f"coopcore: {name} was to end the program, and {why}; it is ended at once."
         alive = [task for task in ([hub.root] if hub.main is hub.root else []) + hub.tasks() if not task.dead]
         lines = [f"coopcore: {name} was to end the program, and {why}; {len(alive)} task{' has' if len(alive) == 1 else 's have'} not ended:"]
         for task in alive:
-            waits, stands = task.waiting_on, task.frame is not None
-            lines.append(f"  {task.name} {'waits for ' + waits if waits else 'is ready' if stands else 'is running'}")
-            lines.append(f"    at {stands_at(task) if stands else _running_at(hub.thread)}")
+            waits, suspended = task.waiting_on, task.frame is not None
+            lines.append(f"  {task.name} {'waits for ' + waits if waits else 'is ready' if suspended else 'is running'}")
+            lines.append(f"    at {stands_at(task)}")
             if task is not hub.root:
                 lines.append(f"    spawned at {task.spawned_at}")
         return "\n".join(lines)
-
-
-def _running_at(thread: int | None) -> str:
-    """Where a thread stands that may be this one, but for our own frames."""
-    frame = sys._current_frames().get(thread or 0)
-    while frame is not None and frame.f_code.co_filename == __file__ and frame.f_back is not None:
-        frame = frame.f_back
-    return "(no Python frame)" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_qualname}"
 
 
 hide_frames(__file__)

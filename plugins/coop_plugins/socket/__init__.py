@@ -11,6 +11,8 @@ from socket import *  # noqa: F403 - every constant, under its own name
 from socket import EAGAIN as EAGAIN  # these are not in the standard __all__, but used
 from socket import EBADF as EBADF
 from socket import EWOULDBLOCK as EWOULDBLOCK
+from socket import AddressInfo as AddressInfo
+from socket import MsgFlag as MsgFlag
 from socket import SocketIO as SocketIO
 
 from coopcore.lowlevel import hide_frames

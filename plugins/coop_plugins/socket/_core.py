@@ -63,6 +63,7 @@ _PAUSE = 0.01  # seconds
 _CONNECTING = (errno.EINPROGRESS, errno.EALREADY, errno.EWOULDBLOCK, errno.EAGAIN)
 _LONG = 10**10  # seconds; nobody waits for longer
 _TCP = (0, int(_stdlib.IPPROTO_TCP))
+_UNIX = getattr(_stdlib, "AF_UNIX", -1)
 _INTERNET = (_stdlib.AF_INET, _stdlib.AF_INET6)
 _SENDFILE_MOST = 0x7FFF_F000  # what Linux moves at once
 _COPY_PIECE = 65536
@@ -119,9 +120,11 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
     __slots__ = ("_ended", "_place", "_places", "_raw", "_reading", "_sending", "_streak", "_timeout", "_urgent")
 
     _timeout: float | None
+    _raw: Any
+    """The network's object, unless the kernel has it."""
 
     # What is tried first. The standard class's own methods, unless the network is not the kernel's (see _Foreign).
-    _accept_now: Callable[..., tuple[Any, Any]] = _Kernel._accept
+    _accept_now: Callable[..., tuple[Any, Any]] = _Kernel._accept  # type: ignore[attr-defined]  # typeshed leaves it out
     _bind_now = _stdlib.socket.bind
     _connect_now = _stdlib.socket.connect_ex
     _recv_now = _stdlib.socket.recv
@@ -133,6 +136,7 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
     _send_now = _stdlib.socket.send
     _sendto_now = _stdlib.socket.sendto
     _sendmsg_now = _stdlib.socket.sendmsg
+    _sendmsg_afalg_now: Callable[..., int] = getattr(_Kernel, "sendmsg_afalg", _stdlib.socket.sendmsg)
 
     def __init__(self, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None) -> None:
         network = current_network()
@@ -156,17 +160,16 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
         else:
             self._raw = raw
             self._io_refs, self._closed = 0, False  # the standard close() and makefile() keep these
-            self._begin()
-            self.__class__ = _foreign_class(type(self))
+            self._start_state()
+            self.__class__ = _foreign_class(type(self))  # type: ignore[arg-type]  # a class is hashable
 
     def _open(self, family: int, type: int, proto: int, fileno: int | None) -> None:
         _standard_init(self, family, type, proto, fileno)
-        _Kernel.setblocking(self, False)
-        self._raw: Any = None
-        """The network's object, unless the kernel has it."""
-        self._begin()
+        self._never_block()
+        self._raw = None
+        self._start_state()
 
-    def _begin(self) -> None:
+    def _start_state(self) -> None:
         self._ended = False
         """True once it was closed or detached, though another thread's hub may still have to close the descriptor."""
         self._reading: FdWait = _NOWHERE
@@ -229,9 +232,9 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
 
     def _when_ready(self, direction: int, call: Callable[..., R], *args: Any) -> R:
         """Go on with a call that has just met EAGAIN."""
-        return self._go_on(direction, None if self._timeout is None else self._deadline(), call, *args)
+        return self._retry(direction, None if self._timeout is None else self._deadline(), call, *args)
 
-    def _go_on(self, direction: int, deadline: int | None, call: Callable[..., R], *args: Any) -> R:
+    def _retry(self, direction: int, deadline: int | None, call: Callable[..., R], *args: Any) -> R:
         while True:
             self._wait(direction, deadline)
             if direction == WRITABLE and self._sending is not None:
@@ -282,7 +285,7 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
         except BlockingIOError:
             if self._timeout == 0.0 or flags & _AT_ONCE:
                 raise
-            data = self._go_on(READABLE, deadline or self._deadline(), self._recv_now, bufsize, flags)
+            data = self._retry(READABLE, deadline or self._deadline(), self._recv_now, bufsize, flags)
         if len(data) < bufsize and self._reading.tells:
             self._after_short_read(flags)
         return data
@@ -337,7 +340,7 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
         except BlockingIOError:
             if self._timeout == 0.0 or flags & _AT_ONCE:
                 raise
-            received = self._go_on(READABLE, deadline or self._deadline(), self._recv_into_now, buffer, nbytes, flags)
+            received = self._retry(READABLE, deadline or self._deadline(), self._recv_into_now, buffer, nbytes, flags)
         if received < size and self._reading.tells:
             self._after_short_read(flags)
         return received
@@ -461,6 +464,8 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
         except BlockingIOError:
             if self._timeout == 0.0 or (len(args) == 2 and args[0] & _AT_ONCE):
                 raise
+        if self.family == _UNIX and args:
+            return self._when_received(self._sendto_now, data, *args)
         return self._when_ready(WRITABLE, self._sendto_now, data, *args)
 
     def sendmsg(self, buffers: Iterable[Any], ancdata: Iterable[Any] = (), flags: int = 0, address: Any = None, /) -> int:
@@ -478,19 +483,29 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
         except BlockingIOError:
             if self._timeout == 0.0 or flags & _AT_ONCE:
                 raise
+        if self.family == _UNIX and address is not None:
+            return self._when_received(self._sendmsg_now, buffers, ancdata, flags, address)
         return self._when_ready(WRITABLE, self._sendmsg_now, buffers, ancdata, flags, address)
 
-    def sendmsg_afalg(self, msg: Iterable[Any] = (), *, op: int, iv: Any = None, assoclen: int = -1, flags: int = 0) -> int:
-        """Send a request to the kernel's crypto interface (AF_ALG). Parks while the buffer is full."""
-        call = partial(_Kernel.sendmsg_afalg, self, list(msg), op=op, flags=flags)
-        if iv is not None:
-            call = partial(call, iv=iv)
-        if assoclen != -1:
-            call = partial(call, assoclen=assoclen)
+    def _when_received(self, call: Callable[..., R], *args: Any) -> R:
+        """Go on with a datagram for a Unix socket whose queue is full. No descriptor tells when it is not: ours is writable all the time."""
+        deadline = self._deadline()
+        while True:
+            self._pause(deadline)
+            if self._sending is not None:
+                self._refuse_second_sender()
+            try:
+                return call(*args)
+            except BlockingIOError:
+                continue
+
+    def sendmsg_afalg(self, msg: Iterable[Any] = (), **options: Any) -> int:
+        """Send a request to the kernel's crypto interface (AF_ALG): ``op``, ``iv``, ``assoclen`` and ``flags`` by name. Parks while the buffer is full."""
+        call = partial(self._sendmsg_afalg_now, list(msg), **options)
         try:
             return call()
         except BlockingIOError:
-            if self._timeout == 0.0 or flags & _AT_ONCE:
+            if self._timeout == 0.0 or options.get("flags", 0) & _AT_ONCE:
                 raise
         return self._when_ready(WRITABLE, call)
 
@@ -632,7 +647,7 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
         """Returns 0 once connected, else the error number."""
         while error in _CONNECTING:
             if error in (errno.EAGAIN, errno.EWOULDBLOCK):
-                # A Unix socket whose listener's queue is full: no descriptor will ever tell when it isn't.
+                # A Unix socket whose listener's queue is full: no descriptor tells when it is not.
                 self._pause(deadline)
             else:
                 self._wait(WRITABLE, deadline)
@@ -751,6 +766,7 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
             if seconds < 0:
                 raise ValueError(f"Timeout value out of range: {value!r} is negative. Did a deadline pass before this call? Use max(0.001, ...).")
             value = float(seconds)
+        self._never_block()
         self._timeout = value
 
     def gettimeout(self) -> float | None:
@@ -764,11 +780,16 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
 
     def setblocking(self, flag: bool, /) -> None:
         """True: as ``settimeout(None)``. False: as ``settimeout(0)``. The descriptor itself never blocks."""
+        self._never_block()
         self._timeout = None if flag else 0.0
 
     def getblocking(self) -> bool:
         """False if calls never wait."""
         return self._timeout != 0.0
+
+    def _never_block(self) -> None:
+        """Again, since who shares the open file may have changed that. Raises as the standard calls do if it is not open."""
+        _Kernel.setblocking(self, False)
 
 
 class _Foreign:
@@ -804,16 +825,20 @@ class _Foreign:
     def _sendfile_source(self, file: IO[bytes]) -> None:
         return None
 
+    def _never_block(self) -> None:
+        if cast(socket, self)._ended:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
 
 def _pass_on(name: str) -> Callable[..., Any]:
-    def method(self: _Foreign, *args: Any) -> Any:
-        return getattr(self._raw, name)(*args)
+    def method(self: _Foreign, *args: Any, **options: Any) -> Any:
+        return getattr(self._raw, name)(*args, **options)
 
     method.__name__ = name
     return method
 
 
-_TRIED = ("accept", "bind", "recv", "recv_into", "recvfrom", "recvfrom_into", "recvmsg", "recvmsg_into", "send", "sendto", "sendmsg")
+_TRIED = ("accept", "bind", "recv", "recv_into", "recvfrom", "recvfrom_into", "recvmsg", "recvmsg_into", "send", "sendto", "sendmsg", "sendmsg_afalg")
 _PASSED_ON = ("fileno", "getpeername", "getsockname", "getsockopt", "setsockopt", "listen", "shutdown", "get_inheritable", "set_inheritable")
 for _name in _TRIED:
     setattr(_Foreign, f"_{_name}_now", _pass_on(_name))

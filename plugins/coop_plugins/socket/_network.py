@@ -2,8 +2,8 @@
 
 ``COOP_NETWORK`` or ``run(network=...)`` names an offer of `coop_networks()` when the hub is made; `use_network` sets one for the present hub.
 
-The standard ``socketpair`` makes its sockets of whatever ``socket.socket`` is by then, which in a patched program is ours; so that of ``_socket`` is asked, which
-makes the plain ones beneath.
+The standard ``socketpair`` makes its sockets of whatever ``socket.socket`` is by then, which in a patched program is ours; so that of ``_socket`` is asked,
+which makes the plain ones beneath.
 """
 
 from __future__ import annotations

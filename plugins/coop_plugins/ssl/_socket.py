@@ -113,8 +113,8 @@ class SSLSocket(_Standard):
         if self._raw is not None:
             self.__class__ = over_memory(type(self))  # type: ignore[arg-type]  # a class is hashable
 
-    def _begin(self) -> None:
-        super()._begin()
+    def _start_state(self) -> None:
+        super()._start_state()
         self._early = True
         """True until the handshake is known to be over: OpenSSL may call back, and a callback may park."""
         self._inside: Task[Any] | None = None

@@ -4,8 +4,8 @@ Most are after known attacks: request smuggling (Watchfire 2005; Kettle, "HTTP D
 between servers, llhttp's lenient flags. A case is sent on a connection of its own or behind a good request, with another request behind it.
 
 `Case.right` has the statuses of a right answer; CLOSED is in it where an end without an answer is right as well. A request that is refused must be the last on
-its connection: no answer follows to what was behind it, and what it smuggled (``/evil``) is never seen. Where RFC 9112 leaves a server the choice (MAY, SHOULD),
-each choice is right. A case that may be served says what its body must be then.
+its connection: no answer follows to what was behind it, and what it smuggled (``/evil``) is never seen. Where RFC 9112 leaves a server the choice (MAY,
+SHOULD), each choice is right. A case that may be served says what its body must be then.
 """
 
 from __future__ import annotations
