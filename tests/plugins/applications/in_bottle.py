@@ -32,7 +32,8 @@ def upload():
 @app.post("/raw")
 def raw():
     digest = hashlib.sha256()
-    while piece := request.body.read(65536):
+    body = request.body  # which is at its start each time that it is asked for
+    while piece := body.read(65536):
         digest.update(piece)
     return digest.hexdigest()
 
