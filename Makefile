@@ -13,7 +13,7 @@ help:
 	@echo "make test       run the tests (ARGS='-k queue' chooses some)"
 	@echo "make test-all   run them on every supported Python of this machine"
 	@echo "make lint       ruff, mypy --strict, import-linter"
-	@echo "make coverage   run the quick tests on every supported Python, and fail if a line of the core or a primitive ran on none"
+	@echo "make coverage   fail if a line of the core or of a primitive runs in no quick test of any supported Python (ARGS=--all measures the rest as well)"
 	@echo "make wheel      build, install the wheel, and test it away from the sources"
 	@echo "make bench      compare with gevent, and time the start-up"
 	@echo "make soak       the long stress tests"

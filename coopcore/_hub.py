@@ -915,8 +915,6 @@ class Hub:
         return wait
 
     def _park_at(self, wait: FdWait, task: Task[Any], timeout: float | None, *, edge: bool, what: str = "") -> bool:
-        if task._hub is not self:
-            raise_wrong_thread(self, "waiting at a descriptor")
         if wait.task is not None:
             raise BusyResourceError(
                 f"{task!r} wants to wait for {wait.describe_wait()}, but {wait.task!r} does already. Two tasks that read one descriptor would get "

@@ -130,6 +130,7 @@ def coop_patches() -> list[Patch]:
         Patch("datetime", "coop_plugins.clock", ("date", "datetime"), part="clock", on_request=True),
         # They know the real threads by what they find when they are imported.
         *(Patch("_thread", f"coop_plugins.{name}", part="thread") for name in _KNOW_REAL_THREADS),
+        Patch("socket", "coop_plugins.threading._processes", apply="apply"),
         Patch("queue", _THREADS, ("SimpleQueue",)),
         Patch("_queue", _THREADS, ("SimpleQueue",), part="queue"),
         Patch("time", _THREADS, ("sleep",)),

@@ -172,8 +172,8 @@ def _who() -> tuple[int, Task[Any] | Hub | _Thread]:
         hub = current_hub()
         return -hub.root.ident, hub
     task = running_task()
-    if task is None and getcurrent().parent is not None:
-        task = current_task()  # another library's greenlet
+    if task is None and _has_hub():
+        task = current_task()  # another library's greenlet, or a main one whose hub is the parent process's
     if task is not None and task is not task.hub.root:
         return task.ident, task
     try:
@@ -181,6 +181,14 @@ def _who() -> tuple[int, Task[Any] | Hub | _Thread]:
     except AttributeError:
         thread = _here.thread = _Thread()
     return thread.key, thread
+
+
+def _has_hub() -> bool:
+    """Whether this thread has a hub, when no task runs, and it is not the hub that does."""
+    root = getcurrent()
+    while root.parent is not None:
+        root = root.parent
+    return hasattr(root, "task")
 
 
 def _share_with_root(self: local, values: Values) -> None:

@@ -1,4 +1,7 @@
-"""The real servers, one of each for all tests of a process, and what the tests of all libraries share."""
+"""The real servers, one of each for all tests here of a process, and what the tests of all libraries share.
+
+They end with the last of these tests, of this package: those of other packages ask the kernel for children and find theirs alone.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +23,13 @@ def how(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def http() -> Iterator[HttpServer]:
     with http_server() as server:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def http6() -> Iterator[HttpServer]:
     try:
         with socket.create_server(("::1", 0), family=socket.AF_INET6):
@@ -37,12 +40,12 @@ def http6() -> Iterator[HttpServer]:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_certificate(tmp_path_factory.mktemp("certificate"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def https(certificate: Path) -> Iterator[HttpServer]:
     with http_server(certificate=certificate) as server:
         yield server
@@ -55,19 +58,19 @@ def server(request: pytest.FixtureRequest) -> HttpServer:
     return found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def redis(tmp_path_factory: pytest.TempPathFactory, certificate: Path) -> Iterator[RedisServer]:
     with redis_server(tmp_path_factory.mktemp("redis"), certificate) as server:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def postgres(certificate: Path) -> Iterator[Postgres]:
     with postgres_server(certificate) as server:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def deaf() -> Iterator[int]:
     """A port that answers no attempt to connect: its queue is full, and nobody accepts."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, ExitStack() as waiting:

@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 import pytest
-from greenlet import greenlet
+from greenlet import getcurrent, greenlet
 
-from coopcore import run, sleep, spawn
+from coopcore import _hub, run, sleep, spawn
 from coopcore.errors import ClosedResourceError
 from coopcore.lowlevel import READABLE, FdWait, current_hub
 
 BACKENDS = ["epoll", "selectors"]
+
+
+class Rain(Exception):
+    """What a signal handler raises."""
+
+
+def raises_once(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """``fn``, interrupted before its first instruction at the first call."""
+    calls: list[Any] = []
+
+    def call(*args: Any) -> Any:
+        calls.append(args)
+        if len(calls) == 1:
+            raise Rain
+        return fn(*args)
+
+    return call
 
 
 @pytest.fixture(params=BACKENDS)
@@ -70,3 +88,54 @@ def test_a_deadline_ends_it(on: Any) -> None:
     @on
     def body(wait: FdWait, write: Any) -> None:
         assert wait.park(current_hub().clock.now() + 1_000_000) is False
+
+
+@pytest.mark.parametrize("seconds", [None, 1])
+def test_what_is_thrown_into_its_greenlet_behind_the_hubs_back_ends_it(on: Any, seconds: float | None) -> None:
+    @on
+    def body(wait: FdWait, write: Any) -> None:
+        hub = current_hub()
+        timers = len(hub.timers)
+        stacks: list[greenlet] = []
+
+        def waits() -> None:
+            stacks.append(getcurrent())
+            wait.park(None if seconds is None else hub.clock.now() + 10**9)
+
+        task = spawn(waits)
+        sleep(0)
+        stacks[0].throw(Rain)
+        with pytest.raises(Rain):
+            task.get(timeout=5)
+        assert wait.task is None
+        assert len(hub.timers) == timers
+
+
+@pytest.mark.parametrize("on", ["epoll"], indirect=True)  # where only edges are reported is the wait a fast one
+def test_a_handler_that_raises_before_the_outcome_is_taken_leaves_the_wake_as_it_is(on: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    @on
+    def body(wait: FdWait, write: Any) -> None:
+        monkeypatch.setattr(_hub, "take_outcome", raises_once(_hub.take_outcome))
+        task = spawn(wait.park, current_hub().clock.now() + 10**10)
+        sleep(0)
+        write()
+        with pytest.raises(Rain):  # the main task's, as whatever a handler raises in the core
+            task.join()
+        assert task.get(timeout=5) is True
+
+
+def test_a_signal_handler_between_two_tasks_of_a_worker_gets_a_task_to_wait_with(on: Any) -> None:
+    @on
+    def body(wait: FdWait, write: Any) -> None:
+        def between() -> bool:
+            worker = cast(Any, getcurrent())
+            mine, worker.task = worker.task, None
+            try:
+                return wait.park(current_hub().clock.now() + 10**10)
+            finally:
+                worker.task = mine
+
+        task = spawn(between)
+        sleep(0)
+        write()
+        assert task.get(timeout=5) is True

@@ -24,7 +24,20 @@ import coopcore
 from coop_plugins.backends.selectors import SelectorsBackend
 from coopcore import Deadlock, Hub, LeftBehindWarning, Task, TaskExit, Timeout, _hub, current_task, get_hub, joinall, run, sleep, spawn
 from coopcore.errors import BusyResourceError, ClosedResourceError, HubClosedError, HubError, InterfaceError, ParkInFinalizerError, WrongThreadError
-from coopcore.lowlevel import ParkingLot, TaskRecord, current_hub, make_hub, notify_closing, park, promise, throw_in, wait_readable, wait_writable, yield_now
+from coopcore.lowlevel import (
+    ParkingLot,
+    TaskRecord,
+    current_hub,
+    make_hub,
+    notify_closing,
+    park,
+    promise,
+    throw_in,
+    unpark,
+    wait_readable,
+    wait_writable,
+    yield_now,
+)
 
 BACKENDS = ["epoll", "selectors"]
 both = pytest.mark.parametrize("backend", BACKENDS)
@@ -1291,3 +1304,24 @@ def test_a_hub_that_a_finaliser_closes_in_a_collection_abandons_its_tasks(monkey
         assert not task.dead
     finally:
         hub.leave(previous)
+
+
+def test_the_heartbeat_changes_while_tasks_run_and_is_none_while_the_hub_waits() -> None:
+    def main() -> None:
+        hub, me = current_hub(), current_task()
+        first = hub.heartbeat
+        assert first is not None
+        while hub.heartbeat == first:
+            sleep(0)
+
+        def look() -> None:
+            while hub.heartbeat is not None:
+                pass
+            hub.call_soon_threadsafe(unpark, me)
+
+        thread = threading.Thread(target=look)
+        thread.start()
+        assert park("the thread", timeout=10) is True
+        thread.join()
+
+    run(main)

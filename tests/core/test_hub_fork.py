@@ -61,6 +61,7 @@ WHERE = {
     "a task of run": "run(with_tasks, lambda: spawn(fork).join())",
     "main of run": "run(with_tasks, fork)",
     "a callback on the hub": "run(with_tasks, lambda: [get_hub().call_soon(fork), sleep(0.01)])",
+    "a callback of a callback": "run(with_tasks, lambda: [get_hub().call_soon(get_hub().call_safely, fork), sleep(0.01)])",
     "a link": "run(with_tasks, lambda: [spawn(sleep).rawlink(lambda task: fork()), sleep(0.01)])",
     "an unstarted task of the future": "run(with_tasks, lambda: [spawn_later(0.001, fork), sleep(0.01)])",
     "a thread without a hub": "with_tasks(lambda: in_thread(fork))",
@@ -87,7 +88,9 @@ def test_invariant_7_a_child_has_a_fresh_hub_and_runs_no_finally_of_the_parent(w
 
 
 @pytest.mark.parametrize("ending", ["sys.exit(0)", "return"])
-@pytest.mark.parametrize("where", ["a task of run", "main of run", "a callback on the hub", "a thread with a hub", "a task in a thread"])
+@pytest.mark.parametrize(
+    "where", ["a task of run", "main of run", "a callback on the hub", "a callback of a callback", "a thread with a hub", "a task in a thread"]
+)
 def test_a_child_that_ends_by_itself_runs_no_finally_of_the_parent(where: str, ending: str) -> None:
     assert forked(WHERE[where], ending) == "child\nstatus 0\n"
 

@@ -420,8 +420,10 @@ def test_real_signals_whose_handler_raises_anywhere_lose_nothing() -> None:
         def main():
             tasks = [spawn(persistent(work)) for work in (times_out, joins, lambda: sleep(0.0005), lambda: sleep(0)) for _ in range(3)]
             signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
-            while not all(task.dead for task in tasks):
+            while True:
                 try:
+                    if all(task.dead for task in tasks):  # it may rain in there as well
+                        break
                     joinall(tasks, timeout=30)
                 except Rain:
                     pass

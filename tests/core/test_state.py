@@ -17,7 +17,7 @@ import pytest
 from seams.clock import JumpingClock
 
 import coopcore
-from coopcore import Deadlock, Task, TaskExit, Timeout, current_task, run, sleep, spawn, spawn_later
+from coopcore import Deadlock, Task, TaskExit, Timeout, _state, current_task, run, sleep, spawn, spawn_later
 from coopcore.errors import ParkInHubError, WrongThreadError
 from coopcore.lowlevel import (
     Alarm,
@@ -858,5 +858,30 @@ def test_invariant_10_what_is_kept_thrown_does_not_end_a_shielded_wait() -> None
         assert unpark(task, "woken")
         task.get(timeout=5)
         assert seen == ["woken"]
+
+    run(main)
+
+
+def test_a_handler_that_raises_before_the_outcome_is_taken_leaves_the_wake_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Rain(Exception):
+        pass
+
+    take_outcome, calls = _state.take_outcome, list[Any]()
+
+    def interrupted(task: Task[Any], timer: Any) -> Any:
+        calls.append(task)
+        if len(calls) == 1:
+            raise Rain
+        return take_outcome(task, timer)
+
+    def main() -> None:
+        monkeypatch.setattr(_state, "take_outcome", interrupted)
+        task = spawn(park, "a test", timeout=10)
+        sleep(0)
+        unpark(task, "woken")
+        with pytest.raises(Rain):  # the main task's, as whatever a handler raises in the core
+            task.join()
+        assert task.get(timeout=5) == "woken"
+        assert len(calls) > 1
 
     run(main)

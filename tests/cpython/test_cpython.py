@@ -20,11 +20,11 @@ if not records.path_of().exists():
 RECORD = records.read(records.path_of())
 LEFT_OUT = records.read_left_out()
 
-# Of each module, what is quick; chosen by the time that it takes. An empty list is all of it. (test_queue takes minutes on a busy machine.)
+# Of each module, what is quick; chosen by the time that it takes. An empty list is all of it.
+# (test_queue takes minutes on a busy machine; test_selectors opens tens of thousands of descriptors.)
 SAMPLE: dict[str, list[str]] = {
     "test_threading_local": [],
     "test_select": [],
-    "test_selectors": [],
     "test_socketserver": [],
 }
 

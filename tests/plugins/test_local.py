@@ -82,6 +82,7 @@ def test_invariant_2_values_go_when_their_task_is_killed_or_fails() -> None:
 
 def test_invariant_2_values_go_with_a_task_that_never_ends() -> None:
     """The root task of another thread's hub, and a foreign greenlet's, go without ending."""
+    coopcore.get_hub()
     data = local()
     values = []
 
@@ -177,6 +178,31 @@ def test_invariant_5_a_threads_values_are_the_same_before_it_has_a_hub_with_it_a
         assert data.x == 1
 
     in_thread(run_twice)
+
+
+def test_invariant_5_a_foreign_greenlet_in_a_thread_without_a_hub_has_the_threads_values() -> None:
+    data = local()
+
+    def work() -> None:
+        data.x = 1
+        greenlet(lambda: setattr(data, "x", data.x + 1)).switch()
+        assert data.x == 2
+        assert running_task() is None
+        coopcore.get_hub()
+        assert data.x == 2
+        greenlet(lambda: setattr(data, "x", 3)).switch()
+        assert data.x == 2
+
+    error: list[BaseException] = []
+
+    def guarded() -> None:
+        try:
+            work()
+        except BaseException as caught:
+            error.append(caught)
+
+    in_thread(guarded)
+    assert error == []
 
 
 def test_invariant_5_nothing_is_left_of_threads_in_the_tables_of_the_module() -> None:
@@ -524,3 +550,13 @@ def test_program_8() -> None:
 
     coopcore.joinall([spawn(f1), spawn(f2)], timeout=5)
     assert lines == [1, 2, "x is not local to f2"]
+
+
+def test_a_thread_without_a_hub_that_reads_before_it_has_ever_set_anything() -> None:
+    values = local()
+    values.x = "the main thread's"
+    seen: list[Any] = []
+    thread = threading.Thread(target=lambda: seen.append((hasattr(values, "x"), dict(vars(values)))))
+    thread.start()
+    thread.join()
+    assert seen == [(False, {})]

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from seams.processes import unmeasured
 
 SHOW = """\
 import socket, sys
@@ -18,7 +19,8 @@ print(__name__, sys.argv[1:], sys.argv[0] == __file__, socket.socket is coop_plu
 
 def coopcore_run(folder: Path, *arguments: str, status: int = 0) -> tuple[str, str]:
     command = [sys.executable, "-X", "dev", "-m", "coopcore", "run", *arguments]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=folder, env=os.environ | {"PYTHONWARNINGS": "error"})
+    environment = unmeasured() if "--audit" in arguments else os.environ  # the audit would find coverage's locks
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=folder, env=environment | {"PYTHONWARNINGS": "error"})
     assert result.returncode == status, result.stderr
     return result.stdout, result.stderr
 

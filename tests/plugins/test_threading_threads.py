@@ -49,9 +49,9 @@ def raises(error, fn, *args):
 """
 
 
-def check(body: str, out: str = "", err: str = "") -> None:
+def check(body: str, out: str = "", err: str = "", measured: bool = True) -> None:
     """Run it patched. It must print these, and ``done`` at the end."""
-    got = python(PRELUDE + textwrap.dedent(body) + "\nprint('done')\n")
+    got = python(PRELUDE + textwrap.dedent(body) + "\nprint('done')\n", measured=measured)
     assert got == (f"{out}done\n", err)
 
 
@@ -405,7 +405,8 @@ def test_invariant_5_kills_are_silent_and_errors_are_told() -> None:
 
 
 def test_invariant_6_in_the_child_of_a_fork_the_task_that_forked_is_the_main_thread() -> None:
-    check("""
+    check(
+        """
         import signal
 
         def in_child():
@@ -448,7 +449,9 @@ def test_invariant_6_in_the_child_of_a_fork_the_task_that_forked_is_the_main_thr
         _thread.start_new_thread(fork, ())
         coopcore.sleep(0)
         assert other.is_alive() and threading.main_thread().is_alive()
-    """)
+    """,
+        measured=False,
+    )
 
 
 def test_invariant_7_the_patch_can_be_undone_while_threads_run() -> None:
@@ -521,6 +524,17 @@ def test_a_thread_of_a_library_in_c_may_let_a_task_go_on() -> None:
         getter.join()
         libc.pthread_join(thread, None)
         assert log == [True, "from afar"]
+    """)
+
+
+def test_a_deadlock_is_told_when_the_last_unknown_thread_is_gone() -> None:
+    check("""
+        lock = threading.Lock()
+        lock.acquire()
+        native_start(original("time", "sleep"), (0.05,))
+        raises(coopcore.Deadlock, lock.acquire)
+        assert lock._line == []
+        assert coopcore.get_hub().tasks() == []
     """)
 
 
@@ -703,6 +717,39 @@ print("done")
     assert (out, err) == ("done\n", "")
 
 
+@pytest.mark.parametrize("early", [True, False])
+def test_pipes_of_processes_block_while_sockets_do_not(early: bool) -> None:
+    out, err = python(
+        f"""
+if {early}:
+    import multiprocessing.connection
+import socket, sys
+from coop_plugins.patch import patched
+finders = list(sys.meta_path)
+with patched():
+    import multiprocessing.connection, multiprocessing.reduction, os
+    ours, theirs = multiprocessing.Pipe()
+    assert os.get_blocking(ours.fileno())
+    os.set_blocking(ours.fileno(), True)
+    theirs.send("hello")
+    assert ours.recv() == "hello"
+    with multiprocessing.connection.Listener() as listener:
+        with multiprocessing.connection.Client(listener.address) as client, listener.accept() as served:
+            one, other = multiprocessing.Pipe()
+            served.send("there")
+            assert client.recv() == "there"
+    assert socket.socket.__module__.startswith("coop_plugins")
+    assert multiprocessing.connection.socket is not socket
+    for end in (ours, theirs, one, other):
+        end.close()
+assert multiprocessing.connection.socket is multiprocessing.reduction.socket is socket
+assert sys.meta_path == finders
+print("done")
+"""
+    )
+    assert (out, err) == ("done\n", "")
+
+
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 @pytest.mark.slow(reason="processes that start anew import everything, patched")
 def test_processes_work_beside_tasks(method: str, tmp_path: Path) -> None:
@@ -711,7 +758,7 @@ def test_processes_work_beside_tasks(method: str, tmp_path: Path) -> None:
         """
 import sys
 from coop_plugins.patch import patched
-patching = patched("thread", "queue", "time")
+patching = patched()
 patching.__enter__()
 import concurrent.futures, multiprocessing, multiprocessing.pool, threading, time
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from greenlet import getcurrent
 
-from coopcore import Deadlock, Task, spawn_later
+from coopcore import Deadlock, Task, sleep, spawn
 from coopcore.errors import HubClosedError, ParkInFinalizerError, ParkInHubError
 from coopcore.lowlevel import Hub, Promise, current_task, hide_frames, on_hub, park_shielded, park_task, running_task, unpark_anywhere
 
@@ -101,6 +101,20 @@ def _unknown_threads() -> bool:
     return max(count, len(frames)) > known
 
 
+def _watch_unknown_threads(promise: Promise, told: str) -> None:
+    """Close the promise when they are gone: then it is a deadlock. As they may stay for good, after a while say so."""
+    waited, pause = 0.0, 0.01
+    while _unknown_threads():
+        sleep(pause)
+        if waited < SILENCE <= waited + pause:
+            print(
+                f"coopcore: for {SILENCE} s only a thread that threading does not know, such as one of a library in C, could have woken a task: {told}",
+                file=sys.stderr,
+            )
+        waited, pause = waited + pause, min(2 * pause, 1.0)
+    promise.close()
+
+
 class Waiter:
     """Somebody in the line of a thing, and what their park waits for.
 
@@ -157,16 +171,15 @@ class Waiter:
         return (park_shielded(task, self) if self.wait_is_shielded else park_task(task, self, timeout)) is not False
 
     def _wait_for_unknown_thread(self, task: Task[Any], error: Deadlock) -> bool:
-        """No task can go on, but a thread of a library in C may yet call back. That may be so for good, so after a while it is said."""
+        """No task can go on, but a thread of a library in C may yet call back."""
         if self._woken:  # since, and in vain, for it was not parked
             return True
-        with task.hub.promise("a thread that threading does not know lets go"):
-            what = f"coopcore: for {SILENCE} s only a thread that threading does not know, such as one of a library in C, could have woken a task: {error}"
-            told = spawn_later(SILENCE, print, what, file=sys.stderr)
+        with task.hub.promise("a thread that threading does not know lets go") as promise:
+            watcher = spawn(_watch_unknown_threads, promise, str(error))
             try:
                 return self._park(task, None)
             finally:
-                told.kill(block=False)
+                watcher.kill(block=False)
 
     def _wait_for_thread(self, timeout: float, refusal: Exception | None) -> bool:
         """Where nobody can park only another thread can help, and should soon."""

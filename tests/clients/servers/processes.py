@@ -55,6 +55,7 @@ class Process:
         self.lines: deque[str] = deque(maxlen=1000)
         self.stop_by = stop_by
         self._changed = threading.Condition()
+        self._silent = False  # it closed its output, as all do that end
         self.child: subprocess.Popen[str] = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", **more
         )
@@ -72,6 +73,7 @@ class Process:
                 self.lines.append(line.rstrip("\n"))
                 self._changed.notify_all()
         with self._changed:
+            self._silent = True
             self._changed.notify_all()
 
     def tell(self, line: str) -> None:
@@ -86,10 +88,7 @@ class Process:
             return next((line for line in self.lines if re.search(pattern, line)), None)
 
         with self._changed:
-            self._changed.wait_for(lambda: found() or not self._reader.is_alive() or self.child.poll() is not None, timeout)
-            line = found()
-        if line is None:
-            self._reader.join(1)
+            self._changed.wait_for(lambda: found() or self._silent, timeout)
             line = found()
         assert line is not None, f"{self.name} did not say {pattern!r} but:\n{self.output()}"
         return line
