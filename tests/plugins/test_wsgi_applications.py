@@ -92,7 +92,9 @@ def test_uploads_large_and_small(site: Site, session: Any) -> None:
 
 def test_an_upload_in_chunks(site: Site, session: Any) -> None:
     if site.name != "flask":
-        pytest.skip("Django reads no more than Content-Length says, which chunks have not; Bottle takes chunks apart itself, and the server has done so already")
+        pytest.skip(
+            "Django reads no more than Content-Length says, which chunks have not; Bottle takes chunks apart itself, and the server has done so already"
+        )
     pieces = [BIG[start : start + 50_000] for start in range(0, 1_000_000, 50_000)]
     answer = session.post(f"{site.url}/raw", data=iter(pieces), headers={"Content-Type": "application/octet-stream"})
     assert answer.text == hashlib.sha256(b"".join(pieces)).hexdigest()

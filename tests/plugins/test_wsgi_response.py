@@ -291,3 +291,9 @@ def test_response_invariant_3_what_is_not_refused_is_one_line_each(reason: str, 
     assert lines[: len(headers)] == [f"{name}: {value}" for name, value in headers]
     assert [line.partition(":")[0] for line in lines[len(headers) :]] == ["Content-Length", "Date", "Server"]
     assert not any(character in line for line in (first, *lines) for character in "\r\n\0")
+
+
+def test_response_invariant_2_content_length_is_said_once() -> None:
+    for second in ("3", "4"):
+        with pytest.raises(ValueError, match="given twice"):
+            Answer().response.start_response("200 OK", [("Content-Length", "3"), ("content-length", second)])

@@ -96,6 +96,8 @@ class _Head:
         if lower == "content-length":
             if not (value.isascii() and value.isdigit()):
                 raise ValueError(f"Content-Length {value!r} is not a number")
+            if self.length is not None:
+                raise ValueError("Content-Length is given twice; clients and proxies would tell the end of the response differently")
             self.length = int(value)
             return self.code != 204
         if lower == "date":

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import threading
 import time
 from contextvars import ContextVar
 
@@ -9,6 +10,7 @@ from bottle import Bottle, request, response, static_file
 
 app = Bottle()
 mine = ContextVar("mine")
+local = threading.local()
 
 
 @app.get("/hello/<name>")
@@ -48,9 +50,11 @@ def stream():
 def context(number):
     request.number = number
     mine.set(number)
+    local.number = number
     response.set_header("X-Number", number)
     time.sleep(0.05)
-    return f"{request.number} {mine.get()} {request.url_args['number']} {request.query['number']} {response.get_header('X-Number') == number}"
+    mine_still = response.get_header("X-Number") == number and local.number == number
+    return f"{request.number} {mine.get()} {request.url_args['number']} {request.query['number']} {mine_still}"
 
 
 @app.get("/static/<name:path>")

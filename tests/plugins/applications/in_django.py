@@ -1,5 +1,7 @@
 """A site in Django, which knows nothing of coopcore. The database is left out; sessions are in cookies."""
 
+# ruff: noqa: E402  # Django's settings come before its parts are imported
+
 import hashlib
 import os
 import threading

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import threading
 import time
 from contextvars import ContextVar
 
@@ -10,6 +11,7 @@ from flask import Flask, Response, current_app, g, request, send_from_directory,
 app = Flask(__name__, static_folder=os.environ["SITE_FILES"], static_url_path="/static")
 app.secret_key = "for tests"
 mine = ContextVar("mine")
+local = threading.local()
 
 
 @app.get("/hello/<name>")
@@ -46,8 +48,9 @@ def stream():
 def context(number):
     g.number = number
     mine.set(number)
+    local.number = number
     time.sleep(0.05)
-    return f"{g.number} {mine.get()} {request.view_args['number']} {request.args['number']} {current_app.name == __name__}"
+    return f"{g.number} {mine.get()} {request.view_args['number']} {request.args['number']} {current_app.name == __name__ and local.number == number}"
 
 
 @app.get("/file/<path:name>")
