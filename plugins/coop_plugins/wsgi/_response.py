@@ -81,6 +81,9 @@ class _Head:
             secret = secret or lower == "set-cookie"
             if lower not in _WITH_MEANING or self._note(lower, value):
                 lines.append(f"{name}: {value}\r\n")
+        if self.code == 205:
+            self.length = 0  # it has no body, and, unlike 204, a client looks for one
+            lines.append("Content-Length: 0\r\n")
         self.lines = "".join(lines).encode("latin-1")
         """The first line and the application's headers."""
         if not secret and len(self.lines) <= _REMEMBERED_LENGTH:
@@ -99,7 +102,7 @@ class _Head:
             if self.length is not None:
                 raise ValueError("Content-Length is given twice; clients and proxies would tell the end of the response differently")
             self.length = int(value)
-            return self.code != 204
+            return self.code not in (204, 205)
         if lower == "date":
             self.dated = True
         else:
