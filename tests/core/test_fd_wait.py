@@ -127,11 +127,13 @@ def test_a_handler_that_raises_before_the_outcome_is_taken_leaves_the_wake_as_it
 def test_a_signal_handler_between_two_tasks_of_a_worker_gets_a_task_to_wait_with(on: Any) -> None:
     @on
     def body(wait: FdWait, write: Any) -> None:
+        deadline = current_hub().clock.now() + 10**10
+
         def between() -> bool:
             worker = cast(Any, getcurrent())
             mine, worker.task = worker.task, None
             try:
-                return wait.park(current_hub().clock.now() + 10**10)
+                return wait.park(deadline)
             finally:
                 worker.task = mine
 

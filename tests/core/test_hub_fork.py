@@ -44,6 +44,10 @@ def fork(child=None):
     say("child")
     ENDING
 
+def call(hub, fn):
+    fn()
+    hub.call_safely(int)  # does not come back in the child
+
 def in_thread(fn):
     thread = threading.Thread(target=fn)
     thread.start()
@@ -61,7 +65,7 @@ WHERE = {
     "a task of run": "run(with_tasks, lambda: spawn(fork).join())",
     "main of run": "run(with_tasks, fork)",
     "a callback on the hub": "run(with_tasks, lambda: [get_hub().call_soon(fork), sleep(0.01)])",
-    "a callback of a callback": "run(with_tasks, lambda: [get_hub().call_soon(get_hub().call_safely, fork), sleep(0.01)])",
+    "a callback of a callback": "run(with_tasks, lambda: [get_hub().call_soon(get_hub().call_safely, call, get_hub(), fork), sleep(0.01)])",
     "a link": "run(with_tasks, lambda: [spawn(sleep).rawlink(lambda task: fork()), sleep(0.01)])",
     "an unstarted task of the future": "run(with_tasks, lambda: [spawn_later(0.001, fork), sleep(0.01)])",
     "a thread without a hub": "with_tasks(lambda: in_thread(fork))",

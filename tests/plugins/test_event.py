@@ -852,3 +852,22 @@ def test_an_error_may_be_given_by_name_and_as_a_class() -> None:
 def test_arguments_that_it_does_not_take_are_refused_in_its_own_name(cls: type[Any]) -> None:
     with pytest.raises(TypeError, match=rf"^{cls.__name__}\.__init__\(\) takes 1 positional argument"):
         cls(3)
+
+
+def test_a_waiter_that_was_taken_out_by_another_thread_and_is_killed_before_it_hears_of_it_leaves_the_newcomers_alone() -> None:
+    def main() -> None:
+        event = Event()
+        first = spawn(event.wait)
+        sleep(0)
+        thread = threading.Thread(target=event.set)
+        thread.start()
+        thread.join()
+        event.clear()
+        newcomers = [spawn(event.wait, 5) for _ in range(2)]
+        first.kill(block=False)
+        sleep(0)
+        assert isinstance(first.value, TaskExit)
+        event.set()
+        assert [task.get(timeout=5) for task in newcomers] == [True, True]
+
+    run(main)
