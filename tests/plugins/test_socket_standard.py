@@ -11,6 +11,7 @@ import os
 import pickle
 import socket as stdlib
 import struct
+import sys
 import types
 import warnings
 from collections.abc import Iterator

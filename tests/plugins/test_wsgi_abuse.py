@@ -223,3 +223,37 @@ def test_clients_that_vanish(state: str, how: str, caplog: pytest.LogCaptureFixt
 
     coopcore.run(body)
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+def test_clients_that_vanish_leave_no_memory() -> None:
+    """All states and all ways to vanish, round after round: what is there after one is there after the next, and no more."""
+
+    def vanish(server: WSGIServer, site: Site, sent: bytes, how: str) -> None:
+        waits = b"/wait" in sent or b"/stream" in sent
+        client = connected(server)
+        client.sendall(sent)
+        if waits:
+            wait_for(lambda: site.at_work == 1)
+        if how == "reset":
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        elif how == "half-close":
+            client.shutdown(socket.SHUT_WR)
+        site.leave = True
+        if how == "half-close" and b"/stream" not in sent:
+            all_that_comes(client)
+        client.close()
+        wait_for(lambda: not server.connections)
+        site.leave = False
+
+    def body() -> None:
+        with leaving_nothing(send_timeout=0.3) as (server, site):
+            counts = []
+            for _ in range(3):
+                for sent in STATES.values():
+                    for how in ("close", "half-close", "reset"):
+                        vanish(server, site, sent, how)
+                gc.collect()
+                counts.append(len(gc.get_objects()))
+            assert counts[2] - counts[1] < len(STATES), "no object for each client"
+
+    coopcore.run(body)

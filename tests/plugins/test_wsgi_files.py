@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from wsgiref.validate import validator
 
 import pytest
 
@@ -150,3 +151,36 @@ def test_a_client_that_leaves_in_the_middle_of_a_file(on: Run, large: Path, capl
 
     assert all(file.closed for file in opened)
     assert "Traceback" not in caplog.text
+
+
+@pytest.mark.parametrize("version", [b"1.1", b"1.0"])
+@pytest.mark.parametrize("form", ["list", "stream", "write", "file"])
+def test_the_standard_validator_passes_every_form_of_request_and_answer(version: bytes, form: str, large: Path, on: Run) -> None:
+    """GET, HEAD, POST, POST in chunks; a list, a generator, write(), a file."""
+
+    def application(environ: Any, start_response: Any) -> Any:
+        body = environ["wsgi.input"].read(20)
+        write = start_response("200 OK", [("Content-Type", "text/plain")])
+        if form == "file":
+            return environ["wsgi.file_wrapper"](large.open("rb"))
+        if form == "write":
+            write(b"ab")
+            write(body)
+            return []
+        pieces = [b"a", b"b", body]
+        return pieces if form == "list" else (piece for piece in pieces)
+
+    first = b" /x?y=%20 HTTP/" + version + b"\r\nHost: x\r\nConnection: keep-alive\r\n"
+    requests = [b"GET" + first + b"\r\n", b"HEAD" + first + b"\r\n", b"POST" + first + b"Content-Type: text/plain\r\nContent-Length: 3\r\n\r\n123"]
+    if version == b"1.1":
+        requests.append(b"POST" + first + b"Content-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n123\r\n0\r\n\r\n")
+
+    @on
+    def body() -> None:
+        with serving(validator(application)) as server:
+            for request in requests:
+                with Client(server) as client:
+                    client.send(request)
+                    status, _, got = client.response(bodiless=request.startswith(b"HEAD"))
+                    expected = b"" if request.startswith(b"HEAD") else LARGE if form == "file" else b"ab123" if b"POST" in request else b"ab"
+                    assert (status, got) == (200, expected)

@@ -294,3 +294,19 @@ def test_response_invariant_3_what_is_not_refused_is_one_line_each(reason: str, 
     assert lines[: len(headers)] == [f"{name}: {value}" for name, value in headers]
     assert [line.partition(":")[0] for line in lines[len(headers) :]] == ["Content-Length", "Date", "Server"]
     assert not any(character in line for line in (first, *lines) for character in "\r\n\0")
+
+
+def test_response_invariant_2_content_length_is_said_once() -> None:
+    for second in ("3", "4"):
+        with pytest.raises(ValueError, match="given twice"):
+            Answer().response.start_response("200 OK", [("Content-Length", "3"), ("content-length", second)])
+
+
+@pytest.mark.parametrize("headers", [[], [("Content-Length", "3")]])
+def test_response_invariant_2_a_205_has_no_body(headers: Any) -> None:
+    answer = Answer()
+    answer.response.start_response("205 Reset Content", headers)
+    answer.response.send_body([b"abc"])
+    client, got = answer.read()
+    assert (client.getheader("Content-Length"), got, answer.response.surplus) == ("0", b"", 3)
+    assert answer.data.endswith(b"\r\n\r\n")

@@ -41,6 +41,7 @@ import io
 import os
 import socket as _stdlib
 import stat
+import sys
 from _thread import get_ident
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache, partial

@@ -82,6 +82,9 @@ class _Head:
             secret = secret or lower == "set-cookie"
             if lower not in _WITH_MEANING or self._note(lower, value):
                 lines.append(f"{name}: {value}\r\n")
+        if self.code == 205:
+            self.length = 0  # it has no body, and, unlike 204, a client looks for one
+            lines.append("Content-Length: 0\r\n")
         self.lines = "".join(lines).encode("latin-1")
         """The first line and the application's headers."""
         self.usual = not (self.closes or self.dated or self.named or self.code in (204, 304))
@@ -101,8 +104,10 @@ class _Head:
         if lower == "content-length":
             if not (value.isascii() and value.isdigit()):
                 raise ValueError(f"Content-Length {value!r} is not a number")
+            if self.length is not None:
+                raise ValueError("Content-Length is given twice; clients and proxies would tell the end of the response differently")
             self.length = int(value)
-            return self.code != 204
+            return self.code not in (204, 205)
         if lower == "date":
             self.dated = True
         else:

@@ -35,6 +35,8 @@ class Case:
     """True if this server refuses it, though the RFC would let it be lenient."""
     cut: bool = False
     """True if the client half-closes behind it: nothing else can tell the server that no more comes."""
+    before: bytes = GOOD
+    """The good request that is sent before it."""
 
 
 CASES: list[Case] = []
@@ -47,9 +49,9 @@ def _in(section: str) -> None:
     _section = section
 
 
-def _wrong(name: str, data: bytes, *right: int, rfc: str = "") -> None:
+def _wrong(name: str, data: bytes, *right: int, body: bytes = b"", rfc: str = "", before: bytes = b"") -> None:
     """Must be refused: with 400, or one of ``right``; a bare end of the connection is right too."""
-    CASES.append(Case(name, rfc or _section, data, frozenset((400, CLOSED, *right))))
+    CASES.append(Case(name, rfc or _section, data, frozenset((400, CLOSED, *right)), body, before=before or GOOD))
 
 
 def _lenient(name: str, data: bytes, *right: int, body: bytes = b"", rfc: str = "") -> None:
@@ -443,7 +445,7 @@ _wrong("a length beyond 64 bits", post(b"Content-Length: 18446744073709551621", 
 _wrong("a length just below 64 bits", post(b"Content-Length: 18446744073709551615", body=b"abcde"), 413)
 _wrong("a length beyond 32 bits, signed", post(b"Content-Length: 9223372036854775808", body=b"abcde"), 413)
 _wrong("a length of a thousand digits", post(b"Content-Length: " + b"9" * 1000), 413)
-_wrong("a length of ten thousand zeros", post(b"Content-Length: " + b"0" * 10_000 + b"5", body=b"abcde"), 200, 413, 431)
+_wrong("a length of ten thousand zeros", post(b"Content-Length: " + b"0" * 10_000 + b"5", body=b"abcde"), 200, 413, 431, body=b"abcde")
 _wrong("a length beyond the limit", post(b"Content-Length: 1000000000000"), 413, rfc="9110 15.5.14")
 _either("a length with leading zeros", post(b"Content-Length: 0005", body=b"abcde"), body=b"abcde")
 _fine("a length with spaces and tabs around it", post(b"Content-Length: \t 5 \t", body=b"abcde"), body=b"abcde")
@@ -454,7 +456,7 @@ _fine("a smuggled request in the body of GET", get(b"Content-Length: %d" % len(E
 _in("6.3")
 _wrong("two lengths, different", post(b"Content-Length: 5", b"Content-Length: 6", body=b"abcdef"))
 _either("two lengths, the same", post(b"Content-Length: 5", b"Content-Length: 5", body=b"abcde"), body=b"abcde")
-_wrong("two lengths, one with zeros", post(b"Content-Length: 5", b"Content-Length: 05", body=b"abcde"), 200)
+_wrong("two lengths, one with zeros", post(b"Content-Length: 5", b"Content-Length: 05", body=b"abcde"), 200, body=b"abcde")
 _wrong("two lengths, 0 first", post(b"Content-Length: 0", b"Content-Length: %d" % len(EVIL), body=EVIL))
 _wrong("two lengths, 0 last", post(b"Content-Length: %d" % len(EVIL), b"Content-Length: 0", body=EVIL))
 _wrong("two lengths, the second signed", post(b"Content-Length: 5", b"Content-Length: +5", body=b"abcde"))
@@ -579,19 +581,19 @@ _fine("two extensions", chunked(b"3;a=b;c\r\nabc\r\n" + LAST), body=b"abc")
 _fine("an extension of the last chunk", chunked(ABC + b"0;a=b\r\n\r\n"), body=b"abc")
 _either("a space before an extension", chunked(b"3 ;a=b\r\nabc\r\n" + LAST), body=b"abc")
 _either("spaces in an extension", chunked(b"3; a = b\r\nabc\r\n" + LAST), body=b"abc")
-_wrong("an extension without a name", chunked(b"3;\r\nabc\r\n" + LAST), 200)
-_wrong("an extension without a name, with a value", chunked(b"3;=b\r\nabc\r\n" + LAST), 200)
-_wrong("two semicolons", chunked(b"3;;a\r\nabc\r\n" + LAST), 200)
+_wrong("an extension without a name", chunked(b"3;\r\nabc\r\n" + LAST), 200, body=b"abc")
+_wrong("an extension without a name, with a value", chunked(b"3;=b\r\nabc\r\n" + LAST), 200, body=b"abc")
+_wrong("two semicolons", chunked(b"3;;a\r\nabc\r\n" + LAST), 200, body=b"abc")
 _wrong("an extension without a semicolon", chunked(b"3 a\r\nabc\r\n" + LAST))
 _wrong("an extension with a NUL", chunked(b"3;a\0\r\nabc\r\n" + LAST))
-_wrong("an extension with a control character", chunked(b"3;a\x01\r\nabc\r\n" + LAST), 200)
+_wrong("an extension with a control character", chunked(b"3;a\x01\r\nabc\r\n" + LAST), 200, body=b"abc")
 _wrong("an extension with a bare LF", chunked(b"3;a\nabc\r\n" + LAST))
 _wrong("an extension with a bare LF, TERM.EXT", chunked(b"2;\nxx\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(EVIL), EVIL)))
 _wrong("an extension with a bare CR", chunked(b"3;a\rb\r\nabc\r\n" + LAST))
 _wrong("an extension with a bare CR at its end", chunked(b"3;a\r\r\nabc\r\n" + LAST))
 _wrong("an extension with a bare LF in quotes", chunked(b'3;a="\n"\r\nabc\r\n' + LAST))
 _wrong("an extension with a line end in quotes", chunked(b'3;a="\r\n"\r\nabc\r\n' + LAST))
-_wrong("an extension whose quotes never end", chunked(b'3;a="b\r\nabc\r\n' + LAST), 200)
+_wrong("an extension whose quotes never end", chunked(b'3;a="b\r\nabc\r\n' + LAST), 200, body=b"abc")
 _wrong("an extension that is too long", chunked(b"3;" + b"a" * 300_000 + b"\r\nabc\r\n" + LAST), 413, 431)
 _wrong("an extension that never ends", chunked(b"3;a=" + b"a" * 300_000), 413, 431)
 _lenient("extensions that are too long together", chunked(b"".join(b"1;%b\r\na\r\n" % (b"a" * 1000) for _ in range(500)) + LAST), 413, 431, body=b"a" * 500)
@@ -647,6 +649,27 @@ _either("a Connection that names Host", get(b"Connection: Host"))
 _either("an empty Connection", get(b"Connection:"))
 _either("a Connection of junk", get(b"Connection: ,,;=@ ,"))
 _fine("HTTP/1.0 that is kept alive, and another request", b"GET /case HTTP/1.0\r\nHost: x\r\nConnection: Keep-Alive\r\n\r\n")
+
+_in("9.3.2")
+_POST = b"POST /good HTTP/1.1\r\nHost: x\r\n"
+_BEFORE = {
+    "a body": _POST + b"Content-Length: 5\r\n\r\nabcde",
+    "chunks": _POST + b"Transfer-Encoding: chunked\r\n\r\n" + ABC + LAST,
+    "trailers": _POST + b"Transfer-Encoding: chunked\r\n\r\n" + ABC + b"0\r\nA: b\r\n\r\n",
+    "HTTP/1.0 that is kept alive": b"GET /good HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+    "a request without a body": _POST + b"Content-Length: 0\r\n\r\n",
+}
+for _name, _before in _BEFORE.items():
+    _wrong(f"pipelined behind {_name}: bytes that are no request", b"abcde\r\n\r\n", before=_before)
+    _wrong(f"pipelined behind {_name}: one byte too many", b"x" + get(), 200, 405, 501, before=_before)
+    _wrong(f"pipelined behind {_name}: NULs", b"\0" * 64, before=_before)
+    _wrong(f"pipelined behind {_name}: a chunk", ABC + LAST, before=_before)
+    _wrong(f"pipelined behind {_name}: TLS", bytes.fromhex("16030100c8010000c40303") + bytes(range(189)), before=_before)
+    _wrong(f"pipelined behind {_name}: the preface of HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505, before=_before)
+    _wrong(f"pipelined behind {_name}: a length and a coding", post(_CL, _TE, body=LAST + EVIL), before=_before)
+_cut_names = {"half a request": b"GET /case HT", "half a body": post(_CL, body=b"ab"), "half a chunk": post(_TE, body=b"5\r\nab")}
+for _name, _data in _cut_names.items():
+    _cut(f"pipelined, and a half-close: {_name}", _data)
 
 # -- RFC 9110 10.1.1 and 7.8: Expect and Upgrade ---------------------------------------------------------------------------------
 
