@@ -193,6 +193,7 @@ class FdWait:
         # What follows is `Hub._park_at` and `park_task`, written out for the commonest of all waits of a server.
         hub._fd_waiting += 1
         task._reason = self
+        task._since = hub._last_pass
         hub._budget = budget = hub._budget - 1
         try:
             popleft = hub._popleft

@@ -155,7 +155,7 @@ def park_task(task: Task[Any], reason: object, timeout: float | None = None) -> 
     hub = task._hub
     timer = None if timeout is None else hub._arm(task, timeout)
     task._reason = reason
-    task._outcome = hub._last_pass  # since when it waits, until there is an outcome
+    task._since = hub._last_pass
     hub._budget = budget = hub._budget - 1
     try:
         # Not popleft().switch() alone: Python 3.11 looks up a method call on a slot the slow way. And no local name for what is called, which may

@@ -279,13 +279,14 @@ class _Due(list[Any]):
 class _Hot:
     """What every switch touches, side by side at the start of a task: with a thousand tasks a switch is mostly cache misses."""
 
-    __slots__ = ("_hub", "_outcome", "_pending", "_phase", "_reason", "switch")
+    __slots__ = ("_hub", "_outcome", "_pending", "_phase", "_reason", "_since", "switch")
 
     _hub: Hub
-    _outcome: Any  # what its park returns, and until then, since when it waits; before its start, the timer of start_later; after its end, its function's value
+    _outcome: Any  # what its park returns; before its start, the timer of start_later; after its end, what its function returned
     _pending: list[Thrown] | None
     _phase: int
     _reason: object
+    _since: int  # the hub's last pass before its last park
     switch: Callable[[], object]
 
 
@@ -834,9 +835,8 @@ class Task(_Hot, Generic[T]):
     @property
     def waited(self) -> float | None:
         """Seconds for which it has waited by now, to a millisecond or so; None if it does not wait, and on a clock that is not the real one."""
-        hub = self._hub
-        since = self._outcome
-        if self._reason is None or type(since) is not int or hub.clock.pressure is not monotonic_ns:
+        since: int | None = getattr(self, "_since", None)  # set by the first park
+        if self._reason is None or since is None or self._hub.clock.pressure is not monotonic_ns:
             return None
         return (monotonic_ns() - since) / NANOSECONDS
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
@@ -243,8 +244,9 @@ def test_invariant_2_a_timeout_ends_the_wait_of_such_a_finaliser() -> None:
 class CollectingClock(RealClock):
     """Has the collector run, with a finaliser that waits, in the middle of parks and yields: where the hub looks at the clock."""
 
-    def __init__(self) -> None:
+    def __init__(self, pause: float = 0) -> None:
         super().__init__()
+        self.pause = pause  # after the collection: the hub has its turn then, or the next task
         self.outcome: Outcome = []
         self.on = False
         self.fn: Callable[[], Any] = lambda: sleep(0)
@@ -254,6 +256,7 @@ class CollectingClock(RealClock):
             self.on = False
             Garbage(self.fn, self.outcome)
             gc.collect()
+            time.sleep(self.pause)
         return super().pressure()
 
 
@@ -285,8 +288,9 @@ def test_invariant_3_a_park_that_was_interrupted_goes_on(fn: Callable[[], Any]) 
     run(main, clock=clock)
 
 
-def test_invariant_3_who_is_woken_by_the_very_collection_has_one_turn() -> None:
-    clock = CollectingClock()
+@pytest.mark.parametrize("pause", [0, 0.002])
+def test_invariant_3_who_is_woken_by_the_very_collection_has_one_turn(pause: float) -> None:
+    clock = CollectingClock(pause)
 
     def main() -> None:
         me = current_task()
