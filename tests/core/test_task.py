@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from greenlet import GreenletExit, getcurrent
+from seams.clock import JumpingClock
 
 import coopcore
 from coopcore import Hub, Task, TaskExit, Timeout, _hub, current_task, joinall, killall, run, sleep, spawn, spawn_later
@@ -1087,3 +1088,23 @@ def test_the_error_is_nobodys_again_when_its_only_joiner_gives_up_before_it_is_t
     run(main)
     gc.collect()
     assert capsys.readouterr().err.count("ValueError: on purpose") == 1
+
+
+@pytest.mark.parametrize("clock", [None, JumpingClock()], ids=["real", "another"])
+def test_how_long_a_task_has_waited_on_the_real_clock(clock: Any) -> None:
+    def main() -> None:
+        task = spawn(sleep, 3600)
+        assert task.waited is None
+        for _ in range(3):
+            sleep(0.01)
+        began = time.monotonic()
+        waited = task.waited
+        if clock is None:
+            assert waited is not None
+            assert 0.01 <= waited <= 5 + time.monotonic() - began
+        else:
+            assert waited is None
+        task.kill()
+        assert task.waited is None
+
+    run(main, clock=clock)

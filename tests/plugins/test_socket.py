@@ -692,7 +692,8 @@ def test_invariant_4_a_sender_that_was_woken_looks_again(on: Run, how: str) -> N
     @on
     def body() -> None:
         one, other = socket.socketpair()
-        with one, other:
+        rope, bell = socket.socketpair()
+        with one, other, rope, bell:
             one.settimeout(0)
             fill(one)
             one.settimeout(None)
@@ -708,11 +709,11 @@ def test_invariant_4_a_sender_that_was_woken_looks_again(on: Run, how: str) -> N
                 except BlockingIOError:
                     return got
 
-            whole = spawn(lambda: (coopcore.lowlevel.park("its turn"), one.sendall(b"a" * BIG)))
+            whole = spawn(lambda: (bell.recv(1), one.sendall(b"a" * BIG)))
             parked(whole)
             parked(sender)  # a report may have woken it in vain meanwhile
+            rope.send(b"x")  # reported by the same poll as what follows, and before it
             drain()
-            coopcore.lowlevel.current_hub().call_soon_threadsafe(coopcore.lowlevel.unpark, whole)  # runs before what the descriptor wakes
             got = b""
             while not whole.dead:
                 sleep(0)

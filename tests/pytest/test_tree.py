@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from coop_pytest._tree import painted
-from coopcore import run as run_hub
-from coopcore import sleep, spawn
 
 TREE = """
 def child():
@@ -163,19 +159,3 @@ def test_a_deadlock_has_its_cycle_and_no_tree(run):
         ]
     )
     result.stdout.no_fnmatch_line("*- tasks -*")
-
-
-def test_how_long_a_task_has_waited():
-    def main(real):
-        task = spawn(sleep, 3600)
-        assert task.waited is None
-        sleep(0.02)
-        began = time.monotonic()
-        assert (task.waited is not None) is real
-        if real:
-            assert 0.01 <= task.waited <= 5 + time.monotonic() - began
-        task.kill()
-        assert task.waited is None
-
-    run_hub(main, True)
-    run_hub(main, False, clock="virtual")
