@@ -402,3 +402,16 @@ def test_it_can_be_subscripted_subclassed_and_referred_to_weakly() -> None:
     gc.collect()
     assert ref() is None
     assert repr(SimpleQueue()).startswith("<coop_plugins.threading.SimpleQueue object at 0x")
+
+
+def test_invariant_4_an_item_is_kept_when_all_in_line_have_given_up() -> None:
+    """As another thread finds it that puts between the two steps of giving up."""
+    q: SimpleQueue[int] = SimpleQueue()
+    gate = threading.Lock()
+    gate.acquire()
+    gone = where.Waiter(q, gate)
+    assert gone.claim()
+    q._line.append(gone)
+    q.put(1)
+    assert q.get_nowait() == 1
+    assert q._line == []
