@@ -32,7 +32,7 @@ PRIMITIVES |= {f"coop_plugins/threading/{name}.py" for name in ("_where", "_lock
 PRIMITIVES |= {f"coop_plugins/queue/{name}.py" for name in ("_simple", "_queue", "_orders", "_channel")}
 
 A_TEST = 20  # seconds that a test may take before it counts as hanging
-ALL_TESTS = 150  # seconds for all that a mutant is tried on, should even the end of a single test not come
+ALL_TESTS = 60  # seconds for all that a mutant is tried on, should even the end of a single test not come
 
 # Loaded by the pytest that runs the tests: what was imported of our packages, and from where.
 WITNESS = """
