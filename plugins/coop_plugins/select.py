@@ -116,7 +116,7 @@ def _look_again(watched: list[list[tuple[int, Any]]]) -> _Ready | None:
     found = _stdlib.select(reads, writes, others, 0)
     if not any(found):
         return None
-    first, second, third = ([thing for fd, thing in each if fd in set(ready)] for each, ready in zip(watched, found, strict=True))
+    first, second, third = ([thing for fd, thing in each if fd in ready] for each, ready in zip(watched, map(set, found), strict=True))
     return first, second, third
 
 

@@ -3,34 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
 from greenlet import getcurrent, greenlet
+from seams.raised import Rain, RaisesOnce
 
 from coopcore import _hub, run, sleep, spawn
 from coopcore.errors import ClosedResourceError
 from coopcore.lowlevel import READABLE, FdWait, current_hub
 
 BACKENDS = ["epoll", "selectors"]
-
-
-class Rain(Exception):
-    """What a signal handler raises."""
-
-
-def raises_once(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """``fn``, interrupted before its first instruction at the first call."""
-    calls: list[Any] = []
-
-    def call(*args: Any) -> Any:
-        calls.append(args)
-        if len(calls) == 1:
-            raise Rain
-        return fn(*args)
-
-    return call
 
 
 @pytest.fixture(params=BACKENDS)
@@ -115,7 +98,7 @@ def test_what_is_thrown_into_its_greenlet_behind_the_hubs_back_ends_it(on: Any, 
 def test_a_handler_that_raises_before_the_outcome_is_taken_leaves_the_wake_as_it_is(on: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     @on
     def body(wait: FdWait, write: Any) -> None:
-        monkeypatch.setattr(_hub, "take_outcome", raises_once(_hub.take_outcome))
+        monkeypatch.setattr(_hub, "take_outcome", RaisesOnce(_hub.take_outcome))
         task = spawn(wait.park, current_hub().clock.now() + 10**10)
         sleep(0)
         write()

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from seams.clock import JumpingClock
+from seams.raised import Rain, RaisesOnce
 
 import coopcore
 from coopcore import Deadlock, Task, TaskExit, Timeout, _state, current_task, run, sleep, spawn, spawn_later
@@ -663,10 +664,6 @@ def test_invariant_8_an_exception_out_of_a_signal_handler_loses_no_task() -> Non
     assert (result.stdout, result.stderr) == (f"{[4000] * 4 + [200] * 4} True\n", "")
 
 
-class Rain(Exception):
-    """What a signal handler raises."""
-
-
 def rain(hub: coopcore.Hub, before: Callable[[], object] = lambda: None) -> None:
     """A signal comes when the next task was taken out of ``ready`` and not reached; its handler calls ``before`` and raises."""
     popleft = hub._popleft
@@ -863,18 +860,8 @@ def test_invariant_10_what_is_kept_thrown_does_not_end_a_shielded_wait() -> None
 
 
 def test_a_handler_that_raises_before_the_outcome_is_taken_leaves_the_wake_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Rain(Exception):
-        pass
-
-    take_outcome, calls = _state.take_outcome, list[Any]()
-
-    def interrupted(task: Task[Any], timer: Any) -> Any:
-        calls.append(task)
-        if len(calls) == 1:
-            raise Rain
-        return take_outcome(task, timer)
-
     def main() -> None:
+        interrupted = RaisesOnce(_state.take_outcome)
         monkeypatch.setattr(_state, "take_outcome", interrupted)
         task = spawn(park, "a test", timeout=10)
         sleep(0)
@@ -882,6 +869,6 @@ def test_a_handler_that_raises_before_the_outcome_is_taken_leaves_the_wake_as_it
         with pytest.raises(Rain):  # the main task's, as whatever a handler raises in the core
             task.join()
         assert task.get(timeout=5) == "woken"
-        assert len(calls) > 1
+        assert interrupted.calls > 1
 
     run(main)

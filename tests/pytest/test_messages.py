@@ -25,6 +25,19 @@ class Reports:
             self.seen.append((report.when, report))
 
 
+PARENT_AND_CHILD = """
+@pytest.mark.coop
+def test_it():
+    def child():
+        Queue().get()
+    def parent():
+        spawn(child)
+        sleep(3600)
+    spawn(parent)
+    sleep(0.06)
+    assert False
+"""
+
 DIFFERS = [
     (r"0x[0-9a-f]+", "0x0"),
     (r"for \d+\.\d\d s", "for 0.00 s"),
@@ -381,18 +394,7 @@ test_it (parked for 0.00 s, waits for the end of its sleep)
         id="a timeout while the hub is blocked",
     ),
     pytest.param(
-        """
-@pytest.mark.coop
-def test_it():
-    def child():
-        Queue().get()
-    def parent():
-        spawn(child)
-        sleep(3600)
-    spawn(parent)
-    sleep(0.06)
-    assert False
-""",
+        PARENT_AND_CHILD,
         """
 call: assert False
 --- tasks ---
@@ -409,18 +411,7 @@ test_it (running)
         id="the tree of tasks",
     ),
     pytest.param(
-        """
-@pytest.mark.coop
-def test_it():
-    def child():
-        Queue().get()
-    def parent():
-        spawn(child)
-        sleep(3600)
-    spawn(parent)
-    sleep(0.06)
-    assert False
-""",
+        PARENT_AND_CHILD,
         """
 call: assert False
 --- tasks ---
