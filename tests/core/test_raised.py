@@ -18,15 +18,12 @@ from typing import Any
 
 import pytest
 from seams.processes import python
+from seams.raised import Rain
 
 from coop_plugins.backends import epoll
 from coopcore import Task, Timeout, _clock, _hub, _inbox, _lot, _state, _task, _timeout, _timers, _wait, joinall, run, sleep, spawn, spawn_later
 from coopcore._raised import before_it_began, by_handler
 from coopcore.lowlevel import Alarm, current_hub, park, unpark, wait_readable
-
-
-class Rain(Exception):
-    """What a signal handler raises."""
 
 
 class Handlers:
