@@ -57,7 +57,8 @@ def test_a_server_that_does_not_start_is_tried_three_times_and_quoted() -> None:
 @pytest.mark.skipif(shutil.which("setpriv") is None, reason="setpriv is not installed: apt-get install util-linux")
 def test_a_server_ends_if_the_tests_are_killed(tree: Path) -> None:
     program = (
-        "import os; from tests.clients.servers.processes import Process; print(Process('server', ['sleep', '1000']).pid, flush=True); os.kill(os.getpid(), 9)"
+        "import os; from tests.clients.servers.processes import Process; server = Process('server', ['sh', '-c', 'echo ready; exec sleep 1000']); "
+        "server.line('ready'); print(server.pid, flush=True); os.kill(os.getpid(), 9)"  # ready: setpriv has told the kernel by then
     )
     killed = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, timeout=30, cwd=tree)
     assert killed.returncode == -9
