@@ -16,10 +16,10 @@ if _sys.platform == "win32" or _sys.implementation.name != "cpython" or "t" in g
 from ._assemble import get_hub, run
 from ._hub import Hub
 from ._state import current_task
-from ._task import Task
+from ._task import Task, spawn
 from ._task import hide_frames as _hide_frames
 from ._timeout import Timeout, with_timeout
-from ._wait import idle, iwait, joinall, kill, killall, sleep, spawn, spawn_later, wait
+from ._wait import idle, iwait, joinall, kill, killall, sleep, spawn_later, wait
 from .errors import CoopError, Deadlock, LeftBehindWarning, TaskExit
 from .hookspecs import hookimpl
 

@@ -133,7 +133,7 @@ def _wait_lines(task: Task[Any]) -> list[str]:
     holders = [] if getattr(task._reason, "names_owners", False) else owners(task)
     held_by = ", ".join(owner.name for owner in holders[:_FEW]) + (f" and {len(holders) - _FEW} more" if len(holders) > _FEW else "")
     lines = [f"  {task.name} waits for {task.waiting_on}{f', held by {held_by}' if held_by else ''}", f"    at {stands_at(task)}"]
-    if task._spawn_code is not None:
+    if task._origin[0] is not None:
         parent = task.parent
         lines.append(f"    spawned at {task.spawned_at}{f' by {parent.name}' if parent is not None else ''}")
     return lines
@@ -146,7 +146,7 @@ def run_info(hub: Hub) -> str:
     for task in everyone[:_MANY]:
         waiting = task.waiting_on
         lines.append(f"{task.name} ({task.state}{', waits for ' + waiting if waiting else ''})")
-        if task._spawn_code is not None:
+        if task._origin[0] is not None:
             lines.append(f"  spawned at {task.spawned_at}")
         if task.frame is not None:
             lines += [line.rstrip() for line in stack_of(task)]

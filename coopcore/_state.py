@@ -416,11 +416,11 @@ class shielded:  # noqa: N801 - a verb to its users: with shielded():
         task._pending = [thrown for thrown in pending if type(thrown) is Thrown] or None
         if outer is not None:
             self.hidden, outer.hidden = outer.hidden, []  # the innermost holds all of it
-        task._shield = self
+        task._own_extras().shield = self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         task = self._task
-        task._shield = outer = self._outer
+        task._extras.shield = outer = self._outer
         if outer is not None:
             outer.hidden = self.hidden
         elif self.hidden and task._phase != DONE:
@@ -428,7 +428,7 @@ class shielded:  # noqa: N801 - a verb to its users: with shielded():
 
 
 def _shield_of(task: Task[Any]) -> shielded | None:
-    return getattr(task, "_shield", None)  # unset in nearly every task: those pay nothing for it
+    return task._extras.shield
 
 
 def _keep(task: Task[Any], kept: list[Thrown]) -> None:

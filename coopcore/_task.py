@@ -36,9 +36,10 @@ from _thread import get_ident
 from collections.abc import Callable
 from contextvars import Context, copy_context
 from itertools import count
+from sys import _getframe
 from time import monotonic_ns
-from types import CodeType, CoroutineType, FrameType, MethodType, TracebackType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from types import CodeType, CoroutineType, FrameType, FunctionType, MethodType, TracebackType
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast
 
 from greenlet import GreenletExit, getcurrent, greenlet
 
@@ -55,6 +56,8 @@ from ._state import (
     on_hub,
     park_task,
     raise_wrong_thread,
+    running_task,
+    shielded,
     throw_in,
     unpark,
 )
@@ -78,15 +81,23 @@ def hide_frames(filename: str) -> None:
     HIDDEN_FILES.add(filename)
 
 
-_visible_code: CodeType | None = None  # the last one found to be so: who spawns once mostly spawns again
+# Where a task was made: the code, the instruction in it, and the ident of the task that ran it. In one object, which tasks made at one place share: each slot of
+# a task costs its part of every collection.
+_Origin = tuple[CodeType | None, int, int | None]
+
+_last_origin: _Origin = (None, 0, None)  # who spawns once mostly spawns again
 
 
-def _is_visible(code: CodeType) -> bool:
-    global _visible_code
-    if code.co_filename in HIDDEN_FILES:
-        return False
-    _visible_code = code
-    return True
+def _origin_of(frame: FrameType | None, parent: Task[Any]) -> _Origin:
+    """The innermost frame that is not plumbing; where there is none, as in a task of plumbing's own, the place of that task."""
+    global _last_origin
+    while frame is not None:
+        code = frame.f_code
+        if code.co_filename not in HIDDEN_FILES:
+            _last_origin = code, frame.f_lasti, parent.ident
+            return _last_origin
+        frame = frame.f_back
+    return (*parent._origin[:2], parent.ident)
 
 
 def _place(code: CodeType, instruction: int) -> str:
@@ -96,15 +107,6 @@ def _place(code: CodeType, instruction: int) -> str:
             line = number
             break
     return f"{code.co_filename}:{line} in {code.co_qualname}"
-
-
-def _visible_place(frame: FrameType | None, parent: Task[Any]) -> tuple[CodeType | None, int]:
-    """The innermost frame that is not plumbing; where there is none, as in a task of plumbing's own, the place of that task."""
-    while frame is not None:
-        if frame.f_code.co_filename not in HIDDEN_FILES:
-            return frame.f_code, frame.f_lasti
-        frame = frame.f_back
-    return parent._spawn_code, parent._spawn_instruction
 
 
 def label_of(fn: object) -> str:
@@ -262,14 +264,25 @@ class Ending:
 class _Extras:
     """What few tasks have. Those that have none of it share one, `_NO_EXTRAS`: with many tasks, each slot of a task costs its part of every collection."""
 
-    __slots__ = ("failure", "name")
+    __slots__ = ("failure", "name", "scope", "shield")
 
     def __init__(self) -> None:
         self.failure: Failure | None = None
         self.name: str | None = None
+        self.scope: Any = None  # see `set_scope`
+        self.shield: shielded | None = None
 
 
 _NO_EXTRAS = _Extras()
+
+
+class _WithKeywords(tuple[Any, ...]):
+    """The arguments of a task that has keyword arguments, which few have."""
+
+    keywords: dict[str, Any]
+
+    def __bool__(self) -> bool:
+        return True
 
 
 class _Due(list[Any]):
@@ -304,37 +317,24 @@ class Task(_Hot, Generic[T]):
         "_extras",
         "_fn",
         "_greenlet",
-        "_kwargs",
         "_links",
-        "_scope",
-        "_shield",
-        "_spawn_code",
-        "_spawn_instruction",
+        "_origin",
         "ident",
-        "parent_ident",
     )
 
-    # Both unset in a task that never was in one; see `scope_of` and `_state.shielded`.
-    _scope: Any
-    _shield: Any
     ident: int
     """A number that is never used again in this process."""
-    parent_ident: int | None
-    """The `ident` of the task that made this one."""
 
     def __init__(self, fn: Callable[..., T] | None = None, /, *args: Any, **kwargs: Any) -> None:
-        self._set_up(self._run if fn is None else fn, args, kwargs, sys._getframe(1))
+        self._set_up(self._run if fn is None else fn, args, kwargs, _getframe(1))
 
     def _set_up(self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any] | None, frame: FrameType | None) -> None:
-        """What a constructor does; apart from it, so that `spawn` can skip the protocol of calling a class.
+        """What a constructor does; apart from it, so that `spawn_linked` can skip the protocol of calling a class. `spawn` has it written out.
 
         ``frame`` is where it is made; None: where the running task was.
         """
         if not callable(fn):
-            raise TypeError(
-                f"a task needs a function to call, not {fn!r} of type {type(fn).__name__}. "
-                f"Pass the function and its arguments apart: spawn(fn, arg), not spawn(fn(arg))."
-            )
+            _refuse_to_call(fn)
         stack = getcurrent()
         try:
             parent = stack.task
@@ -343,10 +343,11 @@ class Task(_Hot, Generic[T]):
             parent = current_or_hub_task()
             self._hub = parent._hub
         self.ident = _next_ident()
-        self.parent_ident = parent.ident
         self._fn: Callable[..., T] | str | None = fn  # what it is called, after its end
         self._args: tuple[Any, ...] = args
-        self._kwargs: dict[str, Any] | None = kwargs or None
+        if kwargs:
+            self._args = _WithKeywords(args)
+            self._args.keywords = kwargs
         # Where no context variable was ever set there is no context to copy; the interpreter makes one when it is needed.
         self._context: Context | None = None if stack.gr_context is None else copy_context()
         self._phase = NEW
@@ -356,13 +357,10 @@ class Task(_Hot, Generic[T]):
         self._links: Any = None
         self._extras = _NO_EXTRAS
         self._greenlet: greenlet | None = None
-        self._spawn_code: CodeType | None
-        self._spawn_instruction: int
-        if frame is not None and ((code := frame.f_code) is _visible_code or _is_visible(code)):
-            self._spawn_code = code
-            self._spawn_instruction = frame.f_lasti
-        else:
-            self._spawn_code, self._spawn_instruction = _visible_place(frame, parent)
+        origin = _last_origin
+        if frame is None or origin[0] is not frame.f_code or origin[1] != frame.f_lasti or origin[2] is not parent.ident:
+            origin = _origin_of(frame, parent)
+        self._origin: _Origin = origin
 
     @classmethod
     def _for_greenlet(cls, stack: greenlet, hub: Hub, name: str) -> Task[Any]:
@@ -370,12 +368,10 @@ class Task(_Hot, Generic[T]):
         task = cls.__new__(cls)
         task._hub = hub
         task.ident = _next_ident()
-        task.parent_ident = None
-        task._fn = task._context = task._reason = task._outcome = task._pending = task._links = task._spawn_code = None
+        task._fn = task._context = task._reason = task._outcome = task._pending = task._links = None
         task._args = ()
-        task._kwargs = None
         task._extras = _NO_EXTRAS
-        task._spawn_instruction = 0
+        task._origin = (None, 0, None)
         task._phase = STARTED
         task.name = name
         task._greenlet = stack
@@ -453,7 +449,7 @@ class Task(_Hot, Generic[T]):
     def _let_go_of_function(self) -> None:
         """Drop its function, arguments and context, while it is still a task that can wait: a finaliser of theirs may."""
         self._fn = label_of(self._fn)
-        self._context = self._kwargs = None
+        self._context = None
         self._args = ()
 
     def _finish(self, value: Any, failure: Failure | None) -> None:
@@ -467,27 +463,31 @@ class Task(_Hot, Generic[T]):
         del hub._tasks[self.ident]
         links = self._links
         if links is not None:
-            # One joiner alone is told here and now; everybody else in a turn of the hub, in order.
-            kind = type(links)
-            if kind is Task and links._reason is self:
-                self._received()
-                self._links = None
-                links._reason = None  # unpark(links), of which it is known that it is parked, and of this hub
-                links._outcome = True
-                append = hub._append
-                append(links)
-            elif kind is Ending:
-                links.tell(self)
-                self._links = None
-            else:
-                if failure is not None and not failure.received and self._joined():
-                    failure.received = failure.by_joiner = True
-                hub._deliver_soon(self)
+            self._tell_the_end(links, failure)
         if hub._tracers:
             if failure is None:
                 hub._trace("task_exited", self)
             else:
                 hub._trace("task_failed", self, failure.error)
+
+    def _tell_the_end(self, links: Any, failure: Failure | None) -> None:
+        """One joiner alone is told here and now; everybody else in a turn of the hub, in order."""
+        hub = self._hub
+        kind = type(links)
+        if kind is Task and links._reason is self:
+            self._received()
+            self._links = None
+            links._reason = None  # unpark(links), of which it is known that it is parked, and of this hub
+            links._outcome = True
+            append = hub._append
+            append(links)
+        elif kind is Ending:
+            links.tell(self)
+            self._links = None
+        else:
+            if failure is not None and not failure.received and self._joined():
+                failure.received = failure.by_joiner = True
+            hub._deliver_soon(self)
 
     def _leave_in_parent(self) -> None:
         """This is the child of a fork, where this task is not: whoever asks finds it killed, and whoever would wake it passes it over."""
@@ -795,6 +795,11 @@ class Task(_Hot, Generic[T]):
         return self._hub
 
     @property
+    def parent_ident(self) -> int | None:
+        """The `ident` of the task that made this one."""
+        return self._origin[2]
+
+    @property
     def parent(self) -> Task[Any] | None:
         """The task that made this one, while that one lives."""
         return self._hub.find_task(self.parent_ident)
@@ -802,18 +807,18 @@ class Task(_Hot, Generic[T]):
     @property
     def args(self) -> tuple[Any, ...]:
         """The arguments of its function, until it ends."""
-        return self._args
+        return tuple(self._args)
 
     @property
     def kwargs(self) -> dict[str, Any]:
         """The keyword arguments of its function, until it ends."""
-        return self._kwargs or {}
+        return self._args.keywords if isinstance(self._args, _WithKeywords) else {}
 
     @property
     def spawned_at(self) -> str:
         """Where it was made: ``file:line in function``, the first frame that is not plumbing."""
-        code = self._spawn_code
-        return "(not spawned)" if code is None else _place(code, self._spawn_instruction)
+        code, instruction, _ = self._origin
+        return "(not spawned)" if code is None else _place(code, instruction)
 
     @property
     def waiting_on(self) -> str:
@@ -860,14 +865,84 @@ class Task(_Hot, Generic[T]):
         return f"<{type(self).__name__} {self.name!r} {state}>"
 
 
+def _refuse_to_call(fn: Any) -> NoReturn:
+    raise TypeError(
+        f"a task needs a function to call, not {fn!r} of type {type(fn).__name__}. "
+        f"Pass the function and its arguments apart: spawn(fn, arg), not spawn(fn(arg))."
+    )
+
+
+_new_task = Task.__new__
+
+
+def spawn(fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Task[T]:
+    """Start a task that runs ``fn(*args, **kwargs)``; it begins after what is ready now. Never blocks."""
+    if type(fn) is not FunctionType and not callable(fn):
+        _refuse_to_call(fn)
+    # Task._set_up(), written out: the call would be a twentieth of what a task costs that does nothing.
+    task: Task[T] = _new_task(Task)
+    stack = getcurrent()
+    try:
+        parent = stack.task
+        task._hub = hub = parent._hub
+    except AttributeError:
+        parent = current_or_hub_task()
+        task._hub = hub = parent._hub
+    task.ident = ident = _next_ident()
+    task._fn = fn
+    task._args = args
+    if kwargs:
+        task._args = _WithKeywords(args)
+        task._args.keywords = kwargs
+    task._context = None if stack.gr_context is None else copy_context()
+    task._reason = task._outcome = task._pending = task._links = task._greenlet = None
+    task._extras = _NO_EXTRAS
+    frame = _getframe(1)
+    origin = _last_origin
+    if origin[0] is not frame.f_code or origin[1] != frame.f_lasti or origin[2] is not parent.ident:
+        origin = _origin_of(frame, parent)
+    task._origin = origin
+    # Task.start(), without what cannot be: it is new, and of this thread's hub.
+    if hub._fifo and not hub._tracers and not hub._closed:
+        task._phase = SCHEDULED
+        task.switch = hub._begin_next
+        hub._tasks[ident] = task
+        unstarted, append = hub._unstarted, hub._append
+        hub._fifo = False  # a signal handler that spawns between these two begins its task by itself
+        try:
+            unstarted.append(task)
+            append(task)
+        except BaseException:
+            hub._recover(running_task())
+            raise
+        finally:
+            hub._fifo = True
+    else:
+        task._phase = NEW
+        task._start_on(hub)
+    return task
+
+
+def spawn_linked(fn: Callable[..., T], args: tuple[Any, ...], on_end: Callable[[Task[T]], object]) -> Task[T]:
+    """`spawn` and `Task.rawlink` in one, for primitives that start many tasks: ``fn(*args)``, and ``on_end(task)`` on the hub after it.
+
+    "Spawned at" is where the task that calls this was spawned itself, if it runs nothing but plumbing. Never blocks.
+    """
+    task: Task[T] = _new_task(Task)
+    task._set_up(fn, args, None, None)
+    task._links = on_end
+    task._start_on(task._hub)
+    return task
+
+
 def scope_of(task: Task[Any]) -> Any:
     """What `set_scope` gave to the task last; None before that."""
-    return getattr(task, "_scope", None)
+    return task._extras.scope
 
 
 def set_scope(task: Task[Any], scope: Any) -> None:
     """Keep with a task what it is in now: the innermost cancel scope, as `coop_plugins.scope` has it. The core does nothing with it."""
-    task._scope = scope
+    task._own_extras().scope = scope
 
 
 def as_exception(exception: Any) -> BaseException:
@@ -927,10 +1002,10 @@ def work() -> None:
                 # A call with a star needs, in Python 3.11, a frame on the C stack, which would be copied at every switch: most tasks get by without.
                 fn: Any = task._fn
                 args: Any = task._args
-                if task._kwargs is not None:
-                    value = fn(*args, **task._kwargs)
-                elif not args:
+                if not args:
                     value = fn()
+                elif type(args) is not tuple:
+                    value = fn(*args, **args.keywords)
                 elif len(args) == 1:
                     value = fn(args[0])
                 else:
@@ -953,13 +1028,29 @@ def work() -> None:
                     if by_handler(error):
                         hub.interrupt_main(error)
                     task._fn = label_of(fn)
-                task._context = task._kwargs = None
+                task._context = None
                 task._args = ()
                 me.gr_context = fn = args = None
                 if type(value) is CoroutineType:
                     task._fail(_refuse_coroutine(task, value))
                 else:
-                    task._finish(value, None)
+                    # Task._finish(), written out: the call would be a tenth of what is left to do.
+                    task._phase = DONE
+                    task._outcome = value
+                    task._greenlet = task._pending = None
+                    task.switch = hub._switch
+                    del hub._tasks[task.ident]
+                    links = task._links
+                    if links is not None:
+                        if type(links) is Ending and links.left > 1:  # Ending.tell(), likewise: others are still to end
+                            links.ended.append(task)
+                            links.left -= 1
+                            task._links = None
+                        else:
+                            task._tell_the_end(links, None)
+                        links = None
+                    if hub._tracers:
+                        hub._trace("task_exited", task)
                 value = None
             task = None
             try:

@@ -1,4 +1,4 @@
-"""Waiting for several things, and the module-level verbs: spawn, sleep, kill, joinall, wait.
+"""Waiting for several things, and the module-level verbs: sleep, kill, joinall, wait.
 
 A thing can be waited for if it has ``rawlink`` and ``unlink`` (`protocols.Waitable`).
 
@@ -11,15 +11,14 @@ Invariants
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from operator import index
-from sys import _getframe
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from greenlet import getcurrent
 
-from ._state import NANOSECONDS, SCHEDULED, SLEEP, UNCOUNTED_SLEEP, current_task, park_task, raise_pending, running_task, throw_in, unpark, yield_interrupted
+from ._state import NANOSECONDS, SLEEP, UNCOUNTED_SLEEP, current_task, park_task, raise_pending, throw_in, unpark, yield_interrupted
 from ._task import Ending, Task, as_exception
 from ._timeout import LONG, Timeout, check_seconds
 from .errors import Deadlock, JoinSelfError, TaskExit
@@ -27,44 +26,6 @@ from .protocols import Waitable
 
 T = TypeVar("T")
 W = TypeVar("W", bound=Waitable)
-_new_task = Task.__new__
-
-
-def spawn(fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Task[T]:
-    """Start a task that runs ``fn(*args, **kwargs)``; it begins after what is ready now. Never blocks."""
-    task: Task[T] = _new_task(Task)
-    task._set_up(fn, args, kwargs, _getframe(1))
-    # Task.start(), without what cannot be: it is new, and of this thread's hub.
-    hub = task._hub
-    if hub._fifo and not hub._tracers and not hub._closed:
-        task._phase = SCHEDULED
-        task.switch = hub._begin_next
-        hub._tasks[task.ident] = task
-        unstarted, append = hub._unstarted, hub._append
-        hub._fifo = False  # a signal handler that spawns between these two begins its task by itself
-        try:
-            unstarted.append(task)
-            append(task)
-        except BaseException:
-            hub._recover(running_task())
-            raise
-        finally:
-            hub._fifo = True
-    else:
-        task._start_on(hub)
-    return task
-
-
-def spawn_linked(fn: Callable[..., T], args: tuple[Any, ...], on_end: Callable[[Task[T]], object]) -> Task[T]:
-    """`spawn` and `Task.rawlink` in one, for primitives that start many tasks: ``fn(*args)``, and ``on_end(task)`` on the hub after it.
-
-    "Spawned at" is where the task that calls this was spawned itself, if it runs nothing but plumbing. Never blocks.
-    """
-    task: Task[T] = _new_task(Task)
-    task._set_up(fn, args, None, None)
-    task._links = on_end
-    task._start_on(task._hub)
-    return task
 
 
 def spawn_later(seconds: float, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Task[T]:
@@ -151,11 +112,14 @@ def joinall(tasks: Iterable[Task[T]], timeout: float | None = None, raise_error:
     With ``raise_error`` the first error is raised as soon as it happens. Without it, an error that nobody looks at is still reported
     when the failed task is dropped.
     """
-    waiting = list(dict.fromkeys(_as_list(tasks, "joinall")))
-    for task in waiting:
-        if not isinstance(task, Task):
+    listed = _as_list(tasks, "joinall")
+    if not set(map(type, listed)) <= {Task}:  # one by one only where it must be: there may be very many
+        for task in listed:
             _check_task(task, "joinall")
-    ending: Ending = Ending(waiting, len(waiting) if count is None else min(_check_count(count), len(waiting)), raise_error)
+    waiting = set(listed)
+    if len(waiting) < len(listed):
+        listed = list(dict.fromkeys(listed))
+    ending: Ending = Ending(listed, len(listed) if count is None else min(_check_count(count), len(listed)), raise_error)
     if ending.left:
         ending.wait(_check_not_self(waiting, "joinall"), timeout)
     if raise_error:
@@ -163,12 +127,12 @@ def joinall(tasks: Iterable[Task[T]], timeout: float | None = None, raise_error:
             for task in ending.ended:
                 task.get()
         except BaseException:
-            del tasks, waiting, ending, task  # the traceback has this frame, and they have the traceback: a cycle
+            del tasks, listed, waiting, ending, task  # the traceback has this frame, and they have the traceback: a cycle
             raise
     return ending.ended
 
 
-def _check_not_self(things: Iterable[Any], verb: str) -> Task[Any]:
+def _check_not_self(things: Collection[Any], verb: str) -> Task[Any]:
     me = current_task()
     if me in things:
         raise JoinSelfError(

@@ -24,9 +24,8 @@ from ._state import (
     unpark_anywhere,
     yield_now,
 )
-from ._task import Failure, Task, TaskRecord, hide_frames, scope_of, set_scope
+from ._task import Failure, Task, TaskRecord, hide_frames, scope_of, set_scope, spawn_linked
 from ._timeout import Alarm, check_seconds
-from ._wait import spawn_linked
 from .hookspecs import hookimpl
 from .protocols import (
     ERROR,
