@@ -205,7 +205,7 @@ PROGRAMS: dict[str, tuple[Program, int, float | None, float | None]] = {
     "yield, 2 tasks": (yield_2, 100_000, 2.4, 3.0),
     "yield, 1,000 tasks": (yield_1000, 100_000, 2.3, 4.0),
     "spawn + join, one at a time": (spawn_join, 10_000, 5.0, 7.0),
-    "spawn + join, 100,000 at once": (spawn_100k, 100_000, 6.5, 9.0),
+    "spawn + join, 100,000 at once": (spawn_100k, 100_000, 8.0, 9.0),
     "Queue(1) hand-off": (queue_1, 20_000, 4.4, 5.0),
     "Queue, never blocking": (queue_free, 200_000, 0.9, 1.0),
     "Queue(3), never blocking": (bounded_queue_free, 200_000, None, None),

@@ -193,8 +193,8 @@ class FdWait:
         # What follows is `Hub._park_at` and `park_task`, written out for the commonest of all waits of a server.
         hub._fd_waiting += 1
         task._reason = self
-        task._since = hub._last_pass
         hub._budget = budget = hub._budget - 1
+        task._since = hub._last_pass
         try:
             popleft = hub._popleft
             (popleft().switch if budget > 0 and hub._ready else hub._choose_for(task).switch)()

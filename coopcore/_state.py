@@ -155,8 +155,8 @@ def park_task(task: Task[Any], reason: object, timeout: float | None = None) -> 
     hub = task._hub
     timer = None if timeout is None else hub._arm(task, timeout)
     task._reason = reason
-    task._since = hub._last_pass
     hub._budget = budget = hub._budget - 1
+    task._since = hub._last_pass
     try:
         # Not popleft().switch() alone: Python 3.11 looks up a method call on a slot the slow way. And no local name for what is called, which may
         # be the beginning of a task: this frame would keep that task alive.

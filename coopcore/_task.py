@@ -31,7 +31,6 @@ This is one file of more than 500 lines of code because a task's beginning, end,
 
 from __future__ import annotations
 
-import sys
 from _thread import get_ident
 from collections.abc import Callable
 from contextvars import Context, copy_context
@@ -81,8 +80,8 @@ def hide_frames(filename: str) -> None:
     HIDDEN_FILES.add(filename)
 
 
-# Where a task was made: the code, the instruction in it, and the ident of the task that ran it. In one object, which tasks made at one place share: each slot of
-# a task costs its part of every collection.
+# Where a task was made: the code, the instruction in it, and the ident of the task that ran it. In one object, which tasks made at one place share: each slot
+# of a task costs its part of every collection.
 _Origin = tuple[CodeType | None, int, int | None]
 
 _last_origin: _Origin = (None, 0, None)  # who spawns once mostly spawns again
@@ -91,13 +90,13 @@ _last_origin: _Origin = (None, 0, None)  # who spawns once mostly spawns again
 def _origin_of(frame: FrameType | None, parent: Task[Any]) -> _Origin:
     """The innermost frame that is not plumbing; where there is none, as in a task of plumbing's own, the place of that task."""
     global _last_origin
-    while frame is not None:
-        code = frame.f_code
-        if code.co_filename not in HIDDEN_FILES:
-            _last_origin = code, frame.f_lasti, parent.ident
-            return _last_origin
+    while frame is not None and frame.f_code.co_filename in HIDDEN_FILES:
         frame = frame.f_back
-    return (*parent._origin[:2], parent.ident)
+    code, instruction = parent._origin[:2] if frame is None else (frame.f_code, frame.f_lasti)
+    last = _last_origin
+    if last[0] is not code or last[1] != instruction or last[2] is not parent.ident:
+        _last_origin = last = code, instruction, parent.ident
+    return last
 
 
 def _place(code: CodeType, instruction: int) -> str:
@@ -357,10 +356,7 @@ class Task(_Hot, Generic[T]):
         self._links: Any = None
         self._extras = _NO_EXTRAS
         self._greenlet: greenlet | None = None
-        origin = _last_origin
-        if frame is None or origin[0] is not frame.f_code or origin[1] != frame.f_lasti or origin[2] is not parent.ident:
-            origin = _origin_of(frame, parent)
-        self._origin: _Origin = origin
+        self._origin: _Origin = _origin_of(frame, parent)
 
     @classmethod
     def _for_greenlet(cls, stack: greenlet, hub: Hub, name: str) -> Task[Any]:
@@ -463,31 +459,27 @@ class Task(_Hot, Generic[T]):
         del hub._tasks[self.ident]
         links = self._links
         if links is not None:
-            self._tell_the_end(links, failure)
+            # One joiner alone is told here and now; everybody else in a turn of the hub, in order.
+            kind = type(links)
+            if kind is Task and links._reason is self:
+                self._received()
+                self._links = None
+                links._reason = None  # unpark(links), of which it is known that it is parked, and of this hub
+                links._outcome = True
+                append = hub._append
+                append(links)
+            elif kind is Ending:
+                links.tell(self)
+                self._links = None
+            else:
+                if failure is not None and not failure.received and self._joined():
+                    failure.received = failure.by_joiner = True
+                hub._deliver_soon(self)
         if hub._tracers:
             if failure is None:
                 hub._trace("task_exited", self)
             else:
                 hub._trace("task_failed", self, failure.error)
-
-    def _tell_the_end(self, links: Any, failure: Failure | None) -> None:
-        """One joiner alone is told here and now; everybody else in a turn of the hub, in order."""
-        hub = self._hub
-        kind = type(links)
-        if kind is Task and links._reason is self:
-            self._received()
-            self._links = None
-            links._reason = None  # unpark(links), of which it is known that it is parked, and of this hub
-            links._outcome = True
-            append = hub._append
-            append(links)
-        elif kind is Ending:
-            links.tell(self)
-            self._links = None
-        else:
-            if failure is not None and not failure.received and self._joined():
-                failure.received = failure.by_joiner = True
-            hub._deliver_soon(self)
 
     def _leave_in_parent(self) -> None:
         """This is the child of a fork, where this task is not: whoever asks finds it killed, and whoever would wake it passes it over."""
@@ -1042,12 +1034,22 @@ def work() -> None:
                     del hub._tasks[task.ident]
                     links = task._links
                     if links is not None:
-                        if type(links) is Ending and links.left > 1:  # Ending.tell(), likewise: others are still to end
-                            links.ended.append(task)
-                            links.left -= 1
+                        kind = type(links)
+                        if kind is Task and links._reason is task:
+                            task._links = None
+                            links._reason = None
+                            links._outcome = True
+                            append = hub._append
+                            append(links)
+                        elif kind is Ending:
+                            if links.left > 1:  # others are still to end: Ending.tell(), likewise
+                                links.ended.append(task)
+                                links.left -= 1
+                            else:
+                                links.tell(task)
                             task._links = None
                         else:
-                            task._tell_the_end(links, None)
+                            hub._deliver_soon(task)
                         links = None
                     if hub._tracers:
                         hub._trace("task_exited", task)

@@ -430,8 +430,10 @@ def test_invariant_6_a_signal_handler_may_spawn_in_the_middle_of_a_spawn() -> No
     class Unstarted(deque[Any]):
         def append(self, task: Any) -> None:
             super().append(task)
-            if task.name == "ours":
-                spawn(log.append, "the handler's")
+            if task.name.startswith("ours"):
+                handlers.append(spawn(log.append, "the handler's"))
+
+    handlers: list[Task[Any]] = []
 
     def main() -> None:
         current_hub()._unstarted = Unstarted()
@@ -441,12 +443,38 @@ def test_invariant_6_a_signal_handler_may_spawn_in_the_middle_of_a_spawn() -> No
             sleep(0.001)
             log.append("ours goes on")
 
-        task = Task(ours)
         spawned = spawn(ours)
-        assert not task.started
         others = [spawn(log.append, number) for number in "12"]
-        joinall([spawned, *others], timeout=5)
-        assert sorted(log) == ["1", "2", "ours", "ours goes on"]
+        joinall([spawned, *others, *handlers], timeout=5)
+        assert sorted(log) == ["1", "2", "ours", "ours goes on", "the handler's"]
+
+    run(main)
+
+
+def test_spawn_makes_what_the_constructor_and_start_make() -> None:
+    """`spawn` has both written out."""
+    where = contextvars.ContextVar[str]("where")
+
+    def slots(task: Task[Any]) -> dict[str, Any]:
+        names = [name for cls in Task.__mro__ for name in getattr(cls, "__slots__", ()) if name not in ("__weakref__", "ident", "switch", "_origin")]
+        found = {name: getattr(task, name, "unset") for name in names}
+        return found | {"_context": found["_context"] and dict(found["_context"]), "keywords": task.kwargs, "origin": (task._origin[0], task._origin[2])}
+
+    def main() -> None:
+        for args, kwargs in [((), {}), ((1, 2), {}), ((), {"key": 1}), ((1,), {"key": 1})]:
+            spawned, made = spawn(print, *args, **kwargs), Task(print, *args, **kwargs)
+            made.start()
+            assert slots(spawned) == slots(made)
+            assert current_hub()._tasks[spawned.ident] is spawned
+            assert (spawned.args, spawned.kwargs) == (args, kwargs)
+            assert spawned.spawned_at == made.spawned_at
+            killall([spawned, made])
+        where.set("here")
+        spawned, made = spawn(print), Task(print)
+        made.start()
+        assert slots(spawned) == slots(made)
+        assert spawned.context is not None and spawned.context[where] == "here"
+        killall([spawned, made])
 
     run(main)
 
