@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -39,10 +40,16 @@ def missing(what: str) -> None:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A port that nobody uses. Somebody may take it before our server does: so servers are started anew with another one if they fail."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as sock:
-        sock.bind((host, 0))
-        return int(sock.getsockname()[1])
+    """A port that nobody uses, and none of those that the kernel gives to clients: other tests have thousands. Somebody may take it before our server does: so
+    servers are started anew with another one if they fail."""
+    while True:
+        port = random.randrange(15_000, 32_000)
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as sock:
+            try:
+                sock.bind((host, port))
+            except OSError:
+                continue
+            return port
 
 
 class Process:
