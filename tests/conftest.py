@@ -1,8 +1,8 @@
 """What all tests share: the marks `slow` and `soak`, a watch over slow tests, and where the source tree is.
 
 A test that takes more than a second says why: ``@pytest.mark.slow(reason="...")``. One that doesn't is listed at the end of the run by its wall time, and fails
-by its CPU time, which a busy machine disturbs far less, once that passes two seconds; or more, where the processor is slower, or shared. Tests that take minutes carry ``soak``, and ``COOP_SOAK_SECONDS=180``
-makes of them a sample, whose order ``COOP_SOAK_SEED`` gives back.
+by its CPU time, which a busy machine disturbs far less, once that passes two seconds; or more, where the processor is slower, or shared. Tests that take
+minutes carry ``soak``, and ``COOP_SOAK_SECONDS=180`` makes of them a sample, whose order ``COOP_SOAK_SEED`` gives back.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ def check_mutant(contract, make, tests):
     assert not unknown, f"the contract has no {unknown}"
     passed = set(tests)
     for _ in range(5):  # where a fault takes its time, it shows only when the process was not stopped meanwhile
-        passed -= set(failures(mutant, only=lambda name: name in passed))
+        passed -= set(failures(mutant, only=passed.__contains__))
         if not passed:
             break
     assert not passed, f"a fault was not found by {passed}"
