@@ -54,7 +54,7 @@ from coopcore.lowlevel import (
     wait_writable,
 )
 
-from ._readiness import open_fifo, until_ready
+from ._readiness import open_fifo, tell_closing, until_ready
 from ._threads import in_thread
 
 if TYPE_CHECKING:
@@ -81,8 +81,9 @@ def open(path: StrOrBytesPath, flags: int, mode: int = 0o777, *, dir_fd: int | N
 
 
 def close(fd: int) -> None:
-    """As ``os.close``. Tasks of this thread that wait at the descriptor get `ClosedResourceError`. Never blocks."""
+    """As ``os.close``. Tasks of this thread that wait at the descriptor get `ClosedResourceError`; see also ``docs/select.md``. Never blocks."""
     number = index(fd)
+    tell_closing(number)
     if running_task() is not None or on_hub():
         notify_closing(number)
     _stdlib.close(number)

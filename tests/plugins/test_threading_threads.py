@@ -1008,6 +1008,65 @@ def test_a_deadlock_of_threads_is_told() -> None:
     """)
 
 
+def test_a_deadlock_names_the_thread_whose_end_is_waited_for() -> None:
+    check("""
+        lock = threading.Lock()
+        lock.acquire()
+        thread = threading.Thread(target=lock.acquire, name="ann")
+        thread.start()
+        joiner = threading.Thread(target=lambda: thread.join(), name="bob")
+        joiner.start()
+        message = raises(coopcore.Deadlock, joiner.join)
+        assert "main waits for the end of thread 'bob'\\n" in message, message
+        assert "bob waits for the end of thread 'ann'\\n" in message, message
+        assert "Daemon threads" not in message, message  # bob has asked who it is
+        lock.release()
+        joiner.join()
+    """)
+
+
+def test_a_deadlock_names_the_threads_that_join_each_other() -> None:
+    check("""
+        started = threading.Event()
+        threads = []
+
+        def join(which):
+            started.wait()
+            threads[which].join()
+
+        threads += [threading.Thread(target=join, args=(1 - which,), name=name) for which, name in enumerate(("ann", "bob"))]
+        for thread in threads:
+            thread.start()
+        started.set()
+        message = raises(coopcore.Deadlock, threads[0].join)
+        assert "bob waits for the end of thread 'ann', which is up to ann" in message, message
+        assert "ann waits for the end of thread 'bob', which is up to bob" in message, message
+        for task in coopcore.get_hub().tasks():
+            if task is not coopcore.current_task():
+                task.kill()
+    """)
+
+
+def test_what_a_join_waits_for_of_other_threads() -> None:
+    check("""
+        from coop_plugins.threading._threads import REAL, End, start_new_thread
+
+        end = End()
+        assert (repr(end), end.wait_owners()) == ("<the end of a thread>", ())
+        REAL.add(__name__)
+        gate = original("_thread", "allocate_lock")()
+        gate.acquire()
+        thread = threading.Thread(target=lambda: gate.acquire(), name="a real one")
+        thread.start()
+        joiner = coopcore.spawn(thread.join)
+        while joiner.state != "parked":
+            coopcore.sleep(0)
+        assert joiner.waiting_on == "the end of thread 'a real one'", joiner.waiting_on
+        gate.release()
+        joiner.get()
+    """)
+
+
 def test_no_deadlock_is_told_while_a_real_thread_may_let_go() -> None:
     check("""
         from coop_plugins.threading import REAL

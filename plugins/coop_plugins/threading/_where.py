@@ -199,10 +199,15 @@ class Waiter:
         )
 
     def describe_wait(self) -> str:
-        return repr(self.thing)
+        return str(self.thing.describe_wait())
 
     def wait_owners(self) -> Any:
         return self.thing.wait_owners()
+
+    @property
+    def names_owners(self) -> bool:
+        """Whether `describe_wait` says who they are."""
+        return getattr(self.thing, "names_owners", False)
 
 
 def _after_fork_in_child() -> None:
