@@ -34,17 +34,18 @@ import pytest
 
 from coopcore import Deadlock, Hub, Task, current_task, hookimpl
 from coopcore.errors import CoopError
-from coopcore.lowlevel import Promise, TaskView, hide_frames, plugins
+from coopcore.lowlevel import Promise, TaskView, hide_frames, plugins, shielded
 
 from . import MARK, TREE, TaskFailed, _examples
 from ._blocking import Blocking
 from ._contexts import Layer
 from ._hubs import Hubs
-from ._leaks import Made, Watch, find_left, loose, reached_from, report
+from ._leaks import Made, Watch, find_left, loose, part_of, reached_from, report
 from ._mark import MarkError, Plan, is_async, wanted_of
 from ._places import without_machinery
 from ._tasks import OWNER, Failed, Owner, end_tasks, only_verdicts, raise_failed, take_failures, tasks_of
 from ._tree import tree
+from ._uncommon import keep_failure, unwrapped, wrap_finalizers
 from ._watchdog import Settings, Watchdog
 
 hide_frames(__file__)
@@ -127,14 +128,18 @@ class Fixture(Owner):
         made = self._definition.cached_result
         return None if made is None else made[0]
 
+    def forget_uses(self) -> None:
+        """It is finished."""
+        vars(self._definition).pop("execute", None)
+
     def bonds(self, hub: Hub | None) -> str:
         """Why it can only be used on ``hub``, where it was made; empty if it can be anywhere."""
         names = [repr(task.name) for task in tasks_of(self, hub)] if hub is not None else []
         if names:
             return f"has tasks there: {', '.join(names)}. They stand still while the test runs"
-        value = self.value
-        if isinstance(value, Hub | Task) or (hub is not None and value is hub.clock):
-            return f"is part of it: {value!r}. It would stand still while the test runs"
+        part = None if hub is None else part_of(hub, self.value)
+        if part is not None:
+            return f"{'is' if part is self.value else 'refers to what is'} part of it: {part!r}. It would stand still while the test runs"
         return ""
 
     def __str__(self) -> str:
@@ -148,6 +153,7 @@ class Plugin:
         self._config = config
         self._hubs = Hubs()
         self._run: Run | None = None
+        self._item = ""  # which test runs, marked or not
         self._runs: dict[pytest.Item, Run] = {}  # the same, for `Blocking`
         self._watchdog: Watchdog | None = None
         self._fixtures: list[Fixture] = []
@@ -191,6 +197,8 @@ class Plugin:
     def pytest_sessionfinish(self) -> Generator[None, object, object]:
         try:
             return (yield)
+        except BaseException as error:
+            raise unwrapped(error)
         finally:
             self._hubs.close()
 
@@ -218,6 +226,7 @@ class Plugin:
         if item not in self._marked or self._run is not None:
             return None
         hub, problem = self._hub_for(item)
+        wrap_finalizers(item)
         self._run = run = Run(item, hub, problem, self._switches_of(item))
         self._runs[item] = run
         protocol = self._rest_of_protocol()
@@ -257,6 +266,7 @@ class Plugin:
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Refuse what cannot work. After marks like skip were looked at, and before any fixture."""
         run = self._run
+        self._item = item.nodeid
         if item in self._marked:
             if run is None or run.item is not item:
                 pytest.fail(
@@ -268,7 +278,6 @@ class Plugin:
                 pytest.fail(run.problem, pytrace=False)
             _refuse_async(item)
             self._watch.find_locks()  # of modules that were imported meanwhile
-        self._check_fixtures(item, None if run is None else run.hub)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -284,7 +293,10 @@ class Plugin:
         __tracebackhide__ = True
         run = self._run_of(item)
         if run is None or run.hub is None:
-            return (yield)
+            try:
+                return (yield)
+            except BaseException as error:
+                raise unwrapped(error)
         dog = self._watchdog
         if dog is not None and dog.item is item and not dog.is_running and not dog.settings.func_only:
             # The timer was stopped when the test failed. A teardown can hang, too.
@@ -301,11 +313,12 @@ class Plugin:
         except _ENDS:
             raise
         except BaseException as raised:
-            error = raised
+            error = unwrapped(raised)
         try:
-            if before is not None:
-                before(run)
-            failures = [failed for failed in run.take_failures(since) if not self._is_timeout(failed.error)]
+            with shielded():  # a cancelled scope of a fixture is the test's affair
+                if before is not None:
+                    before(run)
+                failures = [failed for failed in run.take_failures(since) if not self._is_timeout(failed.error)]
             if error is None or isinstance(error, pytest.skip.Exception):
                 if failures:
                     raise_failed(failures)
@@ -400,19 +413,16 @@ class Plugin:
             run.tree = tree(run.hub, self._is_verbose)
 
     def _shorten(self, error: BaseException) -> None:
-        """Let the traceback of what was thrown in from outside end where the test waited, not inside coopcore."""
-        if not isinstance(error, Deadlock | _examples.Failed) and not self._is_timeout(error):
-            return
+        """Let the traceback end where the test called, or waited, not inside of what it called here; and those of what led to it."""
         if isinstance(error, Deadlock):
             error.args = (without_machinery(str(error)),)
-        last: TracebackType | None = None
-        entry = error.__traceback__
-        while entry is not None:
-            if not entry.tb_frame.f_globals.get("__name__", "").startswith(_INSIDE):
-                last = entry
-            entry = entry.tb_next
-        if last is not None:
-            last.tb_next = None
+        chain: dict[int, BaseException] = {}
+        following: BaseException | None = error
+        while following is not None and id(following) not in chain:
+            chain[id(following)] = following
+            following = following.__cause__ or (None if following.__suppress_context__ else following.__context__)
+        for link in chain.values():
+            _end_outside(link.__traceback__)
 
     def _is_timeout(self, error: BaseException) -> bool:
         return self._watchdog is not None and self._watchdog.made(error)
@@ -443,26 +453,44 @@ class Plugin:
         # Finalizers run in reverse: this comes after all of the fixture's own.
         add(lambda: self._hubs.call(fixture.hub, lambda: self._end_fixture(fixture), f"the end of {fixture}"))
         fixturedef.addfinalizer = add_bound  # type: ignore[method-assign]  # while it is set up, and for this one object only
+        if fixture.scope != "function":
+            fixturedef.execute = partial(self._use, fixture, fixturedef)  # type: ignore[method-assign]  # until it is finished
         outer = OWNER.get()
         try:
             with layer.setting_up() if layer is not None else nullcontext():
                 OWNER.set(fixture)
                 return (yield)
+        except BaseException as error:
+            keep_failure(fixturedef, request, error)
+            raise
         finally:
             if layer is None:
                 OWNER.set(outer)
             del fixturedef.addfinalizer
 
+    def _use(self, fixture: Fixture, definition: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> Any:
+        """The wider fixture, which was set up before, is asked for again: in the place of ``FixtureDef.execute``, which does so by name, too."""
+        value = type(definition).execute(definition, request)  # type: ignore[arg-type]  # a request of a fixture
+        if fixture in self._fixtures:  # else it was set up anew, with another parameter
+            self._check_use(fixture)
+            if fixture.layer is not None:
+                fixture.layer.apply_once()
+        return value
+
     def _end_fixture(self, fixture: Fixture) -> None:
         self._fixtures.remove(fixture)
-        hub = fixture.hub
-        if hub is not None:
-            stragglers = end_tasks(lambda: tasks_of(fixture, hub))
-            if stragglers:
-                names = ", ".join(f"{task.name!r} (spawned at {task.spawned_at})" for task in stragglers)
-                pytest.fail(f"{len(stragglers)} task(s) of {fixture} did not end when they were killed: {names}. A task must let TaskExit pass.", pytrace=False)
-            self._judge_end_of(hub)
-            self._judge_what_is_left_by(fixture)
+        fixture.forget_uses()
+        if fixture.hub is not None:
+            with shielded():
+                self._judge_fixture(fixture, fixture.hub)
+
+    def _judge_fixture(self, fixture: Fixture, hub: Hub) -> None:
+        stragglers = end_tasks(lambda: tasks_of(fixture, hub))
+        if stragglers:
+            names = ", ".join(f"{task.name!r} (spawned at {task.spawned_at})" for task in stragglers)
+            pytest.fail(f"{len(stragglers)} task(s) of {fixture} did not end when they were killed: {names}. A task must let TaskExit pass.", pytrace=False)
+        self._judge_end_of(hub)
+        self._judge_what_is_left_by(fixture)
 
     def _judge_what_is_left_by(self, fixture: Fixture) -> None:
         if fixture.scope == "function":
@@ -482,18 +510,18 @@ class Plugin:
             if failures:
                 raise_failed(failures)
 
-    def _check_fixtures(self, item: pytest.Item, hub: Hub | None) -> None:
+    def _check_use(self, fixture: Fixture) -> None:
         """A fixture whose tasks live on another hub than the test's would make the test wait for what stands still."""
-        for fixture in self._fixtures:
-            if fixture.hub is hub or not fixture.is_used_by(item):
-                continue
-            bonds = fixture.bonds(fixture.hub or self._hubs.outside_hub())
-            if bonds:
-                pytest.fail(
-                    f"{item.nodeid} runs {_place(hub)}, but uses {fixture}, which was made {_place(fixture.hub)} and {bonds}. "
-                    f"Mark all tests that share the fixture alike, or give it function scope.",
-                    pytrace=False,
-                )
+        hub = self._hubs.current
+        if fixture.hub is hub:
+            return
+        bonds = fixture.bonds(fixture.hub or self._hubs.outside_hub())
+        if bonds:
+            pytest.fail(
+                f"{self._item} runs {_place(hub)}, but uses {fixture}, which was made {_place(fixture.hub)} and {bonds}. "
+                f"Mark all tests that share the fixture alike, or give it function scope.",
+                pytrace=False,
+            )
 
     # -- pytest-timeout -------------------------------------------------------------------------------------------------
 
@@ -545,6 +573,17 @@ def _begin_with_the_task(caught: pytest.ExceptionInfo[BaseException]) -> None:
     ours = [place for place, entry in enumerate(entries) if entry.frame.code.raw is raise_failed.__code__]
     if ours and entries[ours[-1] + 1 :]:
         caught.traceback = entries[ours[-1] + 1 :]
+
+
+def _end_outside(trace: TracebackType | None) -> None:
+    """Cut off the frames of coopcore and its plugins after the last one of anybody else."""
+    last: TracebackType | None = None
+    while trace is not None:
+        if not trace.tb_frame.f_globals.get("__name__", "").startswith(_INSIDE):
+            last = trace
+        trace = trace.tb_next
+    if last is not None:
+        last.tb_next = None
 
 
 def _next_ident() -> int:

@@ -142,6 +142,8 @@ def raise_failed(failures: Sequence[Failed]) -> None:
     first, *others = failures
     words = "".join(traceback.format_exception_only(first.error)).strip()
     message = [f"{first}: {words}"]
+    if isinstance(first.error, BaseExceptionGroup):
+        message.append("".join(traceback.format_exception(first.error)).rstrip())
     if others:
         message.append(f"{len(others)} more failed:")
         message += [failed.in_full() for failed in others]

@@ -18,6 +18,7 @@ from ._places import is_machinery, without_machinery
 hide_frames(__file__)
 
 _FEW = 20  # tasks in a short tree
+_DEEP = 20  # levels that are indented
 
 _CODES = {"parked": 33, "ready": 32, "running": 32, "new": 34}  # of ANSI terminals
 _HEAD = re.compile(r"^( *)(.+?) \((new|ready|parked|running)((?: for [\d.]+ s)?)(?=[,)])")
@@ -32,9 +33,17 @@ def tree(hub: Hub, whole: bool) -> str:
         if shown == _FEW and not whole:
             lines.append(f"... and {len(tasks) - shown} more; -v shows all")
             break
-        lines += ["  " * depth + line for line in _lines(task, whole)]
-    lines += [line for line in hub.describe().splitlines() if line.startswith("open promise: ")]
-    return "\n".join(lines)
+        head, *rest = _lines(task, whole)
+        level = "" if depth <= _DEEP else f"({depth} levels down) "
+        lines += ["  " * min(depth, _DEEP) + line for line in (level + head, *rest)]
+    return "\n".join([*lines, *_promises(hub)])
+
+
+def _promises(hub: Hub) -> list[str]:
+    try:
+        return [line for line in hub.describe().splitlines() if line.startswith("open promise: ")]
+    except Exception:  # of the repr of an error, which the whole description has as well
+        return []
 
 
 def _in_order(tasks: list[Task[Any]]) -> Iterator[tuple[int, Task[Any]]]:
@@ -53,7 +62,8 @@ def _in_order(tasks: list[Task[Any]]) -> Iterator[tuple[int, Task[Any]]]:
 def _lines(task: Task[Any], whole: bool) -> list[str]:
     since = task.waited
     waiting = task.waiting_on
-    lines = [f"{task.name} ({task.state}{f' for {since:.2f} s' if since is not None else ''}{f', waits for {waiting}' if waiting else ''})"]
+    name = task.name if task.name.isprintable() else ascii(task.name)
+    lines = [f"{name} ({task.state}{f' for {since:.2f} s' if since is not None else ''}{f', waits for {waiting}' if waiting else ''})"]
     if not is_machinery(task.spawned_at):
         lines.append(f"  spawned at {task.spawned_at}")
     if task.frame is not None:
