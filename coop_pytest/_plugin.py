@@ -28,13 +28,13 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
 from coopcore import Deadlock, Hub, Task, current_task, hookimpl
 from coopcore.errors import CoopError
-from coopcore.lowlevel import Promise, TaskView, hide_frames, plugins, shielded
+from coopcore.lowlevel import Promise, TaskView, hide_frames, plugins, scope_of, shielded
 
 from . import MARK, TREE, TaskFailed, _examples
 from ._blocking import Blocking
@@ -47,6 +47,9 @@ from ._tasks import OWNER, Failed, Owner, end_tasks, only_verdicts, raise_failed
 from ._tree import tree
 from ._uncommon import keep_failure, unwrapped, wrap_finalizers
 from ._watchdog import Settings, Watchdog
+
+if TYPE_CHECKING:
+    from coop_plugins.scope import OpenScopes
 
 hide_frames(__file__)
 
@@ -117,6 +120,7 @@ class Fixture(Owner):
         self.node = node
         self.hub = hub
         self.layer = Layer() if hub is not None and self.scope != "function" else None
+        self.scopes: OpenScopes | None = None  # those around its yield, if there are any
         self._definition = definition
 
     def is_used_by(self, item: pytest.Item) -> bool:
@@ -128,6 +132,28 @@ class Fixture(Owner):
         made = self._definition.cached_result
         return None if made is None else made[0]
 
+    def take_scopes(self, outer: Any) -> None:
+        """It is wider than a test, and has yielded inside of scopes: these are no scopes of this test."""
+        from coop_plugins.scope import OpenScopes
+
+        self.scopes = OpenScopes(outer)
+
+    def in_its_scopes(self, fn: Callable[[], object]) -> object:
+        """Call ``fn()`` in the scopes around its yield."""
+        with self.scopes.entered() if self.scopes else nullcontext():
+            return fn()
+
+    @property
+    def cut_short(self) -> str:
+        """That its scopes were cancelled, and what that means; empty if they were not."""
+        cancelled = self.scopes.cancelled if self.scopes else None
+        if cancelled is None:
+            return ""
+        return (
+            f"{self}, which is in {cancelled!r}: a task of its group has failed, or its time was over, so the tasks in there were ended. "
+            f"If there is an error, it is told at the end of the fixture."
+        )
+
     def forget_uses(self) -> None:
         """It is finished."""
         vars(self._definition).pop("execute", None)
@@ -138,6 +164,8 @@ class Fixture(Owner):
         if names:
             return f"has tasks there: {', '.join(names)}. They stand still while the test runs"
         part = None if hub is None else part_of(hub, self.value)
+        if self.scopes:
+            return "is in a cancel scope there. Its tasks stand still while the test runs"
         if part is not None:
             return f"{'is' if part is self.value else 'refers to what is'} part of it: {part!r}. It would stand still while the test runs"
         return ""
@@ -402,6 +430,9 @@ class Plugin:
             for title, text in run.sections:
                 _add_section(made, title, text)
             run.sections.clear()
+            if made.failed and call.when == "call":
+                for fixture in [fixture for fixture in self._fixtures if fixture.cut_short and fixture.is_used_by(item)]:
+                    _add_section(made, "cancelled fixture", fixture.cut_short)
             if run.tree and made.failed:
                 _add_section(made, TREE, run.tree)
             run.tree = ""
@@ -447,7 +478,7 @@ class Plugin:
             add(layer.forget)
 
         def add_bound(finalizer: Callable[[], object]) -> None:
-            bound = finalizer if layer is None else partial(layer.run, finalizer)
+            bound = finalizer if layer is None else partial(layer.run, partial(fixture.in_its_scopes, finalizer))
             add(lambda: self._hubs.call(fixture.hub, bound, f"the end of {fixture}"))
 
         # Finalizers run in reverse: this comes after all of the fixture's own.
@@ -456,10 +487,14 @@ class Plugin:
         if fixture.scope != "function":
             fixturedef.execute = partial(self._use, fixture, fixturedef)  # type: ignore[method-assign]  # until it is finished
         outer = OWNER.get()
+        outer_scope = None if layer is None else scope_of(current_task())
         try:
             with layer.setting_up() if layer is not None else nullcontext():
                 OWNER.set(fixture)
-                return (yield)
+                result = yield
+                if layer is not None and scope_of(current_task()) is not outer_scope:
+                    fixture.take_scopes(outer_scope)
+                return result
         except BaseException as error:
             keep_failure(fixturedef, request, error)
             raise
@@ -513,6 +548,8 @@ class Plugin:
     def _check_use(self, fixture: Fixture) -> None:
         """A fixture whose tasks live on another hub than the test's would make the test wait for what stands still."""
         hub = self._hubs.current
+        if fixture.cut_short:
+            pytest.fail(f"{self._item} uses {fixture.cut_short}", pytrace=False)
         if fixture.hub is hub:
             return
         bonds = fixture.bonds(fixture.hub or self._hubs.outside_hub())
