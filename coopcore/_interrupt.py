@@ -5,6 +5,10 @@ themselves with ``hide_frames``) the hub makes good what an exception would tear
 lost, and nothing can wait there. So `deferring` lets an exception out of a handler only where a user's code was interrupted; where it was ours, it
 goes through the inbox to the main task. `interrupted_hub` tells the two apart, for whoever would rather put off the whole handler.
 
+They are told apart by the innermost frame that is not the standard library's. A function written in C has none: in the middle of ``spawn(time.sleep, 60)``
+that frame is the worker's. So a frame of ours that stands at its call of a user's function counts as that user's, by the function's place in the bytecode:
+that costs nothing where no signal comes. Only if the function is ours too, as in ``spawn(queue.get)``, is it not: its value is on its way there.
+
 Python calls a handler when the main thread runs bytecode again. The kernel interrupts a poll only if the signal hits the main thread in the middle of that
 system call: one that arrives an instant before it, or that is delivered to another thread, would be noticed when the poll ends, perhaps never. So
 the signal's C half writes a byte into a descriptor that the hub of the main thread watches (``signal.set_wakeup_fd``). There is one such
@@ -20,6 +24,7 @@ Invariants
 3. When the hub is closed, and in the child of a fork, the handler and the wake-up descriptor are what they were before.
 4. A stranger that holds the wake-up descriptor gets each byte, those too that come while the hub sleeps.
 5. A standing promise is open on every hub of the main thread, those that come later included, until it is closed.
+6. What a handler raises in the middle of a user's function that a task or `with_timeout` calls is raised there, though the function has no frame of its own.
 """
 
 from __future__ import annotations
@@ -29,14 +34,16 @@ import signal
 import threading
 from _thread import get_ident
 from collections.abc import Callable
-from types import FrameType
+from functools import cache, partial
+from types import CodeType, FrameType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
 from greenlet import getcurrent
 
 from ._clock import RealClock
 from ._state import current_task, park_task, unpark
-from ._task import HIDDEN_FILES, Task
+from ._task import HIDDEN_FILES, Task, work
+from ._timeout import with_timeout
 from .errors import HubError
 
 if TYPE_CHECKING:
@@ -84,7 +91,39 @@ def _is_ours(frame: FrameType | None) -> bool:
     """Whether our code was interrupted, itself or in a function of the standard library that it has called."""
     while frame is not None and frame.f_code.co_filename.startswith(_STANDARD) and "site-packages" not in frame.f_code.co_filename:
         frame = frame.f_back
-    return frame is not None and frame.f_code.co_filename in HIDDEN_FILES
+    return frame is not None and frame.f_code.co_filename in HIDDEN_FILES and not _calls_a_users(frame)
+
+
+def _calls_a_users(frame: FrameType) -> bool:
+    """Whether a frame of ours stands at its call of a function that is not ours."""
+    code = frame.f_code
+    if code not in _CALLERS or frame.f_lasti not in _calls_in(code):
+        return False
+    # Not f_locals of a worker: the interpreter would keep what is in them, for as long as the worker lives.
+    fn = getcurrent().task._fn if code is work.__code__ else frame.f_locals[_CALLERS[code]]
+    return not _is_function_of_ours(fn)
+
+
+# Functions of ours that call a user's, with the name of the variable that holds it.
+_CALLERS = {work.__code__: "fn", with_timeout.__code__: "function"}
+
+
+@cache
+def _calls_in(code: CodeType) -> frozenset[int]:
+    """Where one of `_CALLERS` stands while it calls: at the instructions of each call that begins, in the source, with the name of its variable."""
+    import dis
+
+    instructions = [(found.offset, found.opname, found.argval, found.positions and found.positions[::2]) for found in dis.get_instructions(code)]
+    name = _CALLERS[code]
+    # One instruction may load two variables; its argument is then both names.
+    begins = {place for _, op, given, place in instructions if op.startswith("LOAD_FAST") and name in (given if type(given) is tuple else (given,))}
+    return frozenset(offset for offset, op, _, place in instructions if "CALL" in op and place in begins)
+
+
+def _is_function_of_ours(fn: object) -> bool:
+    while isinstance(fn, partial | MethodType):
+        fn = fn.func if isinstance(fn, partial) else fn.__func__
+    return isinstance(fn, FunctionType) and fn.__code__.co_filename in HIDDEN_FILES
 
 
 _STANDARD = (os.path.dirname(os.__file__), "<frozen ")

@@ -9,15 +9,20 @@ import sys
 import textwrap
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
+from types import MethodType, SimpleNamespace
 from typing import Any
 
 import pytest
 
 import coopcore
+import coopcore.lowlevel
 from coop_plugins.backends.epoll import EpollBackend
-from coopcore import run, sleep, spawn
+from coopcore import run, sleep, spawn, with_timeout
 from coopcore.errors import HubError
-from coopcore.lowlevel import ParkingLot, StandingPromise, change_wakeup_fd, current_hub, deferring, make_hub, park, promise, wait_for_signal
+from coopcore.lowlevel import ParkingLot, StandingPromise, change_wakeup_fd, current_hub, deferring, interrupted_hub, make_hub, park, promise, wait_for_signal
 
 
 def test_a_ctrl_c_while_everybody_waits_reaches_main() -> None:
@@ -514,6 +519,108 @@ def test_wait_for_signal_of_which_the_task_does_not_wait_any_more_when_the_wake_
         run(main)
     finally:
         signal.signal(signal.SIGUSR1, before)
+
+
+# -- functions without a frame -------------------------------------------------------------------------------------------
+
+
+class Raised(Exception):
+    """What the handler of these tests raises."""
+
+
+@pytest.fixture
+def raising() -> Iterator[int]:
+    """A signal whose handler raises, as that of pytest-timeout does."""
+
+    def handler(signum: int, frame: Any) -> None:
+        raise Raised
+
+    before = signal.signal(signal.SIGUSR1, deferring(handler))
+    yield signal.SIGUSR1
+    signal.signal(signal.SIGUSR1, before)
+
+
+def test_invariant_6_a_sleep_that_is_a_tasks_function_is_ended() -> None:
+    def handler(signum: int, frame: Any) -> None:
+        if coopcore.current_task() is not task:
+            signal.setitimer(signal.ITIMER_REAL, 0.01)  # the task does not run yet
+            return
+        raise Raised
+
+    def main() -> None:
+        nonlocal task
+        task = spawn(time.sleep, 600)
+        signal.setitimer(signal.ITIMER_REAL, 0.01)
+        with pytest.raises(Raised):
+            task.get()
+        sleep(0)  # nothing is left for main
+
+    task: Any = None
+    before = signal.signal(signal.SIGALRM, deferring(handler))
+    try:
+        run(main)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize("form", ["no argument", "one", "two", "a named one", "with_timeout", "by the standard library"])
+def test_invariant_6_however_it_is_called(raising: int, form: str) -> None:
+    def start() -> Any:
+        match form:
+            case "no argument":
+                return spawn(partial(signal.raise_signal, raising))
+            case "one":
+                return spawn(signal.raise_signal, raising)
+            case "two":
+                return spawn(os.kill, os.getpid(), raising)
+            case "a named one":
+                return spawn(max, [raising], key=signal.raise_signal)
+            case "with_timeout":
+                return spawn(with_timeout, 600, signal.raise_signal, raising)
+            case _:
+                resource: Any = SimpleNamespace(close=partial(signal.raise_signal, raising))
+                return spawn(closing(resource).__exit__, None, None, None)
+
+    def main() -> None:
+        with pytest.raises(Raised):
+            start().get()
+        sleep(0)  # nothing is left for main
+
+    run(main)
+
+
+def test_invariant_6_a_ctrl_c_in_such_a_function_ends_it_and_reaches_main() -> None:
+    tasks = []
+
+    def main() -> None:
+        tasks.append(spawn(os.kill, os.getpid(), signal.SIGINT))
+        park("x", timeout=60)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(main)
+    assert isinstance(tasks[0].exception, KeyboardInterrupt)
+
+
+def test_invariant_1_a_function_of_ours_that_a_task_calls_itself_is_ours() -> None:
+    """What it returns would be lost, if a handler could raise before the task has it."""
+    seen = []
+
+    def look(_first: object = None, _second: object = None) -> None:
+        caller: Any = sys._getframe(1)
+        while caller.f_code.co_name != "work":
+            caller = caller.f_back
+        seen.append(interrupted_hub(caller) is not None)
+
+    scope: dict[str, Any] = {"look": look}
+    exec(compile("def ours(first, second): look()", coopcore.lowlevel.__file__, "exec"), scope)
+    ours = scope["ours"]
+
+    def main() -> None:
+        for fn in (ours, MethodType(ours, scope), partial(ours, None), look):
+            spawn(fn, *[None] * (1 if isinstance(fn, partial | MethodType) else 2)).get()
+
+    run(main)
+    assert seen == [True, True, True, False]
 
 
 def open_promises() -> int:
