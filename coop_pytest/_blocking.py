@@ -34,6 +34,7 @@ import pytest
 from coopcore import Hub
 from coopcore.lowlevel import hide_frames, stands_at
 
+from ._native import Flag, Lock, native, start_thread
 from ._places import Stack, is_machinery
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ class Watched:
         self.hub = hub
         self.limit = limit
         self.found: list[Blocked] = []
-        self._clock = time.pthread_getcpuclockid(threading.get_ident())
+        self._now = native("time", "monotonic_ns")
+        self._clock = time.pthread_getcpuclockid(hub.thread)
         self._queue = f"/proc/self/task/{threading.get_native_id()}/schedstat"
         self._beat: int | None = None
         self._blocked = 0
@@ -85,7 +87,7 @@ class Watched:
                 waited = int(file.read().split()[1])
         except (OSError, IndexError):
             waited = 0  # the system doesn't tell
-        return time.monotonic_ns(), time.clock_gettime_ns(self._clock), waited
+        return self._now(), time.clock_gettime_ns(self._clock), waited
 
     def _frame(self) -> FrameType:
         """Where the hub's thread is."""
@@ -144,40 +146,42 @@ class Monitor:
     """The thread that watches. There is at most one stretch at a time."""
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
+        self._lock = Lock()
+        self._changed = Flag()
+        self._ended = Flag()
         self._watched: Watched | None = None
-        self._thread: threading.Thread | None = None
+        self._is_running = False
         self._is_over = False
 
     def begin(self, watched: Watched) -> None:
         """Watch this from now on."""
-        with self._changed:
+        with self._lock:
             self._watched = watched
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="coop_pytest looks for what blocks", daemon=True)
-                self._thread.start()
-            self._changed.notify()
+        if not self._is_running:
+            self._is_running = True
+            start_thread(self._run)
+        self._changed.set()
 
     def end(self) -> None:
         """Watch nothing."""
-        with self._changed:
+        with self._lock:
             self._watched = None
 
     def close(self) -> None:
         """End the thread, and wait for that."""
-        with self._changed:
-            self._is_over = True
-            self._changed.notify()
-        if self._thread is not None:
-            self._thread.join()
+        self._is_over = True
+        self._changed.set()
+        if self._is_running:
+            self._ended.wait()
 
     def _run(self) -> None:
-        with self._changed:
-            while not self._is_over:
+        while not self._is_over:
+            with self._lock:
                 watched = self._watched
                 if watched is not None:
                     watched.look()
-                self._changed.wait(None if watched is None else watched.interval)
+            self._changed.wait(-1 if watched is None else watched.interval)
+        self._ended.set()
 
 
 class Blocking:

@@ -97,16 +97,14 @@ class Run(Owner):
         return failures if self.unjoined else only_verdicts(failures, lambda text: self.sections.append(("failed tasks", text)))
 
     def own_tasks(self) -> list[Task[Any]]:
-        """What it started itself, or a task of its did, and is still alive. Not what its fixtures did."""
+        """What it started itself, or a task of its did, and is still alive, but for the test's task. Not what its fixtures did.
+
+        Who was started without a context counts if that was during this test: by a callback on the hub, or as a thread of a patched program.
+        """
         assert self.hub is not None
         me = current_task()
-        return [task for task in tasks_of(self, self.hub) if task is not me]
-
-    def leftovers(self) -> list[Task[Any]]:
-        """What the test started and is still alive. Who was started by a callback on the hub counts if that was during this test."""
-        assert self.hub is not None
         unowned = [task for task in tasks_of(None, self.hub) if task.ident > self.first_ident]
-        return tasks_of(self, self.hub) + unowned
+        return [task for task in tasks_of(self, self.hub) + unowned if task is not me]
 
 
 class Fixture(Owner):
@@ -332,10 +330,11 @@ class Plugin:
         return (yield from self._judged(run, 0, self._end_leftovers))
 
     def _judged(self, run: Run, since: int, before: Callable[[Run], None] | None = None) -> Generator[None, object, object]:
-        """Let a phase run, then fail it if tasks have failed. What a phase raises by itself comes first, and the tasks into its report."""
+        """Let a phase run, then fail it if tasks have failed. What a phase raises by itself comes first, and all else into its report."""
         __tracebackhide__ = True
         error: BaseException | None = None
         result: object = None
+        failures: list[Failed] = []
         try:
             result = yield
         except _ENDS:
@@ -347,6 +346,15 @@ class Plugin:
                 if before is not None:
                     before(run)
                 failures = [failed for failed in run.take_failures(since) if not self._is_timeout(failed.error)]
+        except _ENDS:
+            raise
+        except BaseException as raised:
+            self._hide_our_own(raised)
+            if error is None or isinstance(error, pytest.skip.Exception):
+                error = raised
+            else:
+                run.sections.append(("after that", str(raised) or repr(raised)))
+        try:
             if error is None or isinstance(error, pytest.skip.Exception):
                 if failures:
                     raise_failed(failures)
@@ -357,6 +365,11 @@ class Plugin:
         finally:
             del error
         return result
+
+    def _hide_our_own(self, error: BaseException) -> None:
+        """A timeout that comes while this plugin waits, just after the test, has no line of the test's to show."""
+        if self._is_timeout(error):
+            error.pytrace = False  # type: ignore[attr-defined]  # as of pytest.fail(pytrace=False)
 
     def _end_leftovers(self, run: Run) -> None:
         left: list[Made] = []
@@ -400,7 +413,7 @@ class Plugin:
         return list(left)
 
     def _kill_leftovers(self, run: Run) -> None:
-        stragglers = end_tasks(run.leftovers)
+        stragglers = end_tasks(run.own_tasks)
         if stragglers:
             names = ", ".join(f"{task.name!r} (spawned at {task.spawned_at}, waits for {task.waiting_on or 'nothing'})" for task in stragglers)
             pytest.fail(

@@ -63,7 +63,8 @@ def _lines(task: Task[Any], whole: bool) -> list[str]:
     since = task.waited
     waiting = task.waiting_on
     name = task.name if task.name.isprintable() else ascii(task.name)
-    lines = [f"{name} ({task.state}{f' for {since:.2f} s' if since is not None else ''}{f', waits for {waiting}' if waiting else ''})"]
+    state = "running" if task.state == "ready" and task.frame is None else task.state  # as seen from another thread
+    lines = [f"{name} ({state}{f' for {since:.2f} s' if since is not None else ''}{f', waits for {waiting}' if waiting else ''})"]
     if not is_machinery(task.spawned_at):
         lines.append(f"  spawned at {task.spawned_at}")
     if task.frame is not None:
