@@ -76,6 +76,7 @@ class Layer:
 
     def run(self, fn: Callable[[], object]) -> object:
         """Call ``fn()`` in the layer."""
+        __tracebackhide__ = True
         with _entered(self._context):
             return fn()
 

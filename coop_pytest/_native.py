@@ -1,7 +1,7 @@
 """Threads, locks and signals that are the standard library's, whatever is patched.
 
-In a patched program a `threading.Thread` is a task, and what watches a hub must not wait for that. These threads don't appear in `threading.enumerate` either, so
-that reports, which list what a program has started, leave them out.
+In a patched program a `threading.Thread` is a task, and what watches a hub must not wait for that. These threads don't appear in `threading.enumerate` either,
+so that reports, which list what a program has started, leave them out.
 """
 
 from __future__ import annotations

@@ -43,10 +43,11 @@ from ._hubs import Hubs
 from ._leaks import Made, Watch, find_left, loose, part_of, reached_from, report
 from ._mark import MarkError, Plan, is_async, wanted_of
 from ._places import without_machinery
-from ._tasks import OWNER, Failed, Owner, end_tasks, only_verdicts, raise_failed, take_failures, tasks_of
+from ._tasks import OWNER, VERDICTS, Failed, Owner, end_tasks, only_verdicts, raise_failed, take_failures, tasks_of
 from ._tree import tree
 from ._uncommon import keep_failure, unwrapped, wrap_finalizers
 from ._watchdog import Settings, Watchdog
+from .fixtures import TOLD
 
 if TYPE_CHECKING:
     from coop_plugins.scope import OpenScopes
@@ -138,6 +139,7 @@ class Fixture(Owner):
 
     def in_its_scopes(self, fn: Callable[[], object]) -> object:
         """Call ``fn()`` in the scopes around its yield."""
+        __tracebackhide__ = True
         with self.scopes.entered() if self.scopes else nullcontext():
             return fn()
 
@@ -354,6 +356,8 @@ class Plugin:
                 error = raised
             else:
                 run.sections.append(("after that", str(raised) or repr(raised)))
+        if before is None:
+            error = _error_of_group(run.item, error)
         try:
             if error is None or isinstance(error, pytest.skip.Exception):
                 if failures:
@@ -492,10 +496,10 @@ class Plugin:
 
         def add_bound(finalizer: Callable[[], object]) -> None:
             bound = finalizer if layer is None else partial(layer.run, partial(fixture.in_its_scopes, finalizer))
-            add(lambda: self._hubs.call(fixture.hub, bound, f"the end of {fixture}"))
+            add(partial(self._hubs.call, fixture.hub, bound, f"the end of {fixture}"))
 
         # Finalizers run in reverse: this comes after all of the fixture's own.
-        add(lambda: self._hubs.call(fixture.hub, lambda: self._end_fixture(fixture), f"the end of {fixture}"))
+        add(partial(self._hubs.call, fixture.hub, partial(self._end_fixture, fixture), f"the end of {fixture}"))
         fixturedef.addfinalizer = add_bound  # type: ignore[method-assign]  # while it is set up, and for this one object only
         if fixture.scope != "function":
             fixturedef.execute = partial(self._use, fixture, fixturedef)  # type: ignore[method-assign]  # until it is finished
@@ -623,6 +627,19 @@ def _begin_with_the_task(caught: pytest.ExceptionInfo[BaseException]) -> None:
     ours = [place for place, entry in enumerate(entries) if entry.frame.code.raw is raise_failed.__code__]
     if ours and entries[ours[-1] + 1 :]:
         caught.traceback = entries[ours[-1] + 1 :]
+
+
+def _error_of_group(item: pytest.Item, error: BaseException | None) -> BaseException | None:
+    """What the call of a test is to raise: where it ended well, or was cancelled, since a task of the fixture `task_group` has failed, that failure itself."""
+    groups = [group for group in TOLD if group in getattr(item, "funcargs", {}).values() and group.failures]
+    if not groups or not (error is None or getattr(error, "scope", None) is groups[0].cancel_scope):
+        return error
+    failures = groups[0].failures
+    TOLD[groups[0]] += failures
+    verdicts = [failure for failure in failures if isinstance(failure, VERDICTS)]
+    if verdicts or len(failures) == 1:
+        return (*verdicts, *failures)[0]
+    return BaseExceptionGroup(f"{len(failures)} failures in a TaskGroup", failures)
 
 
 def _end_outside(trace: TracebackType | None) -> None:

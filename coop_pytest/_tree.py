@@ -17,6 +17,7 @@ from ._places import is_machinery, without_machinery
 
 hide_frames(__file__)
 
+_NOT_BEGUN = "(no Python frame)"  # where a task stands that was not run yet
 _FEW = 20  # tasks in a short tree
 _DEEP = 20  # levels that are indented
 
@@ -59,11 +60,16 @@ def _in_order(tasks: list[Task[Any]]) -> Iterator[tuple[int, Task[Any]]]:
         stack += [(depth + 1, child) for child in reversed(children.get(task.ident, []))]
 
 
+def runs_in_another_thread(task: Task[Any]) -> bool:
+    """Whether it is what the thread of its hub does now, which another thread asks."""
+    return task.state == "ready" and task.frame is None and stands_at(task) != _NOT_BEGUN
+
+
 def _lines(task: Task[Any], whole: bool) -> list[str]:
     since = task.waited
     waiting = task.waiting_on
     name = task.name if task.name.isprintable() else ascii(task.name)
-    state = "running" if task.state == "ready" and task.frame is None else task.state  # as seen from another thread
+    state = "running" if runs_in_another_thread(task) else task.state
     lines = [f"{name} ({state}{f' for {since:.2f} s' if since is not None else ''}{f', waits for {waiting}' if waiting else ''})"]
     if not is_machinery(task.spawned_at):
         lines.append(f"  spawned at {task.spawned_at}")

@@ -57,6 +57,7 @@ def _add(add: Callable[[Callable[[], object]], None], finalizer: Callable[[], ob
 
 
 def _run(finalizer: Callable[[], object]) -> None:
+    __tracebackhide__ = True
     try:
         finalizer()
     except _KNOWN_TO_PYTEST:

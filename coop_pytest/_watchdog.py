@@ -207,6 +207,10 @@ class Watchdog:
         if hub is not None:
             terminal.sep("+", title="Tasks")
             terminal.line(tree(hub, whole=True))
+        terminal.line(
+            f"{self.item.nodeid} goes on after its timeout, and nothing is left that could end it alone: so the process ends now. "
+            f"Next step: see below what the main thread does, and let it be something that parks, or that a signal can interrupt (method = signal)."
+        )
         pytest_timeout.timeout_timer(self.item, self.settings)
 
 

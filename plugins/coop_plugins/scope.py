@@ -520,6 +520,11 @@ class TaskGroup:
         """Its tasks that have not ended, oldest first."""
         return tuple(task for task in self._children if not task.dead)
 
+    @property
+    def failures(self) -> tuple[BaseException, ...]:
+        """What has gone wrong so far, in tasks that have ended, in that order; it comes out of the block. Empty once the block was left."""
+        return tuple(self._failures)
+
     def _ended(self, task: Task[Any]) -> None:
         """A task of the group has ended. Runs on the hub."""
         scope: CancelScope | None = scope_of(task)

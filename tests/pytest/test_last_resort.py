@@ -31,6 +31,12 @@ def dump_of(result):
     return text.rstrip("\n").splitlines()
 
 
+SENTENCE = (
+    "test_it.py::test_it goes on after its timeout, and nothing is left that could end it alone: so the process ends now. "
+    "Next step: see below what the main thread does, and let it be something that parks, or that a signal can interrupt (method = signal)."
+)
+
+
 def test_the_dump_in_full(pytester, run_apart):
     pytester.makeconftest("from coop_pytest import _watchdog\n_watchdog.GRACE = _watchdog.PATIENCE = 0.1")
     result = run_apart(
@@ -59,6 +65,7 @@ def test_the_dump_in_full(pytester, run_apart):
         "    spawned at test_it.py:16 in test_it",
         '    File "test_it.py", line 10, in beat',
         "      sleep(3600)",
+        SENTENCE,
         "++ Timeout ++",
         "++ Captured stdout ++",
         "printed before",
@@ -90,6 +97,7 @@ def test_by_a_thread_a_call_that_was_spawned_as_it_is_ends_the_process_too(pytes
         "    spawn(time.sleep, 60).join()",
         "  sleep-1 (running)",
         "    spawned at test_it.py:11 in test_it",
+        SENTENCE,
         "++ Timeout ++",
         "++ Stack of MainThread (1) ++",
         "++ Timeout ++",

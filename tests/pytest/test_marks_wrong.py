@@ -137,9 +137,12 @@ def test_a_default_that_is_none(said, monkeypatch):
         ("coop_mode=automatic", "coop_mode = automatic: there is no such mode; it is strict or auto."),
         ("coop_blocking=long", "coop_blocking = long: this is no number of seconds. Write, for instance, 0.1; or 0 for no limit."),
         (
-            "coop_leaks=tasks socks files",
-            "coop_leaks: nothing can be left behind of the kind socks, files; the kinds are: tasks sockets subprocesses threads locks.",
+            "coop_leaks=tasks socks sockets,",
+            "coop_leaks: nothing can be left behind of the kind 'socks', 'sockets,'; the kinds are, with spaces between: "
+            "tasks sockets subprocesses threads locks.",
         ),
+        ("coop_deadlock=maybe", "coop_deadlock is neither true nor false."),
+        ("coop_unjoined=2", "coop_unjoined is neither true nor false."),
     ],
 )
 def test_a_wrong_setting(pytester, setting, message):

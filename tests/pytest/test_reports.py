@@ -179,12 +179,19 @@ def test_a_cancelled_test_is_shown_at_its_wait_too(run):
     """Not at a wait of the plugin's own, which comes after it."""
     result = run(
         """
+        from coop_plugins.scope import TaskGroup
+
         def boom():
             raise ValueError("boom")
 
+        @pytest.fixture
+        def group():
+            with TaskGroup() as group:
+                yield group
+
         @pytest.mark.coop
-        def test_it(task_group):
-            task_group.spawn(boom)
+        def test_it(group):
+            group.spawn(boom)
             sleep(3600)
         """,
         failed=1,
@@ -192,9 +199,32 @@ def test_a_cancelled_test_is_shown_at_its_wait_too(run):
     )
     assert told(result, "    @pytest.mark.coop", "test_it.py:") == [
         "    @pytest.mark.coop",
-        "    def test_it(task_group):",
-        "        task_group.spawn(boom)",
+        "    def test_it(group):",
+        "        group.spawn(boom)",
         ">       sleep(3600)",
         "E       coop_plugins.scope.Cancelled: <CancelScope open, cancelled, of test_it> was cancelled. "
         "Each wait in it raises this; let it pass to the end of the block.",
     ]
+
+
+def test_a_task_that_recurses_too_deeply_is_folded(run):
+    result = run(
+        """
+        def nest():
+            nest()
+
+        @pytest.mark.coop
+        def test_it():
+            spawn(nest)
+            sleep(0)
+            sleep(0)
+        """,
+        failed=1,
+    )
+    result.stdout.fnmatch_lines(["E   coop_pytest.TaskFailed: task 'nest-*', spawned at *: RecursionError: maximum recursion depth exceeded*"])
+    assert len(result.outlines) < 60
+
+
+def test_a_blocking_call_is_told_by_its_stack_alone(run):
+    result = run("import time\n@pytest.mark.coop(blocking=0.05)\ndef test_it():\n    time.sleep(0.5)", failed=1)
+    assert "hidden" not in str(result.stdout)
