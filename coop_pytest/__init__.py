@@ -58,6 +58,11 @@ def pytest_configure(config: pytest.Config) -> None:
     mode = config.getini("coop_mode")
     if mode not in _MODES:
         raise pytest.UsageError(f"coop_mode = {mode}: there is no such mode; it is strict or auto.")
+    for name in ("coop_unjoined", "coop_deadlock"):
+        try:
+            config.getini(name)
+        except (ValueError, pytest.UsageError):  # as the version of pytest has it; neither names the setting
+            raise pytest.UsageError(f"{name} is neither true nor false.") from None
     limit = config.getini("coop_blocking")
     try:
         is_span = 0 <= float(limit) < float("inf")
@@ -67,7 +72,9 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"coop_blocking = {limit}: this is no number of seconds. Write, for instance, 0.1; or 0 for no limit.")
     unknown = [kind for kind in config.getini("coop_leaks") if kind not in LEAKS]
     if unknown:
-        raise pytest.UsageError(f"coop_leaks: nothing can be left behind of the kind {', '.join(unknown)}; the kinds are: {' '.join(LEAKS)}.")
+        raise pytest.UsageError(
+            f"coop_leaks: nothing can be left behind of the kind {', '.join(map(repr, unknown))}; the kinds are, with spaces between: {' '.join(LEAKS)}."
+        )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

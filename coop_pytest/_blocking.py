@@ -27,21 +27,22 @@ import threading
 import time
 from collections.abc import Generator
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
 from coopcore import Hub
-from coopcore.lowlevel import hide_frames, stands_at
+from coopcore.lowlevel import hide_frames
 
+from ._native import Flag, Lock, native, start_thread
 from ._places import Stack, is_machinery
+from ._tree import runs_in_another_thread
 
 if TYPE_CHECKING:
     from ._plugin import Run
 
 hide_frames(__file__)
 
-_NOT_BEGUN = "(no Python frame)"  # where a task stands that was not run yet
 _LOOKS = 8  # within the limit
 _SECOND = 1_000_000_000
 _DEBUGGERS = {"bdb", "pdb", "pydevd", "_pydevd_bundle", "debugpy", "ipdb", "pudb", "IPython"}
@@ -64,9 +65,10 @@ class Watched:
         self.hub = hub
         self.limit = limit
         self.found: list[Blocked] = []
-        self._clock = time.pthread_getcpuclockid(threading.get_ident())
+        self._now = native("time", "monotonic_ns")
+        self._clock = time.pthread_getcpuclockid(hub.thread)
         self._queue = f"/proc/self/task/{threading.get_native_id()}/schedstat"
-        self._beat: int | None = None
+        self._beat = hub.heartbeat
         self._blocked = 0
         self._call: Blocked | None = None
         self._ignored = False
@@ -85,7 +87,7 @@ class Watched:
                 waited = int(file.read().split()[1])
         except (OSError, IndexError):
             waited = 0  # the system doesn't tell
-        return time.monotonic_ns(), time.clock_gettime_ns(self._clock), waited
+        return self._now(), time.clock_gettime_ns(self._clock), waited
 
     def _frame(self) -> FrameType:
         """Where the hub's thread is."""
@@ -94,7 +96,7 @@ class Watched:
     def _place_of_task(self) -> str:
         """Of a function in C that is a task by itself, and so has no line: where it was spawned. Empty if that cannot be told."""
         try:
-            running = [task for task in self.hub.tasks() if task.frame is None and stands_at(task) != _NOT_BEGUN]
+            running = [task for task in self.hub.tasks() if runs_in_another_thread(task)]
         except RuntimeError:  # the tasks became more or fewer meanwhile: it blocks no longer
             return ""
         return f"a call that was spawned at {running[0].spawned_at}" if running and not is_machinery(running[0].spawned_at) else ""
@@ -144,40 +146,45 @@ class Monitor:
     """The thread that watches. There is at most one stretch at a time."""
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
+        self._lock = Lock()
+        self._changed = Flag()
+        self._begun = Flag()
+        self._ended = Flag()
         self._watched: Watched | None = None
-        self._thread: threading.Thread | None = None
+        self._is_running = False
         self._is_over = False
 
     def begin(self, watched: Watched) -> None:
         """Watch this from now on."""
-        with self._changed:
+        with self._lock:
             self._watched = watched
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="coop_pytest looks for what blocks", daemon=True)
-                self._thread.start()
-            self._changed.notify()
+        if not self._is_running:
+            self._is_running = True
+            start_thread(self._run)
+            self._begun.wait()
+        self._changed.set()
 
     def end(self) -> None:
         """Watch nothing."""
-        with self._changed:
+        with self._lock:
             self._watched = None
 
     def close(self) -> None:
         """End the thread, and wait for that."""
-        with self._changed:
-            self._is_over = True
-            self._changed.notify()
-        if self._thread is not None:
-            self._thread.join()
+        self._is_over = True
+        self._changed.set()
+        if self._is_running:
+            self._ended.wait()
 
     def _run(self) -> None:
-        with self._changed:
-            while not self._is_over:
+        self._begun.set()
+        while not self._is_over:
+            with self._lock:
                 watched = self._watched
                 if watched is not None:
                     watched.look()
-                self._changed.wait(None if watched is None else watched.interval)
+            self._changed.wait(-1 if watched is None else watched.interval)
+        self._ended.set()
 
 
 class Blocking:
@@ -221,8 +228,12 @@ class Blocking:
             raise
         self._monitor.end()
         if watched.found:
-            pytest.fail(_report(item, watched), pytrace=False)
+            _fail(_report(item, watched))
         return result
+
+
+def _fail(text: str) -> NoReturn:
+    pytest.fail(text, pytrace=False)  # from a frame that is not hidden, or pytest adds that all are
 
 
 def _report(item: pytest.Item, watched: Watched) -> str:

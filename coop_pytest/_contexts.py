@@ -60,6 +60,11 @@ class Layer:
         self._applied_in = getcurrent().gr_context
         self._applied = [(var, value, var.set(value)) for var, value in self._changes.items()]
 
+    def apply_once(self) -> None:
+        """The same, unless the current context has it already: a test that asks for the fixture in its middle has not."""
+        if self._applied_in is not getcurrent().gr_context:
+            self.apply()
+
     def forget(self) -> None:
         """Undo `apply`, if that was in the current context, but for what was set anew since."""
         applied, self._applied = self._applied, []
@@ -71,6 +76,7 @@ class Layer:
 
     def run(self, fn: Callable[[], object]) -> object:
         """Call ``fn()`` in the layer."""
+        __tracebackhide__ = True
         with _entered(self._context):
             return fn()
 

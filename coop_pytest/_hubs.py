@@ -10,7 +10,7 @@ hands the finalizer to home as an *errand* and parks; home, which can go anywher
 
 Invariants
 ==========
-1. Hubs are entered and left by home only, and left however the task ended.
+1. Hubs are entered and left by home only, and left however the task ended; then no hub holds the process's wake-up descriptor for signals.
 2. Whatever the function raises - KeyboardInterrupt, pytest's own exceptions - reaches the caller unchanged.
 3. There is one hub for each pair of backend and clock, whether these were asked for by name or are the default.
 4. An errand is done once and to its end, even if something is thrown into the test meanwhile.
@@ -24,7 +24,9 @@ from functools import partial
 from typing import Any
 
 from coopcore import Hub, Task, current_task
-from coopcore.lowlevel import hide_frames, make_hub, park, plugins, unpark
+from coopcore.lowlevel import change_wakeup_fd, hide_frames, make_hub, park, plugins, unpark
+
+from ._native import is_main_thread
 
 hide_frames(__file__)
 
@@ -127,6 +129,7 @@ class Hubs:
 
     def call(self, hub: Hub | None, fn: Callable[[], Any], name: str) -> Any:
         """Call ``fn()`` in a task of ``hub``, outside of every hub if that is None; directly if we are there already. Returns or raises what it does."""
+        __tracebackhide__ = True
         here = self.current
         if here is hub:
             return fn()
@@ -171,6 +174,8 @@ class Hubs:
                 task.kill(timeout=CLOSE_TIMEOUT)
             self._visits.pop()
             hub.leave(visit.before)
+            if outer is None:
+                _give_signals_back()
             self.current = outer
         return call.result()
 
@@ -189,6 +194,7 @@ class Hubs:
     def _run_outside(self, errand: _Errand, hub: Hub) -> None:
         visits, self._visits, self.current = self._visits, [], None
         hub.leave(visits[0].before)
+        _give_signals_back()
         self.is_outside = True
         try:
             errand.run()
@@ -197,3 +203,11 @@ class Hubs:
             # What runs outside may have made an implicit hub, to which home must return in the end.
             visits[0].before = hub.enter()
             self._visits, self.current = visits, hub
+
+
+def _give_signals_back() -> None:
+    """Home has left its hubs: the wake-up descriptor for signals is what it was before. A hub takes it again before it sleeps."""
+    if is_main_thread():
+        own = change_wakeup_fd(-1)
+        if own >= 0:
+            change_wakeup_fd(own)

@@ -29,7 +29,8 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import wraps
 from types import BuiltinFunctionType, CodeType, FrameType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,7 @@ hide_frames(__file__)
 SETTLE = 0.5  # seconds in which what is about to go may do so
 _LOOK = 0.01  # seconds between looks meanwhile
 _MOST_REACHED = 100_000  # objects that are looked through for what a fixture refers to
+_NEAR = 2_000  # and for what binds it to a hub, before each test on another one
 
 # Of each kind, what to do.
 _ADVICE = {
@@ -351,20 +353,39 @@ def reached_from(roots: Iterable[Any], wanted: Iterable[Any]) -> set[int]:
     """The ``id`` of each of the ``wanted`` things that the roots refer to, over any number of steps, but not by way of modules and classes."""
     targets = {id(thing) for thing in wanted}
     found: set[int] = set()
+    for thing in _walk(roots, _MOST_REACHED, _NOT_SEARCHED):
+        if id(thing) in targets:
+            found.add(id(thing))
+            if found == targets:
+                break
+    return found
+
+
+def part_of(hub: Hub, value: Any) -> Any:
+    """The hub, its clock, or a task of its, that ``value`` is or refers to, as far as it is near; None if there is no such thing.
+
+    What primitives, sockets and pools refer to is theirs: these serve any hub.
+    """
+    for thing in _walk([value], _NEAR, (*_NOT_SEARCHED, "coopcore", "coop_plugins")):
+        if thing is hub or thing is hub.clock or (isinstance(thing, Task) and thing.hub is hub):
+            return thing
+    return None
+
+
+def _walk(roots: Iterable[Any], most: int, opaque: Collection[str]) -> Iterator[Any]:
+    """The roots, and what they refer to, the nearest first; of objects whose classes are of the packages ``opaque`` only these themselves."""
     seen: set[int] = set()
-    stack = list(roots)
-    while stack and len(seen) < _MOST_REACHED and found != targets:
-        thing = stack.pop()
+    queue = deque(roots)
+    while queue and len(seen) < most:
+        thing = queue.popleft()
         if id(thing) in seen:
             continue
         seen.add(id(thing))
-        if id(thing) in targets:
-            found.add(id(thing))
+        yield thing
         if isinstance(thing, FunctionType):
-            stack += [cell.cell_contents for cell in thing.__closure__ or () if _is_full(cell)]
-        elif not isinstance(thing, _NO_OWNERS) and type(thing).__module__.partition(".")[0] not in _NOT_SEARCHED:
-            stack += gc.get_referents(thing)
-    return found
+            queue += [cell.cell_contents for cell in thing.__closure__ or () if _is_full(cell)]
+        elif not isinstance(thing, _NO_OWNERS) and type(thing).__module__.partition(".")[0] not in opaque:
+            queue += gc.get_referents(thing)
 
 
 def _is_full(cell: Any) -> bool:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import pytest
@@ -88,7 +88,7 @@ def _checked_leaks(value: Any) -> frozenset[str] | None:
     if value is None:
         return None
     names = LEAKS if value is True else () if value is False else (value,) if isinstance(value, str) else value
-    if not isinstance(names, Collection) or any(name not in LEAKS for name in names):
+    if not isinstance(names, Collection) or isinstance(names, Mapping) or any(name not in LEAKS for name in names):
         raise MarkError(f"@pytest.mark.{MARK}(leaks=...) takes True, False, or names out of {', '.join(LEAKS)}; not {value!r}.")
     return frozenset(names)
 
@@ -140,6 +140,11 @@ def wanted_of(item: pytest.Item) -> Plan:
     callspec = getattr(item, "callspec", None)
     if callspec is not None and BACKEND_PARAM in callspec.params:
         backend = str(callspec.params[BACKEND_PARAM])
+    elif wanted.is_list and type(item) is pytest.Function:
+        raise MarkError(
+            f"@pytest.mark.{MARK}(backend=[...]) with a list comes too late on a parameter, or from a hook: the test is parametrised already. "
+            f"Name one backend there, or put the list on the function, its class or its module."
+        )
     elif wanted.is_list:
         raise MarkError(
             f"@pytest.mark.{MARK}(backend=[...]) with a list needs a test that can be parametrised, and a {type(item).__name__} cannot. "

@@ -28,24 +28,29 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
 from coopcore import Deadlock, Hub, Task, current_task, hookimpl
 from coopcore.errors import CoopError
-from coopcore.lowlevel import Promise, TaskView, hide_frames, plugins
+from coopcore.lowlevel import Promise, TaskView, hide_frames, plugins, scope_of, shielded
 
 from . import MARK, TREE, TaskFailed, _examples
 from ._blocking import Blocking
 from ._contexts import Layer
 from ._hubs import Hubs
-from ._leaks import Made, Watch, find_left, loose, reached_from, report
+from ._leaks import Made, Watch, find_left, loose, part_of, reached_from, report
 from ._mark import MarkError, Plan, is_async, wanted_of
 from ._places import without_machinery
-from ._tasks import OWNER, Failed, Owner, end_tasks, only_verdicts, raise_failed, take_failures, tasks_of
+from ._tasks import OWNER, VERDICTS, Failed, Owner, end_tasks, only_verdicts, raise_failed, take_failures, tasks_of
 from ._tree import tree
+from ._uncommon import keep_failure, unwrapped, wrap_finalizers
 from ._watchdog import Settings, Watchdog
+from .fixtures import TOLD
+
+if TYPE_CHECKING:
+    from coop_plugins.scope import OpenScopes
 
 hide_frames(__file__)
 
@@ -93,16 +98,14 @@ class Run(Owner):
         return failures if self.unjoined else only_verdicts(failures, lambda text: self.sections.append(("failed tasks", text)))
 
     def own_tasks(self) -> list[Task[Any]]:
-        """What it started itself, or a task of its did, and is still alive. Not what its fixtures did."""
+        """What it started itself, or a task of its did, and is still alive, but for the test's task. Not what its fixtures did.
+
+        Who was started without a context counts if that was during this test: by a callback on the hub, or as a thread of a patched program.
+        """
         assert self.hub is not None
         me = current_task()
-        return [task for task in tasks_of(self, self.hub) if task is not me]
-
-    def leftovers(self) -> list[Task[Any]]:
-        """What the test started and is still alive. Who was started by a callback on the hub counts if that was during this test."""
-        assert self.hub is not None
         unowned = [task for task in tasks_of(None, self.hub) if task.ident > self.first_ident]
-        return tasks_of(self, self.hub) + unowned
+        return [task for task in tasks_of(self, self.hub) + unowned if task is not me]
 
 
 class Fixture(Owner):
@@ -116,6 +119,7 @@ class Fixture(Owner):
         self.node = node
         self.hub = hub
         self.layer = Layer() if hub is not None and self.scope != "function" else None
+        self.scopes: OpenScopes | None = None  # those around its yield, if there are any
         self._definition = definition
 
     def is_used_by(self, item: pytest.Item) -> bool:
@@ -127,14 +131,43 @@ class Fixture(Owner):
         made = self._definition.cached_result
         return None if made is None else made[0]
 
+    def take_scopes(self, outer: Any) -> None:
+        """It is wider than a test, and has yielded inside of scopes: these are no scopes of this test."""
+        from coop_plugins.scope import OpenScopes
+
+        self.scopes = OpenScopes(outer)
+
+    def in_its_scopes(self, fn: Callable[[], object]) -> object:
+        """Call ``fn()`` in the scopes around its yield."""
+        __tracebackhide__ = True
+        with self.scopes.entered() if self.scopes else nullcontext():
+            return fn()
+
+    @property
+    def cut_short(self) -> str:
+        """That its scopes were cancelled, and what that means; empty if they were not."""
+        cancelled = self.scopes.cancelled if self.scopes else None
+        if cancelled is None:
+            return ""
+        return (
+            f"{self}, which is in {cancelled!r}: a task of its group has failed, or its time was over, so the tasks in there were ended. "
+            f"If there is an error, it is told at the end of the fixture."
+        )
+
+    def forget_uses(self) -> None:
+        """It is finished."""
+        vars(self._definition).pop("execute", None)
+
     def bonds(self, hub: Hub | None) -> str:
         """Why it can only be used on ``hub``, where it was made; empty if it can be anywhere."""
         names = [repr(task.name) for task in tasks_of(self, hub)] if hub is not None else []
         if names:
             return f"has tasks there: {', '.join(names)}. They stand still while the test runs"
-        value = self.value
-        if isinstance(value, Hub | Task) or (hub is not None and value is hub.clock):
-            return f"is part of it: {value!r}. It would stand still while the test runs"
+        part = None if hub is None else part_of(hub, self.value)
+        if self.scopes:
+            return "is in a cancel scope there. Its tasks stand still while the test runs"
+        if part is not None:
+            return f"{'is' if part is self.value else 'refers to what is'} part of it: {part!r}. It would stand still while the test runs"
         return ""
 
     def __str__(self) -> str:
@@ -148,6 +181,7 @@ class Plugin:
         self._config = config
         self._hubs = Hubs()
         self._run: Run | None = None
+        self._item = ""  # which test runs, marked or not
         self._runs: dict[pytest.Item, Run] = {}  # the same, for `Blocking`
         self._watchdog: Watchdog | None = None
         self._fixtures: list[Fixture] = []
@@ -191,6 +225,8 @@ class Plugin:
     def pytest_sessionfinish(self) -> Generator[None, object, object]:
         try:
             return (yield)
+        except BaseException as error:
+            raise unwrapped(error)
         finally:
             self._hubs.close()
 
@@ -218,6 +254,7 @@ class Plugin:
         if item not in self._marked or self._run is not None:
             return None
         hub, problem = self._hub_for(item)
+        wrap_finalizers(item)
         self._run = run = Run(item, hub, problem, self._switches_of(item))
         self._runs[item] = run
         protocol = self._rest_of_protocol()
@@ -257,6 +294,7 @@ class Plugin:
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Refuse what cannot work. After marks like skip were looked at, and before any fixture."""
         run = self._run
+        self._item = item.nodeid
         if item in self._marked:
             if run is None or run.item is not item:
                 pytest.fail(
@@ -268,7 +306,6 @@ class Plugin:
                 pytest.fail(run.problem, pytrace=False)
             _refuse_async(item)
             self._watch.find_locks()  # of modules that were imported meanwhile
-        self._check_fixtures(item, None if run is None else run.hub)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -284,7 +321,10 @@ class Plugin:
         __tracebackhide__ = True
         run = self._run_of(item)
         if run is None or run.hub is None:
-            return (yield)
+            try:
+                return (yield)
+            except BaseException as error:
+                raise unwrapped(error)
         dog = self._watchdog
         if dog is not None and dog.item is item and not dog.is_running and not dog.settings.func_only:
             # The timer was stopped when the test failed. A teardown can hang, too.
@@ -292,20 +332,33 @@ class Plugin:
         return (yield from self._judged(run, 0, self._end_leftovers))
 
     def _judged(self, run: Run, since: int, before: Callable[[Run], None] | None = None) -> Generator[None, object, object]:
-        """Let a phase run, then fail it if tasks have failed. What a phase raises by itself comes first, and the tasks into its report."""
+        """Let a phase run, then fail it if tasks have failed. What a phase raises by itself comes first, and all else into its report."""
         __tracebackhide__ = True
         error: BaseException | None = None
         result: object = None
+        failures: list[Failed] = []
         try:
             result = yield
         except _ENDS:
             raise
         except BaseException as raised:
-            error = raised
+            error = unwrapped(raised)
         try:
-            if before is not None:
-                before(run)
-            failures = [failed for failed in run.take_failures(since) if not self._is_timeout(failed.error)]
+            with shielded():  # a cancelled scope of a fixture is the test's affair
+                if before is not None:
+                    before(run)
+                failures = [failed for failed in run.take_failures(since) if not self._is_timeout(failed.error)]
+        except _ENDS:
+            raise
+        except BaseException as raised:
+            self._hide_our_own(raised)
+            if error is None or isinstance(error, pytest.skip.Exception):
+                error = raised
+            else:
+                run.sections.append(("after that", str(raised) or repr(raised)))
+        if before is None:
+            error = _error_of_group(run.item, error)
+        try:
             if error is None or isinstance(error, pytest.skip.Exception):
                 if failures:
                     raise_failed(failures)
@@ -316,6 +369,11 @@ class Plugin:
         finally:
             del error
         return result
+
+    def _hide_our_own(self, error: BaseException) -> None:
+        """A timeout that comes while this plugin waits, just after the test, has no line of the test's to show."""
+        if self._is_timeout(error):
+            error.pytrace = False  # type: ignore[attr-defined]  # as of pytest.fail(pytrace=False)
 
     def _end_leftovers(self, run: Run) -> None:
         left: list[Made] = []
@@ -359,7 +417,7 @@ class Plugin:
         return list(left)
 
     def _kill_leftovers(self, run: Run) -> None:
-        stragglers = end_tasks(run.leftovers)
+        stragglers = end_tasks(run.own_tasks)
         if stragglers:
             names = ", ".join(f"{task.name!r} (spawned at {task.spawned_at}, waits for {task.waiting_on or 'nothing'})" for task in stragglers)
             pytest.fail(
@@ -389,6 +447,9 @@ class Plugin:
             for title, text in run.sections:
                 _add_section(made, title, text)
             run.sections.clear()
+            if made.failed and call.when == "call":
+                for fixture in [fixture for fixture in self._fixtures if fixture.cut_short and fixture.is_used_by(item)]:
+                    _add_section(made, "cancelled fixture", fixture.cut_short)
             if run.tree and made.failed:
                 _add_section(made, TREE, run.tree)
             run.tree = ""
@@ -400,19 +461,16 @@ class Plugin:
             run.tree = tree(run.hub, self._is_verbose)
 
     def _shorten(self, error: BaseException) -> None:
-        """Let the traceback of what was thrown in from outside end where the test waited, not inside coopcore."""
-        if not isinstance(error, Deadlock | _examples.Failed) and not self._is_timeout(error):
-            return
+        """Let the traceback end where the test called, or waited, not inside of what it called here; and those of what led to it."""
         if isinstance(error, Deadlock):
             error.args = (without_machinery(str(error)),)
-        last: TracebackType | None = None
-        entry = error.__traceback__
-        while entry is not None:
-            if not entry.tb_frame.f_globals.get("__name__", "").startswith(_INSIDE):
-                last = entry
-            entry = entry.tb_next
-        if last is not None:
-            last.tb_next = None
+        chain: dict[int, BaseException] = {}
+        following: BaseException | None = error
+        while following is not None and id(following) not in chain:
+            chain[id(following)] = following
+            following = following.__cause__ or (None if following.__suppress_context__ else following.__context__)
+        for link in chain.values():
+            _end_outside(link.__traceback__)
 
     def _is_timeout(self, error: BaseException) -> bool:
         return self._watchdog is not None and self._watchdog.made(error)
@@ -437,32 +495,54 @@ class Plugin:
             add(layer.forget)
 
         def add_bound(finalizer: Callable[[], object]) -> None:
-            bound = finalizer if layer is None else partial(layer.run, finalizer)
-            add(lambda: self._hubs.call(fixture.hub, bound, f"the end of {fixture}"))
+            bound = finalizer if layer is None else partial(layer.run, partial(fixture.in_its_scopes, finalizer))
+            add(partial(self._hubs.call, fixture.hub, bound, f"the end of {fixture}"))
 
         # Finalizers run in reverse: this comes after all of the fixture's own.
-        add(lambda: self._hubs.call(fixture.hub, lambda: self._end_fixture(fixture), f"the end of {fixture}"))
+        add(partial(self._hubs.call, fixture.hub, partial(self._end_fixture, fixture), f"the end of {fixture}"))
         fixturedef.addfinalizer = add_bound  # type: ignore[method-assign]  # while it is set up, and for this one object only
+        if fixture.scope != "function":
+            fixturedef.execute = partial(self._use, fixture, fixturedef)  # type: ignore[method-assign]  # until it is finished
         outer = OWNER.get()
+        outer_scope = None if layer is None else scope_of(current_task())
         try:
             with layer.setting_up() if layer is not None else nullcontext():
                 OWNER.set(fixture)
-                return (yield)
+                result = yield
+                if layer is not None and scope_of(current_task()) is not outer_scope:
+                    fixture.take_scopes(outer_scope)
+                return result
+        except BaseException as error:
+            keep_failure(fixturedef, request, error)
+            raise
         finally:
             if layer is None:
                 OWNER.set(outer)
             del fixturedef.addfinalizer
 
+    def _use(self, fixture: Fixture, definition: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> Any:
+        """The wider fixture, which was set up before, is asked for again: in the place of ``FixtureDef.execute``, which does so by name, too."""
+        value = type(definition).execute(definition, request)  # type: ignore[arg-type]  # a request of a fixture
+        if fixture in self._fixtures:  # else it was set up anew, with another parameter
+            self._check_use(fixture)
+            if fixture.layer is not None:
+                fixture.layer.apply_once()
+        return value
+
     def _end_fixture(self, fixture: Fixture) -> None:
         self._fixtures.remove(fixture)
-        hub = fixture.hub
-        if hub is not None:
-            stragglers = end_tasks(lambda: tasks_of(fixture, hub))
-            if stragglers:
-                names = ", ".join(f"{task.name!r} (spawned at {task.spawned_at})" for task in stragglers)
-                pytest.fail(f"{len(stragglers)} task(s) of {fixture} did not end when they were killed: {names}. A task must let TaskExit pass.", pytrace=False)
-            self._judge_end_of(hub)
-            self._judge_what_is_left_by(fixture)
+        fixture.forget_uses()
+        if fixture.hub is not None:
+            with shielded():
+                self._judge_fixture(fixture, fixture.hub)
+
+    def _judge_fixture(self, fixture: Fixture, hub: Hub) -> None:
+        stragglers = end_tasks(lambda: tasks_of(fixture, hub))
+        if stragglers:
+            names = ", ".join(f"{task.name!r} (spawned at {task.spawned_at})" for task in stragglers)
+            pytest.fail(f"{len(stragglers)} task(s) of {fixture} did not end when they were killed: {names}. A task must let TaskExit pass.", pytrace=False)
+        self._judge_end_of(hub)
+        self._judge_what_is_left_by(fixture)
 
     def _judge_what_is_left_by(self, fixture: Fixture) -> None:
         if fixture.scope == "function":
@@ -482,18 +562,20 @@ class Plugin:
             if failures:
                 raise_failed(failures)
 
-    def _check_fixtures(self, item: pytest.Item, hub: Hub | None) -> None:
+    def _check_use(self, fixture: Fixture) -> None:
         """A fixture whose tasks live on another hub than the test's would make the test wait for what stands still."""
-        for fixture in self._fixtures:
-            if fixture.hub is hub or not fixture.is_used_by(item):
-                continue
-            bonds = fixture.bonds(fixture.hub or self._hubs.outside_hub())
-            if bonds:
-                pytest.fail(
-                    f"{item.nodeid} runs {_place(hub)}, but uses {fixture}, which was made {_place(fixture.hub)} and {bonds}. "
-                    f"Mark all tests that share the fixture alike, or give it function scope.",
-                    pytrace=False,
-                )
+        hub = self._hubs.current
+        if fixture.cut_short:
+            pytest.fail(f"{self._item} uses {fixture.cut_short}", pytrace=False)
+        if fixture.hub is hub:
+            return
+        bonds = fixture.bonds(fixture.hub or self._hubs.outside_hub())
+        if bonds:
+            pytest.fail(
+                f"{self._item} runs {_place(hub)}, but uses {fixture}, which was made {_place(fixture.hub)} and {bonds}. "
+                f"Mark all tests that share the fixture alike, or give it function scope.",
+                pytrace=False,
+            )
 
     # -- pytest-timeout -------------------------------------------------------------------------------------------------
 
@@ -545,6 +627,30 @@ def _begin_with_the_task(caught: pytest.ExceptionInfo[BaseException]) -> None:
     ours = [place for place, entry in enumerate(entries) if entry.frame.code.raw is raise_failed.__code__]
     if ours and entries[ours[-1] + 1 :]:
         caught.traceback = entries[ours[-1] + 1 :]
+
+
+def _error_of_group(item: pytest.Item, error: BaseException | None) -> BaseException | None:
+    """What the call of a test is to raise: where it ended well, or was cancelled, since a task of the fixture `task_group` has failed, that failure itself."""
+    groups = [group for group in TOLD if group in getattr(item, "funcargs", {}).values() and group.failures]
+    if not groups or not (error is None or getattr(error, "scope", None) is groups[0].cancel_scope):
+        return error
+    failures = groups[0].failures
+    TOLD[groups[0]] += failures
+    verdicts = [failure for failure in failures if isinstance(failure, VERDICTS)]
+    if verdicts or len(failures) == 1:
+        return (*verdicts, *failures)[0]
+    return BaseExceptionGroup(f"{len(failures)} failures in a TaskGroup", failures)
+
+
+def _end_outside(trace: TracebackType | None) -> None:
+    """Cut off the frames of coopcore and its plugins after the last one of anybody else."""
+    last: TracebackType | None = None
+    while trace is not None:
+        if not trace.tb_frame.f_globals.get("__name__", "").startswith(_INSIDE):
+            last = trace
+        trace = trace.tb_next
+    if last is not None:
+        last.tb_next = None
 
 
 def _next_ident() -> int:

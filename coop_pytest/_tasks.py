@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from coopcore import Hub, Task, Timeout, current_task, killall
-from coopcore.lowlevel import TaskView, hide_frames, park, unpark
+from coopcore.lowlevel import TaskView, hide_frames, park, unpark, yield_now
 
 from . import TaskFailed
 
@@ -29,7 +29,7 @@ _MOST_ROUNDS = 20
 _MANY = 1000  # things that were made, until those are forgotten that are gone
 
 # pytest's way to say something about the test as a whole; a task may say it, too.
-_VERDICTS = (pytest.skip.Exception, pytest.xfail.Exception, pytest.exit.Exception)
+VERDICTS = (pytest.skip.Exception, pytest.xfail.Exception, pytest.exit.Exception)
 
 
 class Owner:
@@ -83,7 +83,10 @@ def end_tasks(find: Callable[[], list[Task[Any]]]) -> list[Task[Any]]:
 
 
 def settle() -> None:
-    """Wait until everything that was posted to the hub's inbox by now was handled: failures of tasks that were dropped come that way."""
+    """Wait until everything that was posted to the hub's inbox by now was handled: failures of tasks that were dropped come that way.
+
+    What was ready by then has had a turn, and whoever ended in it was delivered to those who look after it.
+    """
     me = current_task()
     waiting = True
 
@@ -96,6 +99,7 @@ def settle() -> None:
         park("the hub's inbox to be emptied")
     finally:
         waiting = False
+    yield_now()
 
 
 class Failed(NamedTuple):
@@ -127,24 +131,34 @@ def take_failures(hub: Hub, lost: list[Failed], since: int = 0) -> list[Failed]:
 
 def only_verdicts(failures: Sequence[Failed], tell: Callable[[str], object]) -> list[Failed]:
     """Where no test is to fail for these: ``tell(text)`` of them, and return those that are verdicts on the test, such as a skip, which count anyway."""
-    told = [failed for failed in failures if not isinstance(failed.error, _VERDICTS)]
+    told = [failed for failed in failures if not isinstance(failed.error, VERDICTS)]
     if told:
         tell("\n\n".join(failed.in_full() for failed in told))
     return [failed for failed in failures if failed not in told]
+
+
+class _TooDeep(TaskFailed, RecursionError):
+    """Of a task that has recursed too deeply: pytest folds the traceback of what is a RecursionError."""
+
+
+_TooDeep.__module__, _TooDeep.__qualname__ = TaskFailed.__module__, TaskFailed.__qualname__
 
 
 def raise_failed(failures: Sequence[Failed]) -> None:
     """Raise what stands for these failures, of which there is at least one, with the traceback of the first."""
     __tracebackhide__ = True
     for failed in failures:
-        if isinstance(failed.error, _VERDICTS):
+        if isinstance(failed.error, VERDICTS):
             raise failed.error
     first, *others = failures
     words = "".join(traceback.format_exception_only(first.error)).strip()
     message = [f"{first}: {words}"]
+    if isinstance(first.error, BaseExceptionGroup):
+        message.append("".join(traceback.format_exception(first.error)).rstrip())
     if others:
         message.append(f"{len(others)} more failed:")
         message += [failed.in_full() for failed in others]
-    error = TaskFailed("\n".join(message))
+    kind = _TooDeep if isinstance(first.error, RecursionError) else TaskFailed
+    error = kind("\n".join(message))
     error.__cause__, error.__suppress_context__ = first.error.__cause__, True
     raise error.with_traceback(first.traceback)

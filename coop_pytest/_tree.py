@@ -17,7 +17,9 @@ from ._places import is_machinery, without_machinery
 
 hide_frames(__file__)
 
+_NOT_BEGUN = "(no Python frame)"  # where a task stands that was not run yet
 _FEW = 20  # tasks in a short tree
+_DEEP = 20  # levels that are indented
 
 _CODES = {"parked": 33, "ready": 32, "running": 32, "new": 34}  # of ANSI terminals
 _HEAD = re.compile(r"^( *)(.+?) \((new|ready|parked|running)((?: for [\d.]+ s)?)(?=[,)])")
@@ -32,9 +34,17 @@ def tree(hub: Hub, whole: bool) -> str:
         if shown == _FEW and not whole:
             lines.append(f"... and {len(tasks) - shown} more; -v shows all")
             break
-        lines += ["  " * depth + line for line in _lines(task, whole)]
-    lines += [line for line in hub.describe().splitlines() if line.startswith("open promise: ")]
-    return "\n".join(lines)
+        head, *rest = _lines(task, whole)
+        level = "" if depth <= _DEEP else f"({depth} levels down) "
+        lines += ["  " * min(depth, _DEEP) + line for line in (level + head, *rest)]
+    return "\n".join([*lines, *_promises(hub)])
+
+
+def _promises(hub: Hub) -> list[str]:
+    try:
+        return [line for line in hub.describe().splitlines() if line.startswith("open promise: ")]
+    except Exception:  # of the repr of an error, which the whole description has as well
+        return []
 
 
 def _in_order(tasks: list[Task[Any]]) -> Iterator[tuple[int, Task[Any]]]:
@@ -50,10 +60,17 @@ def _in_order(tasks: list[Task[Any]]) -> Iterator[tuple[int, Task[Any]]]:
         stack += [(depth + 1, child) for child in reversed(children.get(task.ident, []))]
 
 
+def runs_in_another_thread(task: Task[Any]) -> bool:
+    """Whether it is what the thread of its hub does now, which another thread asks."""
+    return task.state == "ready" and task.frame is None and stands_at(task) != _NOT_BEGUN
+
+
 def _lines(task: Task[Any], whole: bool) -> list[str]:
     since = task.waited
     waiting = task.waiting_on
-    lines = [f"{task.name} ({task.state}{f' for {since:.2f} s' if since is not None else ''}{f', waits for {waiting}' if waiting else ''})"]
+    name = task.name if task.name.isprintable() else ascii(task.name)
+    state = "running" if runs_in_another_thread(task) else task.state
+    lines = [f"{name} ({state}{f' for {since:.2f} s' if since is not None else ''}{f', waits for {waiting}' if waiting else ''})"]
     if not is_machinery(task.spawned_at):
         lines.append(f"  spawned at {task.spawned_at}")
     if task.frame is not None:

@@ -35,6 +35,7 @@ from coopcore import Hub, current_task
 from coopcore.lowlevel import deferring, hide_frames, on_hub, throw_in
 
 from ._hubs import Hubs
+from ._native import Lock, Timer, is_main_thread, native
 from ._places import without_machinery
 from ._tree import tree
 
@@ -63,10 +64,10 @@ class Watchdog:
         self.item = item
         self.settings = settings
         self._hubs = hubs
-        self._by_signal = settings.method == "signal" and threading.current_thread() is threading.main_thread()
-        self._lock = threading.RLock()
+        self._by_signal = settings.method == "signal" and is_main_thread()
+        self._lock = Lock()
         self._number = 0  # rises with each timer, so that a late one is told from the present one
-        self._thread: threading.Timer | None = None
+        self._thread: Timer | None = None
         self._handler_before: Any = None
         self._asked: object = None  # the question that the hub has not answered yet
         self._told = 0
@@ -81,7 +82,7 @@ class Watchdog:
         self._waited = 0
         self._blocked = ""
         if self._by_signal:
-            self._handler_before = signal.signal(signal.SIGALRM, self._on_signal) or signal.SIG_DFL
+            self._handler_before = native("signal", "signal")(signal.SIGALRM, self._on_signal) or signal.SIG_DFL
         self._set(self.settings.timeout)
 
     def cancel(self) -> None:
@@ -93,7 +94,7 @@ class Watchdog:
         before, self._handler_before = self._handler_before, None
         if before is not None:
             signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)
+            native("signal", "signal")(signal.SIGALRM, before)
 
     @property
     def is_running(self) -> bool:
@@ -113,10 +114,7 @@ class Watchdog:
 
     def _set_thread(self, seconds: float) -> None:
         self._number += 1
-        self._thread = threading.Timer(seconds, self._on_thread, (self._number,))
-        self._thread.daemon = True
-        self._thread.name = f"timeout of {self.item.nodeid}"
-        self._thread.start()
+        self._thread = Timer(seconds, self._on_thread, self._number)
 
     def _drop_thread(self) -> None:
         thread, self._thread = self._thread, None
@@ -209,6 +207,10 @@ class Watchdog:
         if hub is not None:
             terminal.sep("+", title="Tasks")
             terminal.line(tree(hub, whole=True))
+        terminal.line(
+            f"{self.item.nodeid} goes on after its timeout, and nothing is left that could end it alone: so the process ends now. "
+            f"Next step: see below what the main thread does, and let it be something that parks, or that a signal can interrupt (method = signal)."
+        )
         pytest_timeout.timeout_timer(self.item, self.settings)
 
 
@@ -223,6 +225,8 @@ def _describe_blocker(hub: Hub | None, frame: FrameType | None) -> str:
     stack = without_machinery("".join(traceback.format_stack(frame)).rstrip())
     if hub is None:
         return f"This ran, outside of any task:\n{stack}"
+    if not stack and not on_hub():  # a function in C that is a task by itself
+        stack = f"  task {current_task().name!r}, spawned at {current_task().spawned_at}"
     return f"The hub did not answer within {GRACE} s, because this blocked the thread:\n{stack}"
 
 
@@ -230,6 +234,6 @@ def _other_threads() -> list[str]:
     lines = []
     frames = sys._current_frames()
     for thread in threading.enumerate():
-        if thread is not threading.current_thread() and thread.ident in frames and not isinstance(thread, threading.Timer):
+        if thread is not threading.current_thread() and thread.ident in frames:
             lines += [f"Thread {thread.name}:", "".join(traceback.format_stack(frames[thread.ident])).rstrip()]
     return lines

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
+from weakref import WeakKeyDictionary
 
 import pytest
 
@@ -36,6 +37,10 @@ __all__ = [
     "task_group",
     "wait_all_parked",
 ]
+
+
+TOLD: WeakKeyDictionary[TaskGroup, list[BaseException]] = WeakKeyDictionary()
+"""The groups of `task_group`, and those of their failures that were told as the test's own."""
 
 
 class Serve(Protocol):
@@ -72,13 +77,20 @@ def hub(request: pytest.FixtureRequest) -> Hub:
 
 @pytest.fixture
 def task_group(request: pytest.FixtureRequest) -> Iterator[TaskGroup]:
-    """A TaskGroup that is open during the test. What still runs at the test's end is cancelled. A task of it that fails cancels the test."""
+    """A TaskGroup that is open during the test. What still runs at its end is cancelled. A task of it that fails cancels the test, which fails for that."""
     _hub(request)
     from coop_plugins.scope import TaskGroup
 
-    with TaskGroup() as group:
-        yield group
-        group.cancel_scope.cancel()
+    group = TaskGroup()
+    told = TOLD[group] = []
+    try:
+        with group:
+            yield group
+            group.cancel_scope.cancel()
+    except BaseExceptionGroup as error:
+        rest = [one for one in error.exceptions if one not in told]
+        if rest:
+            raise error.derive(rest) from None
 
 
 @pytest.fixture
@@ -96,7 +108,9 @@ def free_port() -> int:
 def serving() -> Iterator[Serve]:
     """What the fixture `serve` is, for a fixture of another scope: ``with serving() as serve: yield serve(wsgi=app)``. The servers are stopped at the end."""
     from coop_plugins.server import BaseServer, StreamServer
+    from coopcore.lowlevel import hide_frames
 
+    hide_frames(__file__)  # a server was made where serve() was called
     with ExitStack() as servers:
 
         def serve(handle: Any = None, *, wsgi: Any = None, **options: Any) -> Any:

@@ -98,6 +98,7 @@ SLEEP = _Reason("the end of its sleep")
 UNCOUNTED_SLEEP = _Reason("the end of its sleep, for which nobody else need wait")
 IDLE = _Reason("a moment when nothing else is ready")
 
+_LONGEST = 400  # characters of a description
 # What also ends a wait that is shielded: nobody could wait on after it, or it comes from outside of the program.
 _ENDS_ANY_WAIT = (CoopError, KeyboardInterrupt, SystemExit)
 
@@ -487,9 +488,16 @@ def _raise(thrown: Thrown) -> None:
 
 
 def describe_reason(reason: object) -> str:
-    """What a wait is for, in words."""
-    describe = getattr(reason, "describe_wait", None)
-    return str(describe()) if describe is not None else repr(reason)
+    """What a wait is for, in words: one line, not too long. Never raises: whoever reads a report has trouble enough without that of a ``__repr__``."""
+    try:
+        describe = getattr(reason, "describe_wait", None)
+        text = str(describe()) if describe is not None else repr(reason)
+    except Exception as error:
+        return f"<{type(reason).__name__} object at {id(reason):#x}, whose description raised {type(error).__name__}>"
+    if not text.isprintable():
+        text = "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+    half = _LONGEST // 2
+    return text if len(text) <= _LONGEST else f"{text[:half]}...{text[-half:]}"
 
 
 def raise_wrong_thread(hub: Hub, what: str) -> None:

@@ -36,7 +36,8 @@ Invariants
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from math import inf
 from types import TracebackType
 from typing import Any, TypeGuard, TypeVar
@@ -62,7 +63,7 @@ from coopcore.lowlevel import (
 
 T = TypeVar("T")
 
-__all__ = ["CancelScope", "Cancelled", "TaskGroup", "current_time", "fail_after", "move_on_after"]
+__all__ = ["CancelScope", "Cancelled", "OpenScopes", "TaskGroup", "current_time", "fail_after", "move_on_after"]
 
 hide_frames(__file__)
 
@@ -350,6 +351,66 @@ class CancelScope:
         return f"<{type(self).__name__.lstrip('_')} {', '.join(words)}{'' if self._task is None else f', of {self._task.name}'}>"
 
 
+class OpenScopes:
+    """The scopes that the current task has entered since it was in ``outer``, taken out of it, so that another task of its hub may leave them.
+
+    For what runs one block of code in several tasks, as pytest does with a fixture that outlives a test. While no task is in them their deadlines come, the
+    tasks of their groups run on, and a cancellation reaches those. False if there are none.
+    """
+
+    def __init__(self, outer: CancelScope | None) -> None:
+        self._chain: list[CancelScope] = []  # the innermost first
+        self._take(current_task(), outer)
+
+    def __bool__(self) -> bool:
+        return bool(self._chain)
+
+    @property
+    def cancelled(self) -> CancelScope | None:
+        """The outermost one that was cancelled."""
+        return next((scope for scope in reversed(self._chain) if scope.cancel_called), None)
+
+    def _take(self, task: Task[Any], outer: CancelScope | None) -> None:
+        scope: CancelScope | None = scope_of(task)
+        while scope is not None and scope is not outer:
+            self._chain.append(scope)
+            scope = scope._parent
+        if self._chain:
+            _move(task, self._chain[0], outer)
+            outermost = self._chain[-1]
+            if outer is not None:
+                del outer._inner[outermost]
+            outermost._parent = None
+            outermost._spread()
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """The current task is in them meanwhile, and in no other; it may leave some. What is still open then is taken out of it again."""
+        task = current_task()
+        before: CancelScope | None = scope_of(task)
+        chain, self._chain = self._chain, []
+        for scope in chain:
+            scope._task = task
+        _move(task, before, chain[0] if chain else None)
+        try:
+            yield
+        finally:
+            self._take(task, None)
+            _move(task, None, before)
+
+
+def _move(task: Task[Any], old: CancelScope | None, new: CancelScope | None) -> None:
+    """The task is directly in ``new`` now, and not in ``old`` any more."""
+    was_hit, is_hit = old is not None and old._hit, new is not None and new._hit
+    if old is not None:
+        del old._tasks[task]
+    if new is not None:
+        new._tasks[task] = None
+    set_scope(task, new)
+    if was_hit is not is_hit:
+        _tell(task, is_hit)
+
+
 def _cancelled_in(task: Task[Any]) -> Cancelled:
     """What is kept thrown at a task whose innermost scope is hit."""
     return Cancelled(_to_blame(scope_of(task)))
@@ -459,6 +520,11 @@ class TaskGroup:
         """Its tasks that have not ended, oldest first."""
         return tuple(task for task in self._children if not task.dead)
 
+    @property
+    def failures(self) -> tuple[BaseException, ...]:
+        """What has gone wrong so far, in tasks that have ended, in that order; it comes out of the block. Empty once the block was left."""
+        return tuple(self._failures)
+
     def _ended(self, task: Task[Any]) -> None:
         """A task of the group has ended. Runs on the hub."""
         scope: CancelScope | None = scope_of(task)
@@ -508,6 +574,7 @@ class TaskGroup:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> bool:
         scope = self.cancel_scope
         scope._check_leaver()
+        self._owner = scope._task  # another than that which entered it, if it was handed on
         if scope._from_before_a_fork():
             scope._leave()
             return False

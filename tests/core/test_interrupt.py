@@ -22,7 +22,19 @@ import coopcore.lowlevel
 from coop_plugins.backends.epoll import EpollBackend
 from coopcore import run, sleep, spawn, with_timeout
 from coopcore.errors import HubError
-from coopcore.lowlevel import ParkingLot, StandingPromise, change_wakeup_fd, current_hub, deferring, interrupted_hub, make_hub, park, promise, unpark, wait_for_signal
+from coopcore.lowlevel import (
+    ParkingLot,
+    StandingPromise,
+    change_wakeup_fd,
+    current_hub,
+    deferring,
+    interrupted_hub,
+    make_hub,
+    park,
+    promise,
+    unpark,
+    wait_for_signal,
+)
 
 
 def when_the_hub_sleeps(fn: Callable[[], object]) -> None:

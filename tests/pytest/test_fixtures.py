@@ -72,7 +72,6 @@ def test_a_failure_in_a_task_group_cancels_the_test_and_is_told(run):
         """,
         passed=1,
         failed=1,
-        errors=1,
     )
     result.stdout.fnmatch_lines(["*ValueError: boom*", "*in task 'boom-*' of a TaskGroup, spawned at *test_it.py:* in test_it*"])
 

@@ -90,37 +90,11 @@ def test_an_async_test_is_an_error_and_the_others_run(run):
     )
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ("'epoll'", "@pytest.mark.coop takes no positional arguments, but got ('epoll',). Name it: @pytest.mark.coop(backend=...)."),
-        (
-            "bakend='epoll'",
-            "@pytest.mark.coop has no argument 'bakend'; it takes: backend, blocking, clock, deadlock, enabled, leaks, unjoined. Check the spelling.",
-        ),
-        ("backend='epol'", "@pytest.mark.coop(backend='epol'): there is no backend named 'epol'; on offer are: *epoll*selectors*"),
-        ("backend=['epoll', 'epol']", "@pytest.mark.coop(backend='epol'): there is no backend named 'epol'; on offer are: *epoll*selectors*"),
-        ("clock='virtul'", "@pytest.mark.coop(clock='virtul'): there is no clock named 'virtul'; on offer are: virtual. *"),
-        ("clock=3", "@pytest.mark.coop(clock=...) takes the name of a clock, not 3."),
-        (
-            "leaks='socks'",
-            "@pytest.mark.coop(leaks=...) takes True, False, or names out of tasks, sockets, subprocesses, threads, locks; not 'socks'.",
-        ),
-        ("blocking='long'", "@pytest.mark.coop(blocking=...) takes a number of seconds, or 0 or False for no limit, not 'long'."),
-        ("blocking=-1", "@pytest.mark.coop(blocking=...) takes a number of seconds, or 0 or False for no limit, not -1."),
-        ("enabled='no'", "@pytest.mark.coop(enabled=...) takes True or False, not 'no'."),
-        ("unjoined='no'", "@pytest.mark.coop(unjoined=...) takes True or False, not 'no'."),
-        ("deadlock=0", "@pytest.mark.coop(deadlock=...) takes True or False, not 0."),
-        ("backend=3", "@pytest.mark.coop(backend=...) takes the name of a backend, or a list of names, not 3."),
-        ("backend=['epoll', None]", "@pytest.mark.coop(backend=...) takes the name of a backend, or a list of names, not None."),
-        ("backend=[]", "@pytest.mark.coop(backend=[[]]) names no backend, so the test would never run. Name at least one, or leave it out."),
-        ("backend=['epoll', 'epoll']", "@pytest.mark.coop(backend=[[]'epoll', 'epoll']) names a backend twice. Name each once."),
-    ],
-)
-def test_wrong_arguments_are_told_at_collection(run, arguments, message):
-    result = run(f"@pytest.mark.coop({arguments})\ndef test_it(): pass", errors=1)
+def test_wrong_arguments_are_told_at_collection(run):
+    """All of them are in test_marks_wrong.py."""
+    result = run("@pytest.mark.coop(clock=3)\ndef test_it(): pass", errors=1)
     assert result.ret == pytest.ExitCode.INTERRUPTED
-    result.stdout.fnmatch_lines(["*ERROR collecting test_it.py*", f"test_it.py::test_it: {message}"])
+    result.stdout.fnmatch_lines(["*ERROR collecting test_it.py*", "test_it.py::test_it: @pytest.mark.coop(clock=...) takes the name of a clock, not 3."])
 
 
 def test_a_wrong_backend_is_told_once(run):

@@ -503,6 +503,25 @@ alike, or give it function scope.
     ),
     pytest.param(
         """
+from coop_plugins.scope import CancelScope
+@pytest.fixture(scope="module")
+def scope():
+    with CancelScope() as scope:
+        yield scope
+@pytest.mark.coop
+def test_one(scope): scope.cancel()
+@pytest.mark.coop
+def test_it(scope): pass
+""",
+        """
+setup: Failed: test_it.py::test_it uses fixture 'scope' (module scope), which is in <CancelScope open, cancelled, of test_one>: a task of its group has \
+failed, or its time was over, so the tasks in there were ended. If there is an error, it is told at the end of the fixture.
+""",
+        [],
+        id="a fixture that was cancelled",
+    ),
+    pytest.param(
+        """
 def test_it(task_group): pass
 """,
         """
@@ -589,6 +608,6 @@ def listed():
 def test_the_list_of_failures_in_the_documentation_is_complete_both_ways():
     said = {case.id: case.values[1] for case in CASES if re.search("Failed: |Deadlock: ", case.values[1])}
     patterns = listed()
-    assert len(patterns) == 10
+    assert len(patterns) == 11
     assert [name for name, text in said.items() if not any(pattern.search(text) for pattern in patterns.values())] == []
     assert [message for message, pattern in patterns.items() if not any(pattern.search(text) for text in said.values())] == []
