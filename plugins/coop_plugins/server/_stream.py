@@ -112,7 +112,7 @@ class StreamServer(BaseServer):
     def do_close(self, *args: Any) -> None:
         client = args[0]
         if self.ssl_context is not None and client.fileno() >= 0:
-            _say_goodbye(client)
+            say_goodbye(client)
         client.close()
 
 
@@ -133,8 +133,8 @@ def _context(given: ssl.SSLContext | None, certfile: str | None, keyfile: str | 
     return given
 
 
-def _say_goodbye(client: Any) -> None:
-    """Tell the other end that this is the end, so that it need not take it for a cut. It is not waited for."""
+def say_goodbye(client: Any) -> None:
+    """Tell the other end of a TLS connection that this is the end, so that it need not take it for a cut. It is not waited for."""
     try:
         client.settimeout(0.0)
         client.unwrap()

@@ -18,7 +18,7 @@ from __future__ import annotations
 import errno
 import logging
 import socket as _stdlib
-import sys
+import struct
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -26,10 +26,10 @@ from http import HTTPStatus
 from typing import Any
 from wsgiref.util import FileWrapper
 
-from coopcore import Task, Timeout, killall, sleep
+from coopcore import Task, Timeout, killall, sleep, spawn
 from coopcore.lowlevel import Alarm, ParkingLot, current_task, hide_frames, on_hub
 
-from ..server import StreamServer
+from ..server import StreamServer, say_goodbye
 from ._proxies import Proxies
 from ._request import NO_BODY, ClientError, Fields, Input, Limits, Request, RequestReader
 from ._response import Response
@@ -46,6 +46,7 @@ _LINGER = 1.0  # seconds in which a client may still read an answer that came be
 _NANOSECONDS = 1_000_000_000
 _GRACE = _NANOSECONDS // 5  # in which a client sends what it was about to send when the server closed
 _AT_ONCE = int(getattr(_stdlib, "MSG_DONTWAIT", 0))
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # struct linger
 
 
 class _Connection:
@@ -54,7 +55,6 @@ class _Connection:
     def __init__(self, server: WSGIServer, client: _stdlib.socket, address: Any) -> None:
         self.server = server
         self.client = client
-        self.reader = RequestReader(server.limits)
         self.task: Task[Any] = current_task()
         self.clock = self.task.hub.clock
         self._timeout: float | None = 0.0
@@ -82,6 +82,7 @@ class _Connection:
         self.environ = self._base_environ(address)
         self.remote: str = self.environ["REMOTE_ADDR"]
         self._believes = server.trusts is not None and server.trusts.trusts(self.remote)
+        self.reader = RequestReader(server.limits, secure=self._believes or server.ssl_context is not None)
         # The headers of the last request, and the environment with them.
         self._fields: Fields | None = None
         self._with_fields: Environ = {}
@@ -94,7 +95,8 @@ class _Connection:
             environ["REMOTE_PORT"] = str(address[1])
         else:
             environ["REMOTE_ADDR"] = ""  # a Unix socket
-        environ["SERVER_NAME"], environ["SERVER_PORT"] = (_plain(mine[0]), str(mine[1])) if isinstance(mine, tuple) else ("localhost", "")
+        port = "80" if self.server.ssl_context is None else "443"  # of a Unix socket, which has none: that one needs not to be said in a URL
+        environ["SERVER_NAME"], environ["SERVER_PORT"] = (_plain(mine[0]), str(mine[1])) if isinstance(mine, tuple) else ("localhost", port)
         return environ
 
     # -- its life -------------------------------------------------------------------------------------------------------
@@ -134,10 +136,27 @@ class _Connection:
 
     def _end_reading(self) -> None:
         """Let the task find the end of what the client sends; what came before that is still answered."""
+        if self.server.ssl_context is not None:
+            spawn(self._end_tls)  # OpenSSL is nothing for the hub
+            return
         try:
             self.client.shutdown(_stdlib.SHUT_RD)
         except OSError:
             pass  # it is gone already
+
+    def _end_tls(self) -> None:
+        """`_end_reading`, in a task. The client is told, but not if it has sent something: who has been told gets no answer."""
+        try:
+            _stdlib.socket.recv(self.client, 1, _stdlib.MSG_PEEK | _AT_ONCE)
+        except BlockingIOError:
+            if self.idle:
+                say_goodbye(self.client)
+                _stdlib.socket.shutdown(self.client, _stdlib.SHUT_RD)  # its own method would end TLS at once, and the rest go out for all to read
+        except OSError:
+            pass  # it is gone already
+        else:
+            if self._alarm is None and self.idle:
+                self._set_alarm(self.clock.now() + _GRACE)  # it may be no request, but something of TLS's own
 
     def _next_request(self) -> Request | None:
         """The next request whose head is complete; None at the end. Raises ClientError."""
@@ -334,7 +353,7 @@ class _Connection:
                 self._fail(response, 500)
         except BaseException:
             if response.head_sent and not response.complete:
-                _reset(self.client)  # killed: closed as it is, a response without a length would look whole
+                self._reset()  # killed: closed as it is, a response without a length would look whole
             raise
         finally:
             response.over = True
@@ -380,10 +399,18 @@ class _Connection:
         response.keep_alive = False
         if response.head_sent:
             self.lost = OSError(errno.ECONNABORTED, "the response was cut short")
-            _reset(self.client)
+            self._reset()
             return
         response.status = str(status)
         self._send_page(status, response.request.method != "HEAD")
+
+    def _reset(self) -> None:
+        """End the connection by a reset, which no client takes for the end of a response; nor is it told that this is the end of TLS."""
+        try:
+            self.client.setsockopt(_stdlib.SOL_SOCKET, _stdlib.SO_LINGER, _RESET_ON_CLOSE)
+        except OSError:
+            pass  # it is gone already
+        self.client.close()
 
     def _refuse(self, error: ClientError) -> None:
         """Answer what was no request."""
@@ -418,6 +445,8 @@ class _Connection:
     def _linger(self) -> None:
         """Let the client read the answer before the connection is closed: what it sends meanwhile would otherwise reset it."""
         try:
+            if self.server.ssl_context is not None:
+                say_goodbye(self.client)
             self.client.shutdown(_stdlib.SHUT_WR)
             deadline = self._after(_LINGER)
             while self._receive(self._left(deadline)):
@@ -676,14 +705,6 @@ def _enabled(log: Any) -> bool:
 def _plain(host: str) -> str:
     """An IPv4 address as such, though it came through an IPv6 socket."""
     return host.removeprefix("::ffff:") if "." in host else host
-
-
-def _reset(client: _stdlib.socket) -> None:
-    """Make closing it a reset, which no client takes for an end."""
-    try:
-        client.setsockopt(_stdlib.SOL_SOCKET, _stdlib.SO_LINGER, b"\x01\0\0\0\0\0\0\0" if sys.byteorder == "little" else b"\0\0\0\x01\0\0\0\0")
-    except OSError:
-        pass  # it is gone already
 
 
 hide_frames(__file__)
