@@ -125,12 +125,24 @@ def _context(given: ssl.SSLContext | None, certfile: str | None, keyfile: str | 
 
     if given is None:
         given = SSLContext(PROTOCOL_TLS_SERVER)
-        given.load_cert_chain(str(certfile), keyfile)
+        _load(given, str(certfile), keyfile)
     elif certfile is not None or keyfile is not None:
         raise ValueError("give an ssl_context, or certfile and keyfile, not both")
     if not issubclass(given.sslsocket_class, SSLSocket):
         given.sslsocket_class = SSLSocket
     return given
+
+
+def _load(context: Any, certfile: str, keyfile: str | None) -> None:
+    """Load the certificate. Raises OSError, which says what of."""
+    names = certfile if keyfile is None else f"{certfile} and {keyfile}"
+    try:
+        context.load_cert_chain(certfile, keyfile)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(error.errno, f"{error.strerror}: no certificate and key can be read of {names}. Is the path right?") from None
+    except OSError as error:
+        hint = "Are they in PEM, certificate first, and does the key belong to it? A key in a file of its own is given by keyfile."
+        raise OSError(error.errno, f"no certificate and key can be read of {names} ({error}). {hint}") from error
 
 
 def say_goodbye(client: Any) -> None:

@@ -71,6 +71,7 @@ _PIECE = 65536  # of a body, received at once
 _LARGE_READ = 16384  # of which no more is received than is missing, so that the pieces that follow are as large as those that are read
 
 _SIZE_LINE_MOST = 4096
+_LIMIT_MOST = 10**12  # beyond every use, and, in seconds, within what clocks can count
 _EMPTY_LINES_MOST = 8  # before a request; old clients send one behind a body
 _REMEMBERED_MOST = 1000  # request lines, and as many lines of headers ...
 _REMEMBERED_LENGTH = 256  # ... of no more bytes
@@ -102,8 +103,8 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if not isinstance(value, (int, float)) or isinstance(value, bool) or not value > 0:
-                raise ValueError(f"limit {name}={value!r} is not a positive number; leave it out for the default")
+            if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value <= _LIMIT_MOST:
+                raise ValueError(f"limit {name}={value!r} is not a positive number of at most 10**12; leave it out for the default")
 
 
 class ClientError(OSError):

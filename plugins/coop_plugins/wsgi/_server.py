@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from http import HTTPStatus
+from inspect import iscoroutinefunction
 from typing import Any
 from wsgiref.util import FileWrapper
 
@@ -556,6 +557,8 @@ class WSGIServer(StreamServer):
         if application is not None:
             if not callable(application):
                 raise TypeError(f"a WSGI application is called for each request; {application!r} cannot be")
+            if iscoroutinefunction(application) or iscoroutinefunction(getattr(type(application), "__call__", None)):  # noqa: B004  # whether it can be called is not the question
+                raise TypeError(f"{application!r} is async, so for ASGI, and WSGI is spoken here. Give a WSGI application, or serve it by an ASGI server.")
             self.application = application  # type: ignore[method-assign,assignment]  # an argument takes the place of the method
         elif type(self).application is WSGIServer.application:
             raise TypeError(f"{type(self).__name__} has no application: pass one, or override application() in a subclass")
