@@ -48,6 +48,7 @@ def _parse(arguments: Sequence[str]) -> Namespace:
     parser.add_argument("--chdir", default=".", metavar="FOLDER", help="to look for the module in")
     parser.add_argument("--no-patch", action="store_true", help="leave the standard library as it is: for an application that uses coop_plugins itself")
     parser.add_argument("--skip", action="append", default=[], metavar="PART", help="leave this part unpatched (may be repeated)")
+    parser.add_argument("--spool-chunked", action="store_true", help="receive bodies in chunks first, for Django, Bottle and others that need their length")
     limits = parser.add_argument_group("limits", "what a client may cost: sizes in bytes, times in seconds")
     for field in fields(Limits):
         limits.add_argument(f"--{field.name.replace('_', '-')}", type=type(field.default), default=field.default, metavar="N", help=" ")
@@ -107,6 +108,7 @@ def _serve(application: Any, chosen: Namespace) -> int:
             reuse_port=chosen.reuse_port,
             certfile=chosen.certfile,
             keyfile=chosen.keyfile,
+            spool_chunked=chosen.spool_chunked,
         )
         server.start()
     except (ValueError, TypeError) as error:

@@ -17,7 +17,7 @@ pytest.importorskip("httptools")
 
 import coopcore
 from coop_plugins import socket
-from coop_plugins.wsgi import WSGIServer, _response
+from coop_plugins.wsgi import Limits, WSGIServer, _response
 from coop_plugins.wsgi._body import _SMALL, Body
 from coop_plugins.wsgi._proxies import Proxies
 from coopcore import sleep
@@ -294,3 +294,66 @@ def test_an_idle_connection_over_tls_ends_with_the_server(on: Run) -> None:
             server.stop(20)
             assert not server.connections
             assert read_to_end(client) == (b"", True)
+
+
+def test_a_server_that_keeps_no_connections_says_so(on: Run) -> None:
+    @on
+    def body() -> None:
+        with serving(hello) as server:
+            server.keeps_connections = False
+            with Client(server) as client:
+                client.send(GET + GET)
+                status, headers, _ = client.response()
+                assert (status, headers["connection"]) == (200, "close")
+                assert client.at_end()
+
+
+# -- bodies in chunks that are received first -----------------------------------------------------------------------------------
+
+CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+
+
+def told(environ: Any, start_response: Any) -> Iterable[bytes]:
+    """Reads as an application that knows of nothing but Content-Length."""
+    length = environ.get("CONTENT_LENGTH", "none")
+    body = environ["wsgi.input"].read(int(length)) if length.isdigit() else b""
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [f"{length} {'HTTP_TRANSFER_ENCODING' in environ} {len(body)} {len(set(body))}".encode()]
+
+
+@pytest.mark.parametrize("size", [0, 3, 3_000_000])
+def test_a_body_in_chunks_may_be_received_first(on: Run, size: int) -> None:
+    chunk = b"%x\r\n%b\r\n" % (size, b"x" * size) if size else b""
+
+    @on
+    def body() -> None:
+        with serving(validator(told), spool_chunked=True) as server, Client(server) as client:
+            for _ in range(2):
+                client.send(CHUNKED + b"Expect: 100-continue\r\n\r\n")
+                assert client.response()[0] == 100
+                client.send(chunk + b"0\r\n\r\n")
+                assert client.response()[2] == f"{size} False {size} {min(size, 1)}".encode()
+
+
+@pytest.mark.parametrize(("sent", "status"), [(b"zz\r\n", 400), (b"5\r\nabc", 400), (b"3\r\nabc\r\nffffff\r\n", 413)])
+def test_a_body_in_chunks_that_goes_wrong_never_reaches_the_application(on: Run, sent: bytes, status: int) -> None:
+    def application(environ: Any, start_response: Any) -> Iterable[bytes]:
+        raise AssertionError("it was called")
+
+    @on
+    def body() -> None:
+        with serving(application, spool_chunked=True, limits=Limits(body_bytes=1000)) as server:
+            assert exchange(server, CHUNKED + b"\r\n" + sent).startswith(b"HTTP/1.1 %d " % status)
+
+
+def test_a_kill_while_a_body_is_received_first_leaves_nothing(on: Run) -> None:
+    @on
+    def body() -> None:
+        with serving(told, spool_chunked=True, error_log=None) as server, Client(server) as client:
+            client.send(CHUNKED + b"\r\n3\r\nabc\r\n")
+            while not any(not connection.idle for connection in server.connections):
+                sleep(0)
+            (connection,) = server.connections
+            connection.task.kill()
+            assert not server.connections
+            assert client.at_end()

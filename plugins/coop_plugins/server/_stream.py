@@ -96,7 +96,7 @@ class StreamServer(BaseServer):
             waits = max(deadline - clock.now(), 0) / _NANOSECONDS
             self.socket.settimeout(waits)
             if not waits:
-                if left == self.backlog + 1 and self._given is None:  # else other processes may go on with the listener
+                if left == self.backlog + 1 and self.accepts_alone():
                     let_nobody_in(self.socket)
                 left -= 1
             try:
@@ -108,6 +108,10 @@ class StreamServer(BaseServer):
                 return  # nobody is left, or something is short, and this is no time to wait for it
             if args is not None:
                 self.do_handle(*args)
+
+    def accepts_alone(self) -> bool:
+        """True if no other process goes on with the listener, so that `stop` may let nobody in any more; not so, perhaps, with one that was given."""
+        return self._given is None
 
     def do_close(self, *args: Any) -> None:
         client = args[0]

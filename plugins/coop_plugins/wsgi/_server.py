@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from http import HTTPStatus
 from inspect import iscoroutinefunction
+from tempfile import SpooledTemporaryFile
 from typing import Any
 from wsgiref.util import FileWrapper
 
@@ -43,6 +44,7 @@ _PIECE = 65536  # read at once
 _SEND_PIECE = 262_144  # sent under one timeout
 _GATHERED_MOST = 256  # pieces that the kernel is given at once; no system takes less
 _DRAIN_MOST = 65536  # of a body that the application did not read; more is not worth a kept connection
+_IN_MEMORY_MOST = 1 << 20  # of a body that is received before the application is called; more goes into a file
 _LINGER = 1.0  # seconds in which a client may still read an answer that came before it had sent all
 _NANOSECONDS = 1_000_000_000
 _GRACE = _NANOSECONDS // 5  # in which a client sends what it was about to send when the server closed
@@ -70,8 +72,8 @@ class _Connection:
         """True once a request has come."""
         self.plain = bool(_AT_ONCE) and server.ssl_context is None
         """True if flags may be given when it sends."""
-        self.last = False
-        """True once the server has closed: no request follows."""
+        self.last = not server.keeps_connections
+        """True if no request follows; so it is once the server has closed."""
         self.spoilt = False
         """True once the rest of a body did not come, or came wrong."""
         self.unread = False
@@ -375,6 +377,24 @@ class _Connection:
         return server.usual_lines if server.date_from <= time.time() < server.date_until else server.make_usual_lines()
 
     def _call_application(self, request: Request, response: Response, environ: Environ) -> None:
+        if request.chunked and self.server.spool_chunked:
+            with SpooledTemporaryFile(_IN_MEMORY_MOST) as spool:
+                self._measure(environ, spool)
+                self._call(request, response, environ)
+        else:
+            self._call(request, response, environ)
+
+    def _measure(self, environ: Environ, spool: SpooledTemporaryFile[bytes]) -> None:
+        """Receive all of a body that came in chunks, and say how long it is: for the application it was never in chunks. Raises ClientError."""
+        received = environ["wsgi.input"]
+        while piece := received.read(_PIECE):
+            spool.write(piece)
+        environ["CONTENT_LENGTH"] = str(spool.tell())
+        environ["wsgi.input"] = spool
+        environ.pop("HTTP_TRANSFER_ENCODING", None)
+        spool.seek(0)
+
+    def _call(self, request: Request, response: Response, environ: Environ) -> None:
         body = self.server.application(environ, response.start_response)
         if type(body) is list and len(body) == 1 and response.send_whole(body[0]):
             return
@@ -529,12 +549,15 @@ class WSGIServer(StreamServer):
     ``listener``, ``backlog``, ``spawn``, ``reuse_port`` and those for TLS are as for `StreamServer`; one handler is one connection. ``log`` and
     ``error_log``: a logger (anything with ``info`` and ``error``), None for none, or "default" for the loggers ``coop_plugins.wsgi.access`` and ``.error``.
     ``environ``: added to every request's. ``limits``: what a client may cost, see `Limits`. ``trusted_proxies``: addresses, networks ("10.0.0.0/8"), or
-    "unix" for a Unix socket, whose X-Forwarded-For and X-Forwarded-Proto are believed; nobody's are by default.
+    "unix" for a Unix socket, whose X-Forwarded-For and X-Forwarded-Proto are believed; nobody's are by default. ``spool_chunked``: receive all of a body that
+    comes in chunks first, in memory or, from 1 MiB on, in a temporary file, and tell its Content-Length, for applications that read no more than that says.
     """
 
     backlog = 1024
     software = "coopcore"
     """The Server header; empty for none."""
+    keeps_connections = True
+    """False: a connection ends with its first answer."""
 
     def __init__(
         self,
@@ -552,6 +575,7 @@ class WSGIServer(StreamServer):
         certfile: str | None = None,
         keyfile: str | None = None,
         trusted_proxies: Iterable[str] = (),
+        spool_chunked: bool = False,
     ) -> None:
         super().__init__(listener, None, backlog, spawn, reuse_port=reuse_port, ssl_context=ssl_context, certfile=certfile, keyfile=keyfile)
         if application is not None:
@@ -566,6 +590,7 @@ class WSGIServer(StreamServer):
             raise TypeError(f"limits are an object of coop_plugins.wsgi.Limits, not {limits!r}")
         self.trusts = Proxies(trusted_proxies) if trusted_proxies else None
         """Whose forwarding headers are believed; None for nobody's."""
+        self.spool_chunked = spool_chunked
         self.limits = Limits() if limits is None else limits
         self.patience = int(self.limits.idle_timeout * _NANOSECONDS)
         """`Limits.idle_timeout` in nanoseconds."""
