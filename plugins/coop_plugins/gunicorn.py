@@ -3,14 +3,18 @@
 gunicorn keeps the processes, reloads and restarts them; each of them serves by `coop_plugins.wsgi`, patched, so that an application that blocks parks its
 task. This is how a service outgrows one core.
 
-Of gunicorn's settings these reach the server: ``worker_connections``, ``keepalive``, ``timeout`` (of a worker whose hub is stuck), ``graceful_timeout``,
-``max_requests`` and its jitter, ``limit_request_line``, ``limit_request_fields``, ``limit_request_field_size``, ``forwarded_allow_ips``, and those of the logs.
+Of gunicorn's settings these reach the server: ``worker_connections``, ``keepalive`` (0: none), ``timeout`` (of a worker whose hub is stuck),
+``graceful_timeout``, ``max_requests`` and its jitter, ``limit_request_line``, ``limit_request_fields``, ``limit_request_field_size``, ``forwarded_allow_ips``,
+those of TLS, and those of the logs. A worker warns of one that is set and means nothing to it. What no server can be made of is an error before the worker
+has booted, which ends gunicorn; after that it would start workers for ever.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
+from collections.abc import Iterator
 from datetime import timedelta
 from types import FrameType, SimpleNamespace
 from typing import Any
@@ -30,6 +34,25 @@ except ImportError as missing:
 
 __all__ = ["CoopWorker"]
 
+_UNLIMITED = 1 << 20  # bytes: what gunicorn takes "unlimited" to be
+_WITHOUT_MEANING = (
+    "pre_request",
+    "post_request",
+    "proxy_protocol",
+    "protocol",
+    "http_protocols",
+    "secure_scheme_headers",
+    "forwarder_headers",
+    "header_map",
+    "permit_obsolete_folding",
+    "permit_unconventional_http_method",
+    "permit_unconventional_http_version",
+    "casefold_http_method",
+    "strip_header_spaces",
+    "sendfile",
+    "root_path",
+)
+_LENT = (b"LISTEN_FDS=", b"GUNICORN_FD=")  # in the environment, if others have the listener as well: systemd, a master that this one succeeds
 _BEAT = 1.0  # seconds between two signs of life, at most, and between two looks at whether gunicorn's master is still there
 
 
@@ -39,6 +62,7 @@ class _Server(WSGIServer):
     def __init__(self, worker: CoopWorker, listener: Any, **options: Any) -> None:
         self.worker = worker
         super().__init__(listener, worker.wsgi, log=None, error_log=worker.log.error_log, **options)
+        self.keeps_connections = worker.cfg.keepalive > 0
         self._logs = _is_told(worker.log)
         self.logs_access = self._logs or bool(worker.cfg.max_requests)
 
@@ -48,6 +72,53 @@ class _Server(WSGIServer):
             headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers]
             self.worker.log.access(told, headers, environ, timedelta(seconds=seconds))
         self.worker.answered()
+
+    def accepts_alone(self) -> bool:
+        """True if it is certain that whoever has the listener ends: its master has closed it, nobody has lent it, and no other master has taken it over."""
+        if "setproctitle" in sys.modules or any(address.startswith("fd://") for address in self.worker.cfg.bind):
+            return False
+        master = os.getppid()
+        listener = f"socket:[{os.fstat(self.socket.fileno()).st_ino}]"
+        try:
+            mine = _environment(os.getpid())
+            if any(name in mine for name in _LENT) or listener in _files_of(master):
+                return False
+            # A master that takes over (SIGUSR2) is a child of this one too, but was started with another environment.
+            return all(_environment(pid) == mine or listener not in _files_of(pid) for pid in _children_of(master))
+        except OSError:  # another system than Linux, or a master that is another user's
+            return False
+
+
+def _children_of(parent: int) -> Iterator[int]:
+    for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+        if _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()[1:2] == [b"%d" % parent]:
+            yield pid
+
+
+def _files_of(pid: int) -> Iterator[str]:
+    folder = f"/proc/{pid}/fd"
+    try:
+        for name in os.listdir(folder):
+            try:
+                yield os.readlink(f"{folder}/{name}")
+            except FileNotFoundError:
+                pass  # closed since the folder was listed
+    except (FileNotFoundError, ProcessLookupError):
+        pass  # it has ended
+
+
+def _environment(pid: int) -> bytes:
+    """What a process was started with."""
+    return _read(f"/proc/{pid}/environ")
+
+
+def _read(path: str) -> bytes:
+    """A file of a process; empty if that has ended."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
 
 
 def _is_told(log: Any) -> bool:
@@ -74,6 +145,7 @@ class CoopWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
         self._news = ParkingLot("the end of this worker, or its next sign of life")
         self._grace: float | None = None
         self._serves = False
+        self._servers: list[_Server] = []
 
     def init_process(self) -> None:
         """In the new process: patch, before the application is imported; then serve."""
@@ -87,6 +159,15 @@ class CoopWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
         for finding in audit():
             self.log.debug("out of the patch's reach: %s", finding)
         super().init_process()
+
+    def load_wsgi(self) -> None:
+        """Load the application, and make what serves it."""
+        super().load_wsgi()
+        for name in _WITHOUT_MEANING:
+            setting = self.cfg.settings.get(name)
+            if setting is not None and setting.get() != setting.default:
+                self.log.warning("the setting %s has no meaning for %s", name, type(self).__name__)
+        self._servers = [self._server(listener) for listener in self.sockets]
 
     def init_signals(self) -> None:
         """gunicorn's handlers, made safe to raise, and without its wake-up descriptor: the hub has its own."""
@@ -127,7 +208,7 @@ class CoopWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
         """Serve until told to end, or until gunicorn's master is gone."""
         if not self.alive:
             return
-        servers = [self._server(listener) for listener in self.sockets]
+        servers = self._servers
         self._serves = True
         for server in servers:
             server.start()
@@ -174,9 +255,9 @@ class CoopWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
 def _limits(cfg: Any) -> Limits:
     default = Limits()
     return Limits(
-        request_line=cfg.limit_request_line or default.request_line,
+        request_line=cfg.limit_request_line or _UNLIMITED,
         header_count=cfg.limit_request_fields or default.header_count,
-        header_bytes=(cfg.limit_request_fields * cfg.limit_request_field_size) or default.header_bytes,
+        header_bytes=(cfg.limit_request_fields * cfg.limit_request_field_size) or _UNLIMITED,
         idle_timeout=cfg.keepalive or default.idle_timeout,
     )
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import importlib
 import logging
+import math
 import os
+import re
 import sys
 from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser, Namespace
 from collections.abc import Sequence
@@ -22,6 +24,10 @@ __all__ = ["load_application", "main"]
 _USUAL_NAMES = ("application", "app")
 
 
+class _NotFound(LookupError):
+    """The application is not there. (A LookupError of its own comes out, with its traceback.)"""
+
+
 def _parse(arguments: Sequence[str]) -> Namespace:
     from .wsgi import Limits
 
@@ -34,7 +40,7 @@ def _parse(arguments: Sequence[str]) -> Namespace:
     parser.add_argument("--bind", default="127.0.0.1:8000", metavar="ADDRESS", help="host:port, :port for every address, or the path of a Unix socket")
     parser.add_argument("--backlog", type=int, default=None, help="connections that may wait in the kernel")
     parser.add_argument("--connections", type=int, default=1000, help="how many are served at once; further ones wait in the kernel")
-    parser.add_argument("--graceful", type=float, default=30.0, metavar="SECONDS", help="that requests have to end in when the server stops")
+    parser.add_argument("--graceful", type=_seconds, default=30.0, metavar="SECONDS", help="that requests have to end in when the server stops")
     parser.add_argument("--reuse-port", action="store_true", help="let other processes serve at the same port")
     parser.add_argument("--certfile", metavar="FILE", help="speak TLS, with this certificate")
     parser.add_argument("--keyfile", metavar="FILE", help="the certificate's key, if it is in another file")
@@ -42,16 +48,28 @@ def _parse(arguments: Sequence[str]) -> Namespace:
     parser.add_argument("--chdir", default=".", metavar="FOLDER", help="to look for the module in")
     parser.add_argument("--no-patch", action="store_true", help="leave the standard library as it is: for an application that uses coop_plugins itself")
     parser.add_argument("--skip", action="append", default=[], metavar="PART", help="leave this part unpatched (may be repeated)")
+    parser.add_argument("--spool-chunked", action="store_true", help="receive bodies in chunks first, for Django, Bottle and others that need their length")
     limits = parser.add_argument_group("limits", "what a client may cost: sizes in bytes, times in seconds")
     for field in fields(Limits):
         limits.add_argument(f"--{field.name.replace('_', '-')}", type=type(field.default), default=field.default, metavar="N", help=" ")
     return parser.parse_args(arguments)
 
 
-def main(arguments: Sequence[str]) -> int:
-    """The command. Returns 0 after a stop that went well; 2 for arguments that make no sense, 1 for an address that cannot be had."""
-    from .wsgi import Limits, WSGIServer
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds < math.inf:
+        raise ValueError(text)
+    return seconds
 
+
+_seconds.__name__ = "number of seconds"  # what argparse says that a wrong one is not
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command. Returns 0 after a stop that went well; 2 for arguments that make no sense, 1 for an address that cannot be had.
+
+    What the application's import raises comes out.
+    """
     chosen = _parse(arguments)
     try:
         if not chosen.no_patch:
@@ -59,8 +77,27 @@ def main(arguments: Sequence[str]) -> int:
 
             patch(skip=chosen.skip, warn=False)
         os.chdir(chosen.chdir)
-        sys.path.insert(0, os.getcwd())
+    except (LookupError, ValueError, TypeError) as error:
+        return _failed(error, 2)
+    except OSError as error:
+        return _failed(error, 1)
+    sys.path.insert(0, os.getcwd())
+    try:
         application = load_application(chosen.application)
+    except _NotFound as error:
+        return _failed(error, 2)
+    return _serve(application, chosen)
+
+
+def _failed(error: Exception, status: int) -> int:
+    print(f"coopcore serve: {error}", file=sys.stderr)
+    return status
+
+
+def _serve(application: Any, chosen: Namespace) -> int:
+    from .wsgi import Limits, WSGIServer
+
+    try:
         server = WSGIServer(
             chosen.bind,
             application,
@@ -71,18 +108,13 @@ def main(arguments: Sequence[str]) -> int:
             reuse_port=chosen.reuse_port,
             certfile=chosen.certfile,
             keyfile=chosen.keyfile,
+            spool_chunked=chosen.spool_chunked,
         )
-    except (LookupError, ValueError, TypeError) as error:
-        print(f"coopcore serve: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"coopcore serve: {error}", file=sys.stderr)
-        return 1
-    try:
         server.start()
+    except (ValueError, TypeError) as error:
+        return _failed(error, 2)
     except OSError as error:
-        print(f"coopcore serve: {error}", file=sys.stderr)
-        return 1
+        return _failed(error, 1)
     # In a task, which runs once signals are taken care of: whoever reads the line may send one.
     spawn(print, f"coopcore serve: {chosen.application} at {_shown(server)}, process {os.getpid()}", file=sys.stderr, flush=True)
     server.serve_forever(stop_timeout=chosen.graceful)
@@ -92,22 +124,31 @@ def main(arguments: Sequence[str]) -> int:
 def load_application(name: str) -> Any:
     """The object that ``module``, ``module:name`` or ``module:factory()`` names. Raises LookupError with what is wrong; what the import raises comes out."""
     module_name, _, attribute = name.partition(":")
+    if not re.fullmatch(r"[\w-]+(\.[\w-]+)*", module_name):
+        meant = re.sub(r"^\W+", "", module_name).removesuffix(".py").replace("/", ".")
+        raise _NotFound(
+            f"{module_name!r} is no name of a module. MODULE[:NAME] is wanted, such as {meant or 'site'}:app; for one in another folder try --chdir."
+        )
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise  # it is there, and what it imports is not
-        raise LookupError(f"there is no module {module_name!r} in {os.getcwd()} or on the path. Is it spelt right? Try --chdir.") from None
+        if module_name.endswith(".py"):
+            raise _NotFound(f"{module_name!r} is a file, and the name of its module is wanted: {name.replace('.py', '', 1)}") from None
+        raise _NotFound(f"there is no module {module_name!r} in {os.getcwd()} or on the path. Is it spelt right? Try --chdir.") from None
     if not attribute:
         found = [each for each in _USUAL_NAMES if hasattr(module, each)]
         if not found:
-            raise LookupError(f"module {module_name!r} has neither {' nor '.join(_USUAL_NAMES)}; name the application: {module_name}:NAME")
+            raise _NotFound(f"module {module_name!r} has neither {' nor '.join(_USUAL_NAMES)}; name the application: {module_name}:NAME")
         attribute = found[0]
     called = attribute.endswith("()")
+    if "(" in attribute.removesuffix("()"):
+        raise _NotFound(f"{attribute!r}: a factory is called without arguments, as NAME(). Write a function that passes them, and name that.")
     thing: Any = module
     for part in attribute.removesuffix("()").split("."):
         if not hasattr(thing, part):
-            raise LookupError(f"{module_name!r} has no {attribute.removesuffix('()')!r}. Is it spelt right?")
+            raise _NotFound(f"{module_name!r} has no {attribute.removesuffix('()')!r}. Is it spelt right?")
         thing = getattr(thing, part)
     return thing() if called else thing
 

@@ -43,10 +43,12 @@ def application(environ, start_response):
 class Master:
     """gunicorn, at a free port of its own choice."""
 
+    program = (sys.executable, "-m", "gunicorn")
+
     def __init__(self, folder: Path, *arguments: str) -> None:
         (folder / "shop.py").write_text(APPLICATION)
         self.log = folder / "log"
-        command = [sys.executable, "-m", "gunicorn", "-k", "coop_plugins.gunicorn.CoopWorker", "-b", "127.0.0.1:0", "--log-level", "debug"]
+        command = [*self.program, "-k", "coop_plugins.gunicorn.CoopWorker", "-b", "127.0.0.1:0", "--log-level", "debug"]
         with self.log.open("w") as log:
             self.process = subprocess.Popen([*command, *arguments, "shop"], cwd=folder, stdout=log, stderr=log)
         self.port = int(self.says(r"Listening at: http://127.0.0.1:(\d+)")[1])

@@ -171,7 +171,7 @@ def test_what_is_in_the_environment(on: Run) -> None:
         assert {key: first[key] for key in expected} == expected
         assert not {"HTTP_X_UNDER", "HTTP_PROXY", "CONTENT_LENGTH", "HTTP_CONTENT_TYPE"} & set(first)
         assert (second["HTTP_HOST"], second["PATH_INFO"], second["QUERY_STRING"]) == ("other.test:8080", "/p", "q")
-        assert (third["REQUEST_METHOD"], third["PATH_INFO"]) == ("OPTIONS", "*")
+        assert (third["REQUEST_METHOD"], third["PATH_INFO"], third["RAW_URI"]) == ("OPTIONS", "/", "*")
 
 
 def test_an_ipv4_client_of_a_dual_stack_server_has_its_own_address(on: Run) -> None:

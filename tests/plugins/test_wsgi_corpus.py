@@ -102,6 +102,7 @@ def test_a_case_gets_a_right_answer_and_the_server_serves_on(case: Case, caplog:
                 check(case, server, site, pieces)
             assert statuses(ask(server, GOOD, [], b"")) == [200]
             assert len(server.connections) <= 1
+            server.close()  # stop() would wait for clients that are on their way
 
     coopcore.run(body)
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []

@@ -139,7 +139,7 @@ class Connections:
         while data:
             head, _, data = data.partition(b"\r\n\r\n")
             status = int(head[9:12])
-            if not head.startswith(b"HTTP/1.1 ") or status not in (100, 200, 400, 408, 413, 414, 417, 431, 501, 505):
+            if not head.startswith(b"HTTP/1.1 ") or status not in (100, 200, 400, 408, 413, 414, 417, 421, 431, 501, 505):
                 raise Wrong(f"this is no answer: {head!r}")
             if status == 100:
                 continue

@@ -9,6 +9,7 @@ from ._crew import Crew as Crew
 from ._datagram import DatagramServer as DatagramServer
 from ._listener import parse_address as parse_address
 from ._stream import StreamServer as StreamServer
+from ._stream import say_goodbye as say_goodbye
 
 __all__ = ["BaseServer", "Crew", "DatagramServer", "StreamServer", "parse_address"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import operator
 import os
 import socket as _stdlib
 import stat
@@ -66,9 +67,9 @@ def _split(listener: Any) -> tuple[str, int]:
 
 def _port(port: Any, listener: Any) -> int:
     try:
-        number = int(port)
-    except (TypeError, ValueError):
-        raise ValueError(f"{listener!r}: {port!r} is not a port; a number from 0 to 65535 is wanted") from None
+        number = operator.index(int(port) if isinstance(port, str) and port.isascii() and port.lstrip("-").isdigit() else port)
+    except TypeError:
+        raise ValueError(f"{listener!r}: {port!r} is not a port; a number from 0 to 65535 is wanted, as in 127.0.0.1:8000") from None
     if not 0 <= number <= 65535:
         raise ValueError(f"{listener!r}: port {number} is out of range; ports go from 0 (any free one) to 65535")
     return number
@@ -85,11 +86,32 @@ def bound_socket(family: int, kind: int, address: Any, reuse_port: bool) -> sock
         made.bind(address)
     except OSError as error:
         made.close()
-        raise OSError(error.errno, f"{error.strerror or error}: cannot listen at {address!r}. Is another program bound to it, or the port reserved?") from error
+        raise OSError(error.errno, f"{error.strerror or error}: cannot listen at {address!r}. {_likely_cause(error, family, address)}") from error
     except BaseException:
         made.close()
         raise
     return made
+
+
+def _likely_cause(error: OSError, family: int, address: Any) -> str:
+    if isinstance(error, _stdlib.gaierror):
+        return "Is the host's name spelt right, and does it stand for an address of this machine?"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return "This machine has no such address; an empty host, or *, means all that it has."
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return "This user may not: ports below 1024 are reserved, and a Unix socket needs a folder that one may write to."
+    if family == _UNIX and error.errno in (errno.ENOENT, errno.ENOTDIR):
+        return "Its folder is not there: make it first."
+    if family == _UNIX and error.errno == errno.EADDRINUSE and _is_no_socket(address):
+        return "Something else than a socket stands there, which is not removed: choose another path, or remove it."
+    return "Is another program bound to it, or the port reserved?"
+
+
+def _is_no_socket(path: str) -> bool:
+    try:
+        return not stat.S_ISSOCK(os.stat(path).st_mode)
+    except (OSError, ValueError):  # gone again, or an abstract name
+        return False
 
 
 def _prepare(made: socket, family: int, kind: int, address: Any, reuse_port: bool) -> None:
@@ -151,7 +173,10 @@ class UnixPath:
     def remove(self) -> None:
         """Remove it. Quiet if it is gone, or another server's by now."""
         if self._identity is not None and self._look() == self._identity:
-            os.unlink(self.path)
+            try:
+                os.unlink(self.path)
+            except OSError:
+                pass  # somebody was faster, or its folder is not this user's any more; the next server replaces it
 
 
 hide_frames(__file__)

@@ -96,7 +96,7 @@ class StreamServer(BaseServer):
             waits = max(deadline - clock.now(), 0) / _NANOSECONDS
             self.socket.settimeout(waits)
             if not waits:
-                if left == self.backlog + 1 and self._given is None:  # else other processes may go on with the listener
+                if left == self.backlog + 1 and self.accepts_alone():
                     let_nobody_in(self.socket)
                 left -= 1
             try:
@@ -109,10 +109,14 @@ class StreamServer(BaseServer):
             if args is not None:
                 self.do_handle(*args)
 
+    def accepts_alone(self) -> bool:
+        """True if no other process goes on with the listener, so that `stop` may let nobody in any more; not so, perhaps, with one that was given."""
+        return self._given is None
+
     def do_close(self, *args: Any) -> None:
         client = args[0]
         if self.ssl_context is not None and client.fileno() >= 0:
-            _say_goodbye(client)
+            say_goodbye(client)
         client.close()
 
 
@@ -125,7 +129,7 @@ def _context(given: ssl.SSLContext | None, certfile: str | None, keyfile: str | 
 
     if given is None:
         given = SSLContext(PROTOCOL_TLS_SERVER)
-        given.load_cert_chain(str(certfile), keyfile)
+        _load(given, str(certfile), keyfile)
     elif certfile is not None or keyfile is not None:
         raise ValueError("give an ssl_context, or certfile and keyfile, not both")
     if not issubclass(given.sslsocket_class, SSLSocket):
@@ -133,8 +137,20 @@ def _context(given: ssl.SSLContext | None, certfile: str | None, keyfile: str | 
     return given
 
 
-def _say_goodbye(client: Any) -> None:
-    """Tell the other end that this is the end, so that it need not take it for a cut. It is not waited for."""
+def _load(context: Any, certfile: str, keyfile: str | None) -> None:
+    """Load the certificate. Raises OSError, which says what of."""
+    names = certfile if keyfile is None else f"{certfile} and {keyfile}"
+    try:
+        context.load_cert_chain(certfile, keyfile)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(error.errno, f"{error.strerror}: no certificate and key can be read of {names}. Is the path right?") from None
+    except OSError as error:
+        hint = "Are they in PEM, certificate first, and does the key belong to it? A key in a file of its own is given by keyfile."
+        raise OSError(error.errno, f"no certificate and key can be read of {names} ({error}). {hint}") from error
+
+
+def say_goodbye(client: Any) -> None:
+    """Tell the other end of a TLS connection that this is the end, so that it need not take it for a cut. It is not waited for."""
     try:
         client.settimeout(0.0)
         client.unwrap()

@@ -62,9 +62,15 @@ class Body:
 
     def find_line(self, start: int) -> int:
         """How many bytes the first line has, with its end, if it ends at ``start`` or later; 0 if it does not end yet."""
-        before = -self._offset
-        for piece in self._pieces:
-            found = piece.find(b"\n", max(start - before, self._offset if before <= 0 else 0))
+        before = self.size
+        looked_at = []
+        for piece in reversed(self._pieces):  # to where the search begins: mostly the last one, of very many perhaps
+            if before <= start:
+                break
+            before -= len(piece)
+            looked_at.append(piece)
+        for piece in reversed(looked_at):
+            found = piece.find(b"\n", max(start - before, 0))
             if found >= 0:
                 return before + found + 1
             before += len(piece)

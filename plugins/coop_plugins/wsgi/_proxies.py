@@ -63,7 +63,7 @@ def _is_address(text: str) -> bool:
         ip_address(text)
     except ValueError:
         return False
-    return True
+    return "%" not in text  # the zone of an IPv6 address may be any text, and is nobody else's business
 
 
 hide_frames(__file__)

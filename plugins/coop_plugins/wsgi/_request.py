@@ -40,24 +40,22 @@ try:
 except ImportError as missing:
     raise ImportError("coop_plugins.wsgi needs httptools to parse requests, and it is not installed. Install the extra: pip install coopcore[web]") from missing
 
-# Those of the IANA's registry, and what UPnP and caches use. Another is not implemented (501).
-_METHODS = {
-    name: name.decode("ascii")
-    for name in (
-        b"ACL BASELINE-CONTROL BIND CHECKIN CHECKOUT COPY DELETE GET HEAD LABEL LINK LOCK M-SEARCH MERGE MKACTIVITY MKCALENDAR MKCOL MKREDIRECTREF "
-        b"MKWORKSPACE MOVE NOTIFY OPTIONS ORDERPATCH PATCH POST PROPFIND PROPPATCH PURGE PUT QUERY REBIND REPORT SEARCH SUBSCRIBE TRACE UNBIND UNCHECKOUT "
-        b"UNLINK UNLOCK UNSUBSCRIBE UPDATE UPDATEREDIRECTREF VERSION-CONTROL".split()
-    )
-}
-_AROUND_TARGET = 32  # bytes that a request line has besides its target, at most
+# Those of the IANA's registry. Any other is the application's to know, unless it is one of these in other letters, which a proxy may take for the same.
+_METHODS = frozenset(
+    b"ACL BASELINE-CONTROL BIND CHECKIN CHECKOUT CONNECT COPY DELETE GET HEAD LABEL LINK LOCK MERGE MKACTIVITY MKCALENDAR MKCOL MKREDIRECTREF MKWORKSPACE "
+    b"MOVE OPTIONS ORDERPATCH PATCH POST PRI PROPFIND PROPPATCH PUT QUERY REBIND REPORT SEARCH TRACE UNBIND UNCHECKOUT UNLINK UNLOCK UPDATE "
+    b"UPDATEREDIRECTREF VERSION-CONTROL".split()
+)
+_METHOD_MOST = 20  # the longest of them has 17
+_AROUND_TARGET = _METHOD_MOST + len("  HTTP/1.1")  # bytes that a request line has besides its target, at most
 
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
-_LINE = re.compile(rb"(" + _TOKEN + rb") ([!-~]+) HTTP/([0-9]\.[0-9])")
+_LINE = re.compile(rb"(" + _TOKEN + rb") ([!-~]+) HTTP/([0-9])\.([0-9])")
 # One of the commonest form: GET /path?query HTTP/1.1. Its parts are those of _PATH, and of _LINE but for the mark of a fragment.
 _USUAL_LINE = re.compile(rb"([A-Z]+) (/[!$&-;=@-\[\]-~]*(?:%(?!00)[0-9A-Fa-f]{2}[!$&-;=@-\[\]-~]*)*)(?:\?([!\"$-~]*))? HTTP/1\.1")
 _PART_OF_LINE = re.compile(_TOKEN + rb"(?: [!-~]*(?: [HTP/0-9.]*)?)?\r?")
 _PATH = re.compile(rb"/(?:[!#-$&-;=?-\[\]-~]|%(?!00)[0-9A-Fa-f]{2})*+")  # without quotes, angle brackets and backslashes; with what browsers leave as it is
-_ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]+)(/[^?]*)?(?:\?(.*))?")
+_ABSOLUTE = re.compile(rb"(?i:http(s?))://([^/?]+)(/[^?]*)?(?:\?(.*))?")
 _HOST = re.compile(rb"(?:(?:[A-Za-z0-9._~-]|%[0-9A-Fa-f]{2})+|\[([0-9A-Fa-f:.]+)\])(?::([0-9]{0,5}))?")
 _LENGTH = re.compile(rb"[0-9]{1,19}")
 _CODINGS = re.compile(_TOKEN + rb"(?:[ \t]*,[ \t]*" + _TOKEN + rb")*")
@@ -73,6 +71,7 @@ _PIECE = 65536  # of a body, received at once
 _LARGE_READ = 16384  # of which no more is received than is missing, so that the pieces that follow are as large as those that are read
 
 _SIZE_LINE_MOST = 4096
+_LIMIT_MOST = 10**12  # beyond every use, and, in seconds, within what clocks can count
 _EMPTY_LINES_MOST = 8  # before a request; old clients send one behind a body
 _REMEMBERED_MOST = 1000  # request lines, and as many lines of headers ...
 _REMEMBERED_LENGTH = 256  # ... of no more bytes
@@ -104,8 +103,8 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if not isinstance(value, (int, float)) or isinstance(value, bool) or not value > 0:
-                raise ValueError(f"limit {name}={value!r} is not a positive number; leave it out for the default")
+            if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value <= _LIMIT_MOST:
+                raise ValueError(f"limit {name}={value!r} is not a positive number of at most 10**12; leave it out for the default")
 
 
 class ClientError(OSError):
@@ -140,17 +139,24 @@ class _Memory(dict[bytes, Any]):
 class RequestLine:
     """A request line that was found good, and what it says in the environment."""
 
-    __slots__ = ("environ", "host", "method", "path", "query", "target", "usual", "version")
+    __slots__ = ("environ", "host", "method", "path", "protocol", "query", "secure", "target", "usual", "version")
 
-    def __init__(self, method: str, target: bytes, version: str, path: bytes = b"", query: bytes = b"", host: bytes | None = None) -> None:
+    def __init__(
+        self, method: str, target: bytes, version: str, path: bytes = b"", query: bytes = b"", host: bytes | None = None, secure: bool = False
+    ) -> None:
         self.method = method
         self.target = target
-        self.version = version
+        self.version = version if version == "1.0" else "1.1"
+        """What is spoken. A client of a later minor version is spoken to as one of 1.1."""
+        self.protocol = f"HTTP/{version}"
+        """What the client said."""
         self.path = path
         self.query = query
         self.host = host
         """Of a target that is a URL: it counts, whatever the header says."""
-        self.usual = version == "1.1" and method != "HEAD"
+        self.secure = secure
+        """True for a URL of https."""
+        self.usual = self.version == "1.1" and method != "HEAD" and not secure
         shown = target.decode("ascii")
         self.environ: dict[str, Any] = {
             "REQUEST_METHOD": method,
@@ -158,8 +164,10 @@ class RequestLine:
             "QUERY_STRING": query.decode("ascii"),
             "REQUEST_URI": shown,
             "RAW_URI": shown,
-            "SERVER_PROTOCOL": f"HTTP/{version}",
+            "SERVER_PROTOCOL": self.protocol,
         }
+        if secure:
+            self.environ["wsgi.url_scheme"] = "https"
         if host is not None:
             self.environ["HTTP_HOST"] = host.decode("ascii")
 
@@ -247,6 +255,10 @@ class Request:
         return self.request_line.version
 
     @property
+    def protocol(self) -> str:
+        return self.request_line.protocol
+
+    @property
     def path(self) -> bytes:
         return self.request_line.path
 
@@ -265,7 +277,7 @@ class Request:
     @property
     def line(self) -> str:
         """The request line, for the log."""
-        return f"{self.method} {self.target.decode('ascii')} HTTP/{self.version}"
+        return f"{self.method} {self.target.decode('ascii')} {self.protocol}"
 
 
 _lines = _Memory()
@@ -279,8 +291,10 @@ class RequestReader:
     `take` gives the next one. If it gives None, or the body of the last one is not complete, `feed` more. Neither ever raises: see `failure`.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, secure: bool = False) -> None:
         self.limits = limits
+        self.secure = secure
+        """True if URLs of https may be asked for: by TLS, or by a proxy that is trusted."""
         self.failure: ClientError | None = None
         """The mistake that ended the input."""
         self.ended = False
@@ -415,9 +429,9 @@ class RequestReader:
             line = self._read_unusual_line(given)
         else:
             method, path, query = usual.groups(b"")
-            if method not in _METHODS or len(path) + len(query) >= self.limits.request_line:
+            if len(path) + len(query) >= self.limits.request_line:
                 return self._read_unusual_line(given)  # says what is wrong with it, if anything is
-            line = RequestLine(_METHODS[method], given[len(method) + 1 : -9], "1.1", path, query)
+            line = RequestLine(_read_method(method), given[len(method) + 1 : -9], "1.1", path, query)
         self._lines.note(given, line)
         return line
 
@@ -425,14 +439,12 @@ class RequestReader:
         found = _LINE.fullmatch(given)
         if found is None:
             _fail(400, "the request line is not a method, a target and HTTP/1.1 with one space between them")
-        method, target, version = found.groups()
+        method, target, major, minor = found.groups()
         if len(target) > self.limits.request_line:
             _fail(414, "the target of the request is too long")
-        if version not in (b"1.1", b"1.0"):
-            _fail(505, f"HTTP/{version.decode('ascii')} is not spoken here")
-        if method not in _METHODS:
-            _fail(501, "the method is not known")
-        return RequestLine(_METHODS[method], target, version.decode("ascii"), *_read_target(target, method))
+        if major != b"1":
+            _fail(505, f"HTTP/{major.decode('ascii')}.{minor.decode('ascii')} is not spoken here")
+        return RequestLine(_read_method(method), target, f"1.{minor.decode('ascii')}", *_read_target(target, method))
 
     def _read_fields(self, block: bytes) -> Fields:
         if len(block) > self.limits.header_bytes:
@@ -488,6 +500,8 @@ class RequestReader:
 
     def _check(self, request: Request, line: RequestLine, fields: Fields) -> None:
         """What the request line and the headers say together."""
+        if line.secure and not self.secure:
+            _fail(421, "a URL of https was asked for without TLS")
         if line.version == "1.1":
             if fields.host is None:
                 _fail(400, "HTTP/1.1 wants a Host header")
@@ -718,23 +732,35 @@ def _is_host(text: bytes) -> bool:
     return True
 
 
-def _read_target(target: bytes, method: bytes) -> tuple[bytes, bytes, bytes | None]:
-    """The path, the query and the host of a target. Raises ClientError for one that has none of the four forms."""
+def _read_method(method: bytes) -> str:
+    """The name of a method. Raises ClientError for one that no application has to know."""
+    if len(method) > _METHOD_MOST:
+        _fail(501, "the method is longer than any that is known")
+    if method == b"CONNECT":
+        _fail(501, "CONNECT is for proxies")
+    if method not in _METHODS and method.upper() in _METHODS:
+        _fail(501, "the method is in small letters, and methods have capitals")
+    return method.decode("ascii")
+
+
+def _read_target(target: bytes, method: bytes) -> tuple[bytes, bytes, bytes | None, bool]:
+    """The path, the query and the host of a target, and whether it is a URL of https. Raises ClientError for one that has none of the four forms."""
     host = None
+    secure = False
     if b"#" in target:
         _fail(400, "a fragment does not belong into a request")
     if target.startswith(b"/"):
         path, _, query = target.partition(b"?")
     elif target == b"*" and method == b"OPTIONS":
-        return target, b"", None
+        return b"/", b"", None, False  # a path that is none is no PATH_INFO, as wsgiref.validate says too
     else:
         found = _ABSOLUTE.fullmatch(target)
-        if found is None or not _is_host(found[1]):
+        if found is None or not _is_host(found[2]):
             _fail(400, "the target of the request is neither a path nor an http URL")
-        host, path, query = found[1], found[2] or b"/", found[3] or b""
+        secure, host, path, query = bool(found[1]), found[2], found[3] or b"/", found[4] or b""
     if not _PATH.fullmatch(path):
         _fail(400, "the path has a character that must be escaped, or half an escape")
-    return path, query, host
+    return path, query, host, secure
 
 
 class Input:

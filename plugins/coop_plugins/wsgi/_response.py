@@ -23,7 +23,7 @@ from ._request import Request
 
 Headers = list[tuple[str, str]]
 
-_STATUS = re.compile(r"[2-5]\d\d( [^\x00-\x1f\x7f]*)?")
+_STATUS = re.compile(r"[2-5][0-9][0-9]( [^\x00-\x1f\x7f]*)?")
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _NOT_IN_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 # Between us and the client, not the application's to say. It may ask for "Connection: close".
@@ -62,7 +62,7 @@ def _lower_name(name: str) -> str:
 class _Head:
     """The status and headers that an application gave, checked, as they go out. Shared by all responses that say the same."""
 
-    __slots__ = ("beside", "closes", "code", "dated", "length", "lines", "named", "usual", "whole")
+    __slots__ = ("closes", "code", "dated", "length", "lines", "named", "usual", "whole")
 
     def __init__(self, status: Any, headers: Any) -> None:
         self.code = _code_of(status)
@@ -85,12 +85,18 @@ class _Head:
         if self.code == 205:
             self.length = 0  # it has no body, and, unlike 204, a client looks for one
             lines.append("Content-Length: 0\r\n")
-        self.lines = "".join(lines).encode("latin-1")
-        """The first line and the application's headers."""
+        try:
+            self.lines = "".join(lines).encode("latin-1")
+            """The first line and the application's headers."""
+        except UnicodeEncodeError as error:
+            said = next(line for line in lines if any(letter > "\xff" for letter in line)).rstrip()
+            raise ValueError(
+                f"{said!r} has {error.object[error.start]!r}, which is not Latin-1, all that a head may have. Escape it, for example by urllib.parse.quote()."
+            ) from None
         self.usual = not (self.closes or self.dated or self.named or self.code in (204, 304))
         """True if nothing but `Wire.usual_lines` is missing in it, should it have a length."""
-        self.beside = self.whole = b""
-        """All of it, with the usual lines that it was last sent with."""
+        self.whole = b"", b""
+        """The usual lines that it was last sent with, and all of it with them: a pair, for servers in several threads share it."""
         if not secret and len(self.lines) <= _REMEMBERED_LENGTH:
             if len(_heads) >= _REMEMBERED_MOST:
                 _heads.clear()
@@ -224,13 +230,14 @@ class Response:
         ):
             return False
         usual = wire.usual_lines()
-        if usual is not head.beside:
-            head.whole = head.lines + usual + b"\r\n"
-            head.beside = usual
+        beside, whole = head.whole
+        if usual is not beside:
+            whole = head.lines + usual + b"\r\n"
+            head.whole = usual, whole
         self.over = self.head_sent = True
         self.sent = len(piece)
-        wire.send(head.whole + piece)
-        self._sent_head = head.whole
+        wire.send(whole + piece)
+        self._sent_head = whole
         self.complete = True
         return True
 
@@ -252,10 +259,17 @@ class Response:
             write = self._write
             for piece in body:
                 write(piece, len(piece) if alone and isinstance(piece, bytes) else None)
+                if self._bodiless:
+                    break  # nobody waits for the rest, which may have no end, nor be missed by a client that has gone
         self.finish()
 
     def _send_as_file(self, file: Any) -> bool:
-        """Send what is left of a file, by the kernel. False if it is no file on disk, is small, or something was sent already: then it is read."""
+        """Send what is left of a file, by the kernel. False if it is no file on disk, is small, or something was sent already: then it is read.
+
+        What has a descriptor may read something else out of it, as `gzip.GzipFile` does; what says whether it closes it is `io.FileIO`, or stands in for it.
+        """
+        if not hasattr(getattr(file, "raw", file), "closefd"):
+            return False
         try:
             found = os.fstat(file.fileno())
             offset = file.tell()
@@ -263,8 +277,6 @@ class Response:
             return False
         left = found.st_size - offset
         if self.head_sent or not self.status or not stat.S_ISREG(found.st_mode) or left <= _JOINED_MOST:
-            return False
-        if "b" not in getattr(file, "mode", "b"):
             return False
         self._wire.send(self._make_head(left))
         if not self._bodiless:
@@ -379,7 +391,11 @@ class Response:
 
 def _check_bytes(piece: Any) -> None:
     if type(piece) is not bytes and not isinstance(piece, bytes):
-        raise TypeError(f"a WSGI application gives bytes, not {type(piece).__name__}: {piece!r:.80}. Encode text first: text.encode('utf-8').")
+        hint = {
+            str: "Encode text first: text.encode('utf-8').",
+            int: "If it returned bytes, which are a list of numbers, put them into a list.",
+        }.get(type(piece), "Convert it first: bytes(piece).")
+        raise TypeError(f"a WSGI application gives bytes, not {type(piece).__name__}: {piece!r:.80}. {hint}")
 
 
 def _length(body: Any) -> int | None:

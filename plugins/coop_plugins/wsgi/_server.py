@@ -18,18 +18,20 @@ from __future__ import annotations
 import errno
 import logging
 import socket as _stdlib
-import sys
+import struct
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from http import HTTPStatus
+from inspect import iscoroutinefunction
+from tempfile import SpooledTemporaryFile
 from typing import Any
 from wsgiref.util import FileWrapper
 
-from coopcore import Task, Timeout, killall, sleep
+from coopcore import Task, Timeout, killall, sleep, spawn
 from coopcore.lowlevel import Alarm, ParkingLot, current_task, hide_frames, on_hub
 
-from ..server import StreamServer
+from ..server import StreamServer, say_goodbye
 from ._proxies import Proxies
 from ._request import NO_BODY, ClientError, Fields, Input, Limits, Request, RequestReader
 from ._response import Response
@@ -42,10 +44,12 @@ _PIECE = 65536  # read at once
 _SEND_PIECE = 262_144  # sent under one timeout
 _GATHERED_MOST = 256  # pieces that the kernel is given at once; no system takes less
 _DRAIN_MOST = 65536  # of a body that the application did not read; more is not worth a kept connection
+_IN_MEMORY_MOST = 1 << 20  # of a body that is received before the application is called; more goes into a file
 _LINGER = 1.0  # seconds in which a client may still read an answer that came before it had sent all
 _NANOSECONDS = 1_000_000_000
 _GRACE = _NANOSECONDS // 5  # in which a client sends what it was about to send when the server closed
 _AT_ONCE = int(getattr(_stdlib, "MSG_DONTWAIT", 0))
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # struct linger
 
 
 class _Connection:
@@ -54,7 +58,6 @@ class _Connection:
     def __init__(self, server: WSGIServer, client: _stdlib.socket, address: Any) -> None:
         self.server = server
         self.client = client
-        self.reader = RequestReader(server.limits)
         self.task: Task[Any] = current_task()
         self.clock = self.task.hub.clock
         self._timeout: float | None = 0.0
@@ -69,8 +72,8 @@ class _Connection:
         """True once a request has come."""
         self.plain = bool(_AT_ONCE) and server.ssl_context is None
         """True if flags may be given when it sends."""
-        self.last = False
-        """True once the server has closed: no request follows."""
+        self.last = not server.keeps_connections
+        """True if no request follows; so it is once the server has closed."""
         self.spoilt = False
         """True once the rest of a body did not come, or came wrong."""
         self.unread = False
@@ -82,6 +85,7 @@ class _Connection:
         self.environ = self._base_environ(address)
         self.remote: str = self.environ["REMOTE_ADDR"]
         self._believes = server.trusts is not None and server.trusts.trusts(self.remote)
+        self.reader = RequestReader(server.limits, secure=self._believes or server.ssl_context is not None)
         # The headers of the last request, and the environment with them.
         self._fields: Fields | None = None
         self._with_fields: Environ = {}
@@ -94,7 +98,8 @@ class _Connection:
             environ["REMOTE_PORT"] = str(address[1])
         else:
             environ["REMOTE_ADDR"] = ""  # a Unix socket
-        environ["SERVER_NAME"], environ["SERVER_PORT"] = (_plain(mine[0]), str(mine[1])) if isinstance(mine, tuple) else ("localhost", "")
+        port = "80" if self.server.ssl_context is None else "443"  # of a Unix socket, which has none: that one needs not to be said in a URL
+        environ["SERVER_NAME"], environ["SERVER_PORT"] = (_plain(mine[0]), str(mine[1])) if isinstance(mine, tuple) else ("localhost", port)
         return environ
 
     # -- its life -------------------------------------------------------------------------------------------------------
@@ -134,10 +139,27 @@ class _Connection:
 
     def _end_reading(self) -> None:
         """Let the task find the end of what the client sends; what came before that is still answered."""
+        if self.server.ssl_context is not None:
+            spawn(self._end_tls)  # OpenSSL is nothing for the hub
+            return
         try:
             self.client.shutdown(_stdlib.SHUT_RD)
         except OSError:
             pass  # it is gone already
+
+    def _end_tls(self) -> None:
+        """`_end_reading`, in a task. The client is told, but not if it has sent something: who has been told gets no answer."""
+        try:
+            _stdlib.socket.recv(self.client, 1, _stdlib.MSG_PEEK | _AT_ONCE)
+        except BlockingIOError:
+            if self.idle:
+                say_goodbye(self.client)
+                _stdlib.socket.shutdown(self.client, _stdlib.SHUT_RD)  # its own method would end TLS at once, and the rest go out for all to read
+        except OSError:
+            pass  # it is gone already
+        else:
+            if self._alarm is None and self.idle:
+                self._set_alarm(self.clock.now() + _GRACE)  # it may be no request, but something of TLS's own
 
     def _next_request(self) -> Request | None:
         """The next request whose head is complete; None at the end. Raises ClientError."""
@@ -334,7 +356,7 @@ class _Connection:
                 self._fail(response, 500)
         except BaseException:
             if response.head_sent and not response.complete:
-                _reset(self.client)  # killed: closed as it is, a response without a length would look whole
+                self._reset()  # killed: closed as it is, a response without a length would look whole
             raise
         finally:
             response.over = True
@@ -355,6 +377,24 @@ class _Connection:
         return server.usual_lines if server.date_from <= time.time() < server.date_until else server.make_usual_lines()
 
     def _call_application(self, request: Request, response: Response, environ: Environ) -> None:
+        if request.chunked and self.server.spool_chunked:
+            with SpooledTemporaryFile(_IN_MEMORY_MOST) as spool:
+                self._measure(environ, spool)
+                self._call(request, response, environ)
+        else:
+            self._call(request, response, environ)
+
+    def _measure(self, environ: Environ, spool: SpooledTemporaryFile[bytes]) -> None:
+        """Receive all of a body that came in chunks, and say how long it is: for the application it was never in chunks. Raises ClientError."""
+        received = environ["wsgi.input"]
+        while piece := received.read(_PIECE):
+            spool.write(piece)
+        environ["CONTENT_LENGTH"] = str(spool.tell())
+        environ["wsgi.input"] = spool
+        environ.pop("HTTP_TRANSFER_ENCODING", None)
+        spool.seek(0)
+
+    def _call(self, request: Request, response: Response, environ: Environ) -> None:
         body = self.server.application(environ, response.start_response)
         if type(body) is list and len(body) == 1 and response.send_whole(body[0]):
             return
@@ -380,10 +420,18 @@ class _Connection:
         response.keep_alive = False
         if response.head_sent:
             self.lost = OSError(errno.ECONNABORTED, "the response was cut short")
-            _reset(self.client)
+            self._reset()
             return
         response.status = str(status)
         self._send_page(status, response.request.method != "HEAD")
+
+    def _reset(self) -> None:
+        """End the connection by a reset, which no client takes for the end of a response; nor is it told that this is the end of TLS."""
+        try:
+            self.client.setsockopt(_stdlib.SOL_SOCKET, _stdlib.SO_LINGER, _RESET_ON_CLOSE)
+        except OSError:
+            pass  # it is gone already
+        self.client.close()
 
     def _refuse(self, error: ClientError) -> None:
         """Answer what was no request."""
@@ -418,6 +466,8 @@ class _Connection:
     def _linger(self) -> None:
         """Let the client read the answer before the connection is closed: what it sends meanwhile would otherwise reset it."""
         try:
+            if self.server.ssl_context is not None:
+                say_goodbye(self.client)
             self.client.shutdown(_stdlib.SHUT_WR)
             deadline = self._after(_LINGER)
             while self._receive(self._left(deadline)):
@@ -499,12 +549,15 @@ class WSGIServer(StreamServer):
     ``listener``, ``backlog``, ``spawn``, ``reuse_port`` and those for TLS are as for `StreamServer`; one handler is one connection. ``log`` and
     ``error_log``: a logger (anything with ``info`` and ``error``), None for none, or "default" for the loggers ``coop_plugins.wsgi.access`` and ``.error``.
     ``environ``: added to every request's. ``limits``: what a client may cost, see `Limits`. ``trusted_proxies``: addresses, networks ("10.0.0.0/8"), or
-    "unix" for a Unix socket, whose X-Forwarded-For and X-Forwarded-Proto are believed; nobody's are by default.
+    "unix" for a Unix socket, whose X-Forwarded-For and X-Forwarded-Proto are believed; nobody's are by default. ``spool_chunked``: receive all of a body that
+    comes in chunks first, in memory or, from 1 MiB on, in a temporary file, and tell its Content-Length, for applications that read no more than that says.
     """
 
     backlog = 1024
     software = "coopcore"
     """The Server header; empty for none."""
+    keeps_connections = True
+    """False: a connection ends with its first answer."""
 
     def __init__(
         self,
@@ -522,11 +575,14 @@ class WSGIServer(StreamServer):
         certfile: str | None = None,
         keyfile: str | None = None,
         trusted_proxies: Iterable[str] = (),
+        spool_chunked: bool = False,
     ) -> None:
         super().__init__(listener, None, backlog, spawn, reuse_port=reuse_port, ssl_context=ssl_context, certfile=certfile, keyfile=keyfile)
         if application is not None:
             if not callable(application):
                 raise TypeError(f"a WSGI application is called for each request; {application!r} cannot be")
+            if iscoroutinefunction(application) or iscoroutinefunction(getattr(type(application), "__call__", None)):  # noqa: B004  # whether it can be called is not the question
+                raise TypeError(f"{application!r} is async, so for ASGI, and WSGI is spoken here. Give a WSGI application, or serve it by an ASGI server.")
             self.application = application  # type: ignore[method-assign,assignment]  # an argument takes the place of the method
         elif type(self).application is WSGIServer.application:
             raise TypeError(f"{type(self).__name__} has no application: pass one, or override application() in a subclass")
@@ -534,6 +590,7 @@ class WSGIServer(StreamServer):
             raise TypeError(f"limits are an object of coop_plugins.wsgi.Limits, not {limits!r}")
         self.trusts = Proxies(trusted_proxies) if trusted_proxies else None
         """Whose forwarding headers are believed; None for nobody's."""
+        self.spool_chunked = spool_chunked
         self.limits = Limits() if limits is None else limits
         self.patience = int(self.limits.idle_timeout * _NANOSECONDS)
         """`Limits.idle_timeout` in nanoseconds."""
@@ -676,14 +733,6 @@ def _enabled(log: Any) -> bool:
 def _plain(host: str) -> str:
     """An IPv4 address as such, though it came through an IPv6 socket."""
     return host.removeprefix("::ffff:") if "." in host else host
-
-
-def _reset(client: _stdlib.socket) -> None:
-    """Make closing it a reset, which no client takes for an end."""
-    try:
-        client.setsockopt(_stdlib.SOL_SOCKET, _stdlib.SO_LINGER, b"\x01\0\0\0\0\0\0\0" if sys.byteorder == "little" else b"\0\0\0\x01\0\0\0\0")
-    except OSError:
-        pass  # it is gone already
 
 
 hide_frames(__file__)

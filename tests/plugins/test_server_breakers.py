@@ -1,0 +1,149 @@
+"""What broke the servers and ``coopcore serve`` when somebody tried to: each test is of one mistake that they had."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("httptools")
+
+from coop_plugins import serve
+from coop_plugins.pool import Pool
+from coop_plugins.server import DatagramServer, StreamServer, parse_address
+from coop_plugins.wsgi import Limits, WSGIServer
+from tests.plugins.test_server import on
+
+__all__ = ["on"]  # a fixture
+
+Run = Callable[[Callable[[], Any]], Any]
+
+
+def handle(*args: Any) -> None:
+    """Does nothing."""
+
+
+@pytest.mark.parametrize("listener", [("127.0.0.1", 80.5), "127.0.0.1:8_0", "127.0.0.1: 80", "127.0.0.1:\u0668\u0660", "127.0.0.1", ("127.0.0.1", None)])
+def test_what_is_nearly_a_port_is_none(listener: Any) -> None:
+    with pytest.raises(ValueError, match="is not a port"):
+        parse_address(listener)
+
+
+def test_a_class_of_pools_is_no_pool() -> None:
+    """It has all the methods, and accepting would have failed at the first client."""
+    with pytest.raises(TypeError, match=r"that is the class. Give one of its objects, such as Pool\(1000\)"):
+        StreamServer(("127.0.0.1", 0), handle, spawn=Pool)
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("{folder}/file", "Something else than a socket stands there"),
+        ("{folder}/not/there", "Its folder is not there"),
+        ("192.0.2.1:0", "This machine has no such address"),
+    ],
+)
+def test_an_address_that_cannot_be_had_says_why(on: Run, tmp_path: Path, address: str, words: str) -> None:
+    (tmp_path / "file").write_text("precious")
+
+    @on
+    def body() -> None:
+        for kind in (StreamServer, DatagramServer):
+            with pytest.raises(OSError, match=words):
+                kind(address.format(folder=tmp_path), handle).start()
+
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+def test_the_file_of_a_unix_socket_that_cannot_be_removed_holds_up_nobody(on: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Any) -> None:
+        raise PermissionError(path)
+
+    @on
+    def body() -> None:
+        server = StreamServer(str(tmp_path / "socket"), handle)
+        server.start()
+        with monkeypatch.context() as patching:
+            patching.setattr(os, "unlink", refuse)
+            server.close()
+        assert server.closed
+        with StreamServer(str(tmp_path / "socket"), handle) as next_one:
+            next_one.start()
+
+
+@pytest.mark.parametrize("name", ["missing", "text"])
+def test_a_certificate_that_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / "text").write_text("no certificate")
+    with pytest.raises(OSError, match=f"no certificate and key can be read of .*/{name}"):
+        StreamServer(("127.0.0.1", 0), handle, certfile=str(tmp_path / name))
+
+
+async def asgi(scope: Any, receive: Any, send: Any) -> None:
+    """Does nothing."""
+
+
+class Asgi:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Does nothing."""
+
+
+@pytest.mark.parametrize("application", [asgi, Asgi()])
+def test_an_application_for_asgi_is_refused(application: Any) -> None:
+    with pytest.raises(TypeError, match="is async, so for ASGI"):
+        WSGIServer(("127.0.0.1", 0), application)
+
+
+@pytest.mark.parametrize("value", [float("inf"), 1e300])
+def test_a_limit_that_no_clock_can_count_is_refused(value: float) -> None:
+    with pytest.raises(ValueError, match="limit idle_timeout"):
+        Limits(idle_timeout=value)
+
+
+# -- coopcore serve -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("shop_of_breakers.py", "is a file, and the name of its module is wanted: shop_of_breakers"),
+        ("shop_of_breakers.py:app", "is wanted: shop_of_breakers:app"),
+        ("./shop_of_breakers:app", "such as shop_of_breakers:app"),
+        ("shops/one.py:app", "such as shops.one:app"),
+        ("", "'' is no name of a module"),
+        (":app", "'' is no name of a module"),
+        (".shop_of_breakers", "is no name of a module"),
+        ("shop_of_breakers:app(1)", "a factory is called without arguments"),
+        ("shop_of_breakers:app(", "a factory is called without arguments"),
+    ],
+)
+def test_what_names_no_application_is_told_so(
+    name: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "shop_of_breakers.py").write_text("def app(environ, start_response): ...")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert serve.main(["--no-patch", name]) == 2
+    said = capsys.readouterr().err
+    assert re.fullmatch(f"coopcore serve: .*{re.escape(words)}.*\n", said), said
+
+
+@pytest.mark.parametrize("error", ["KeyError('DATABASE_URL')", "ValueError('x')", "TypeError('x')"])
+def test_an_error_of_the_application_itself_comes_out_with_its_traceback(error: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A setting that is missing in the environment is a LookupError, and was told in one line that named nothing."""
+    module = f"failing_{error[:5].lower()}"
+    (tmp_path / f"{module}.py").write_text(f"raise {error}")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises((KeyError, ValueError, TypeError)):
+        serve.main(["--no-patch", module])
+
+
+@pytest.mark.parametrize("seconds", ["-1", "nan", "inf", "soon"])
+def test_a_grace_that_is_no_span_of_time_is_refused_before_it_serves(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        serve.main(["site", "--graceful", seconds])
+    assert "argument --graceful: invalid number of seconds" in capsys.readouterr().err

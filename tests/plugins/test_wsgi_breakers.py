@@ -1,0 +1,359 @@
+"""What broke the server when somebody tried to: each test is of one mistake that it had."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+from wsgiref.validate import validator
+
+import pytest
+
+pytest.importorskip("httptools")
+
+import coopcore
+from coop_plugins import socket
+from coop_plugins.wsgi import Limits, WSGIServer, _response
+from coop_plugins.wsgi._body import _SMALL, Body
+from coop_plugins.wsgi._proxies import Proxies
+from coopcore import sleep
+from tests.plugins.test_wsgi import Client, echo, exchange, hello, on, serving
+from tests.plugins.tls import client_context, server_context
+
+__all__ = ["on"]  # a fixture
+
+Run = Callable[[Callable[[], Any]], Any]
+CONTENT = bytes(range(256)) * 400
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+GET_1_0 = b"GET / HTTP/1.0\r\n\r\n"
+
+
+def secure(server: WSGIServer) -> Any:
+    plain = socket.create_connection(server.address, timeout=20)
+    return client_context().wrap_socket(plain, server_hostname="localhost", suppress_ragged_eofs=False)
+
+
+# -- requests -------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("first", "seen"),
+    [
+        (b"GET / HTTP/1.2", ("GET", "/", "HTTP/1.2")),
+        (b"GET / HTTP/1.9", ("GET", "/", "HTTP/1.9")),
+        (b"FETCH / HTTP/1.1", ("FETCH", "/", "HTTP/1.1")),
+        (b"fetch / HTTP/1.1", ("fetch", "/", "HTTP/1.1")),
+        (b"!#$%&'*+-.^_`|~aZ09 / HTTP/1.1", ("!#$%&'*+-.^_`|~aZ09", "/", "HTTP/1.1")),
+        (b"X" * 20 + b" / HTTP/1.1", ("X" * 20, "/", "HTTP/1.1")),
+        (b"OPTIONS * HTTP/1.1", ("OPTIONS", "/", "HTTP/1.1")),
+    ],
+)
+def test_a_later_version_and_any_method_reach_the_application(on: Run, first: bytes, seen: tuple[str, ...]) -> None:
+    """RFC 9110 2.5: a later minor version is served as HTTP/1.1; 9.1: which methods there are is for the application to say."""
+    environs: list[Any] = []
+
+    def application(environ: Any, start_response: Any) -> Iterable[bytes]:
+        environs.append(environ)
+        return hello(environ, start_response)
+
+    @on
+    def body() -> None:
+        known = seen[0] in ("GET", "OPTIONS")  # of others the validator thinks little
+        with serving(validator(application) if known else application) as server, Client(server) as client:
+            for _ in range(2):  # the connection is kept
+                client.send(first + b"\r\nHost: x\r\n\r\n")
+                assert client.response()[0] == 200
+
+    for environ in environs:
+        assert (environ["REQUEST_METHOD"], environ["PATH_INFO"], environ["SERVER_PROTOCOL"]) == seen
+        assert environ["REQUEST_URI"] == first.split()[1].decode()
+    assert len(environs) == 2
+
+
+@pytest.mark.parametrize("method", [b"get", b"Get", b"pOST", b"connect", b"CONNECT", b"Pri", b"X" * 21])
+def test_a_method_in_the_wrong_letters_reaches_nobody(on: Run, method: bytes) -> None:
+    @on
+    def body() -> None:
+        with serving(hello) as server:
+            assert exchange(server, method + b" / HTTP/1.1\r\nHost: x\r\n\r\n").startswith(b"HTTP/1.1 501 ")
+
+
+def scheme(environ: Any, start_response: Any) -> Iterable[bytes]:
+    start_response("200 OK", [])
+    return [environ["wsgi.url_scheme"].encode()]
+
+
+@pytest.mark.parametrize(("trusted", "expected"), [((), b" 421 "), (["127.0.0.1"], b"https")])
+def test_a_url_of_https_is_not_served_without_tls_but_to_a_trusted_proxy(on: Run, trusted: Any, expected: bytes) -> None:
+    @on
+    def body() -> None:
+        with serving(scheme, trusted_proxies=trusted) as server:
+            for _ in range(2):  # the second time the line is remembered
+                assert expected in exchange(server, b"GET https://x/ HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert exchange(server, b"GET http://x/ HTTP/1.1\r\nHost: x\r\n\r\n").endswith(b"http")
+
+
+def test_a_url_of_https_is_served_over_tls(on: Run) -> None:
+    @on
+    def body() -> None:
+        with serving(scheme, ssl_context=server_context()) as server, secure(server) as client:
+            client.sendall(b"GET https://x/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            got = b""
+            while piece := client.recv(1000):
+                got += piece
+            assert got.endswith(b"https")
+
+
+def test_a_search_for_a_line_does_not_begin_at_the_first_piece() -> None:
+    """Else a gigabyte without a line end, sent in small pieces, takes minutes of a `readline`."""
+
+    class Counting(bytes):
+        count = 0
+
+        def __len__(self) -> int:
+            Counting.count += 1
+            return super().__len__()
+
+    body = Body()
+    for _ in range(1000):
+        body.add(Counting(b"x" * _SMALL))
+    Counting.count = 0
+    assert body.find_line(body.size - 1) == 0
+    assert Counting.count < 10
+
+
+def test_a_unix_socket_has_a_port_as_pep_3333_wants_it(on: Run, tmp_path: Path) -> None:
+    def application(environ: Any, start_response: Any) -> Iterable[bytes]:
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [f"{environ['SERVER_NAME']} {environ['SERVER_PORT']}".encode()]
+
+    @on
+    def body() -> None:
+        with WSGIServer(str(tmp_path / "socket"), application) as server:
+            server.start()
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(server.address)
+                client.sendall(GET_1_0)
+                assert client.makefile("rb").read().endswith(b"localhost 80")
+
+
+def test_the_zone_of_an_address_gets_nothing_into_the_log() -> None:
+    environ: dict[str, Any] = {"REMOTE_ADDR": "10.0.0.1", "REMOTE_PORT": "1", "HTTP_X_FORWARDED_FOR": 'fe80::1%" 200 0'}
+    Proxies(["10.0.0.1"]).apply(environ)
+    assert environ["REMOTE_ADDR"] == "10.0.0.1"
+
+
+# -- answers --------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("opener", [gzip.open, bz2.open, lzma.open, open, partial(open, buffering=0)])
+def test_a_file_that_reads_something_else_out_of_its_descriptor_is_read(on: Run, opener: Any, tmp_path: Path) -> None:
+    with opener(tmp_path / "file", "wb") as file:
+        file.write(CONTENT)
+
+    def application(environ: Any, start_response: Any) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        body: Iterable[bytes] = environ["wsgi.file_wrapper"](opener(tmp_path / "file", "rb"))
+        return body
+
+    @on
+    def body() -> None:
+        with serving(application) as server:
+            assert exchange(server, GET_1_0).partition(b"\r\n\r\n")[2] == CONTENT
+
+
+def test_a_stream_without_an_end_ends_where_nobody_waits_for_it(on: Run) -> None:
+    """For HEAD, whose client may have left, which nobody would notice."""
+    ended: list[str] = []
+
+    def application(environ: Any, start_response: Any) -> Iterable[bytes]:
+        start_response("204 No Content" if environ["PATH_INFO"] == "/204" else "200 OK", [])
+
+        def stream() -> Iterator[bytes]:
+            try:
+                while True:
+                    yield b"x"
+                    sleep(0)
+            finally:
+                ended.append(environ["REQUEST_METHOD"])
+
+        return stream()
+
+    @on
+    def body() -> None:
+        with serving(application) as server, Client(server) as client:
+            client.send(b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\nPUT /204 HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert [client.response(True)[0], client.response()[0]] == [200, 204]
+            assert ended == ["HEAD", "PUT"]
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "body", "words"),
+    [
+        ("200 \u20ac", [], [], "which is not Latin-1"),
+        ("200 OK", [("X", "\u20ac")], [], "which is not Latin-1"),
+        ("2\u0660\u0660 OK", [], [], "is not a status"),
+        ("200 OK", [], b"bytes", "put them into a list"),
+        ("200 OK", [], ["text"], "Encode text first"),
+        ("200 OK", [], [bytearray(b"x")], "Convert it first"),
+    ],
+)
+def test_what_an_application_does_wrong_is_said_in_the_log(on: Run, status: str, headers: Any, body: Any, words: str, caplog: pytest.LogCaptureFixture) -> None:
+    def application(environ: Any, start_response: Any) -> Any:
+        start_response(status, headers)
+        return body
+
+    @on
+    def serve() -> None:
+        with serving(application) as server:
+            assert exchange(server, GET).startswith(b"HTTP/1.1 500 ")
+
+    assert words in caplog.text
+
+
+def test_servers_in_two_threads_keep_their_heads_apart() -> None:
+    """What a head was last sent with, and what it is with that, are one thing: another thread may put its own in between."""
+    head = _response._Head("200 OK", [("X-A", "1"), ("Content-Length", "1")])
+    usual, whole = head.whole
+    assert (usual, whole) == (b"", b"")
+    assert "beside" not in _response._Head.__slots__
+
+
+# -- TLS ------------------------------------------------------------------------------------------------------------------------
+
+
+def read_to_end(client: Any) -> tuple[bytes, bool]:
+    """All that comes, and whether the other end has said that this is the end."""
+    got = b""
+    try:
+        while piece := client.recv(1000):
+            got += piece
+    except OSError:
+        return got, False
+    return got, True
+
+
+@pytest.mark.parametrize("how", ["error", "kill"])
+def test_a_response_over_tls_that_is_cut_short_does_not_look_whole(on: Run, how: str) -> None:
+    """Without a length the end of TLS is the end of the body, so it must not be told."""
+
+    def application(environ: Any, start_response: Any) -> Iterator[bytes]:
+        start_response("200 OK", [])
+        yield b"part"
+        if how == "kill":
+            coopcore.current_task().kill(block=False)
+            sleep(0)
+        raise LookupError("broken")
+
+    @on
+    def body() -> None:
+        with serving(application, ssl_context=server_context(), error_log=None) as server, secure(server) as client:
+            client.sendall(GET_1_0)
+            got, told = read_to_end(client)
+            assert got.endswith(b"\r\n\r\npart")
+            assert not told
+
+
+@pytest.mark.parametrize("data", [b"POST / HTTP/1.0\r\nContent-Length: 1000000\r\n\r\nabc", b"nonsense\r\n\r\n"])
+def test_the_end_of_an_answer_over_tls_is_told_though_the_client_may_be_sending(on: Run, data: bytes) -> None:
+    @on
+    def body() -> None:
+        with serving(hello, ssl_context=server_context()) as server, secure(server) as client:
+            client.sendall(data)
+            got, told = read_to_end(client)
+            assert got.startswith(b"HTTP/1.1 ")
+            assert told
+
+
+def test_an_answer_over_tls_is_never_sent_in_the_clear(on: Run) -> None:
+    """The request has come as the server that stops ends the reading of an idle connection."""
+
+    @on
+    def body() -> None:
+        with serving(hello, ssl_context=server_context()) as server, secure(server) as client:
+            client.sendall(GET)
+            assert client.recv(1000).startswith(b"HTTP/1.1 200 ")
+            (connection,) = server.connections
+            while not connection.idle:
+                sleep(0)
+            client.sendall(GET)
+            connection._end_reading()
+            assert client.recv(1000).startswith(b"HTTP/1.1 200 ")
+
+
+def test_an_idle_connection_over_tls_ends_with_the_server(on: Run) -> None:
+    @on
+    def body() -> None:
+        with serving(echo, ssl_context=server_context()) as server, secure(server) as client:
+            client.sendall(GET)
+            assert client.recv(1000).startswith(b"HTTP/1.1 200 ")
+            server.stop(20)
+            assert not server.connections
+            assert read_to_end(client) == (b"", True)
+
+
+def test_a_server_that_keeps_no_connections_says_so(on: Run) -> None:
+    @on
+    def body() -> None:
+        with serving(hello) as server:
+            server.keeps_connections = False
+            with Client(server) as client:
+                client.send(GET + GET)
+                status, headers, _ = client.response()
+                assert (status, headers["connection"]) == (200, "close")
+                assert client.at_end()
+
+
+# -- bodies in chunks that are received first -----------------------------------------------------------------------------------
+
+CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+
+
+def told(environ: Any, start_response: Any) -> Iterable[bytes]:
+    """Reads as an application that knows of nothing but Content-Length."""
+    length = environ.get("CONTENT_LENGTH", "none")
+    body = environ["wsgi.input"].read(int(length)) if length.isdigit() else b""
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [f"{length} {'HTTP_TRANSFER_ENCODING' in environ} {len(body)} {len(set(body))}".encode()]
+
+
+@pytest.mark.parametrize("size", [0, 3, 3_000_000])
+def test_a_body_in_chunks_may_be_received_first(on: Run, size: int) -> None:
+    chunk = b"%x\r\n%b\r\n" % (size, b"x" * size) if size else b""
+
+    @on
+    def body() -> None:
+        with serving(validator(told), spool_chunked=True) as server, Client(server) as client:
+            for _ in range(2):
+                client.send(CHUNKED + b"Expect: 100-continue\r\n\r\n")
+                assert client.response()[0] == 100
+                client.send(chunk + b"0\r\n\r\n")
+                assert client.response()[2] == f"{size} False {size} {min(size, 1)}".encode()
+
+
+@pytest.mark.parametrize(("sent", "status"), [(b"zz\r\n", 400), (b"5\r\nabc", 400), (b"3\r\nabc\r\nffffff\r\n", 413)])
+def test_a_body_in_chunks_that_goes_wrong_never_reaches_the_application(on: Run, sent: bytes, status: int) -> None:
+    def application(environ: Any, start_response: Any) -> Iterable[bytes]:
+        raise AssertionError("it was called")
+
+    @on
+    def body() -> None:
+        with serving(application, spool_chunked=True, limits=Limits(body_bytes=1000)) as server:
+            assert exchange(server, CHUNKED + b"\r\n" + sent).startswith(b"HTTP/1.1 %d " % status)
+
+
+def test_a_kill_while_a_body_is_received_first_leaves_nothing(on: Run) -> None:
+    @on
+    def body() -> None:
+        with serving(told, spool_chunked=True, error_log=None) as server, Client(server) as client:
+            client.send(CHUNKED + b"\r\n3\r\nabc\r\n")
+            while not any(not connection.idle for connection in server.connections):
+                sleep(0)
+            (connection,) = server.connections
+            connection.task.kill()
+            assert not server.connections
+            assert client.at_end()
