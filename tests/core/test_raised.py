@@ -97,7 +97,7 @@ def functions_of(module: ModuleType) -> Iterator[CodeType]:
     functions = [function for holder in holders for thing in vars(holder).values() for function in (thing, getattr(thing, "fget", None))]
     found = {getattr(function, "__code__", None) for function in functions}
     # A failure reports itself in its finaliser: what that raises, Python prints, and goes on.
-    todo = [code for code in found if code is not None and code.co_filename == module.__file__ and not code.co_qualname.startswith("Failure.")]
+    todo = [code for code in found if isinstance(code, CodeType) and code.co_filename == module.__file__ and not code.co_qualname.startswith("Failure.")]
     while todo:
         code = todo.pop()
         yield code
