@@ -160,6 +160,9 @@ def test_a_test_that_fails_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_time_passes_in_them() -> None:
-    start = time.monotonic()
-    assert outcome_of("Barrier", "test_timeout") == ""
-    assert time.monotonic() - start < 0.9  # the test itself takes more than a second on threads
+    def took() -> float:
+        start = time.monotonic()
+        assert outcome_of("Barrier", "test_timeout") == ""
+        return time.monotonic() - start
+
+    assert any(took() < 0.9 for _ in range(5))  # the test itself takes more than a second on threads, each time

@@ -188,7 +188,7 @@ def test_a_worker_that_boots_hears_that_it_is_to_end(start: Start) -> None:
         master.says(r"Booting worker with pid", times=number)
     began = time.monotonic()
     assert master.ends() == 0
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 20
 
 
 @pytest.mark.parametrize("queue", [SimpleQueue[int](), []])
@@ -216,9 +216,9 @@ def test_a_worker_gives_a_sign_of_life_often_enough() -> None:
     assert spans == [1.0, 0.25, 0.5, 1.0]
 
 
-@pytest.mark.slow(reason="waits until gunicorn gives up on a worker, which it does after a second")
+@pytest.mark.slow(reason="waits until gunicorn gives up on a worker: seconds, in which one must boot on a busy machine")
 def test_a_worker_whose_hub_is_stuck_is_replaced(start: Start) -> None:
-    master = start("--timeout", "1")
+    master = start("--timeout", "4")
     before = master.worker()
     stuck = master.asks("/stuck")
     master.hurries_until(r"WORKER TIMEOUT")

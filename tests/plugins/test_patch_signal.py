@@ -127,7 +127,7 @@ def test_a_graceful_end_of_threads(tmp_path: Path) -> None:
                 except BaseException:
                     pass
 
-        with graceful_exit(0.5):
+        with graceful_exit(0.9):
             threading.Thread(target=worker).start()
             threading.Thread(target=stubborn, name="stubborn").start()
             time.sleep(0.01)
@@ -136,7 +136,7 @@ def test_a_graceful_end_of_threads(tmp_path: Path) -> None:
     """
     lines, err = patched(tmp_path, code, signal.SIGTERM, status=143)
     assert lines == ["ready", "finally of a thread"]
-    assert "0.5 s are over; 2 tasks have not ended:" in err and "in stubborn\n" in err
+    assert "0.9 s are over; 2 tasks have not ended:" in err and "in stubborn\n" in err
 
 
 def test_asyncio_with_handlers_in_a_patched_program(tmp_path: Path) -> None:

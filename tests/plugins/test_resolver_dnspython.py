@@ -291,7 +291,7 @@ def test_it_asks_again_and_the_next_server(on: Run, make: Make, asked: list[Any]
     @on
     def body() -> None:
         assert make(timeout=0.05, lifetime=5).gethostbyname("late.test") == "192.0.2.5"
-        assert asked == [("late.test.", "A", "udp")] * 2
+        assert len(asked) >= 2 and set(asked) == {("late.test.", "A", "udp")}, "twice, or more often if the machine is slow"
         ours = make(timeout=0.05, lifetime=5)
         ours._nameservers = ["127.0.0.2", "127.0.0.1"]  # nobody listens at the first
         assert ours.gethostbyname("www.test") == "192.0.2.1"

@@ -193,8 +193,8 @@ def test_graceful_names_who_does_not_end(tmp_path: Path) -> None:
         "os.kill(os.getpid(), signal.SIGTERM)\n"
         "time.sleep(1000)\n"
     )
-    _, err = coopcore_run(tmp_path, "--graceful", "0.1", "app.py", status=128 + signal.SIGTERM)
-    assert "0.1 s are over" in err
+    _, err = coopcore_run(tmp_path, "--graceful", "0.5", "app.py", status=128 + signal.SIGTERM)
+    assert "0.5 s are over" in err
     assert "stubborn waits for the end of its sleep" in err
 
 

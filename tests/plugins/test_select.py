@@ -236,9 +236,13 @@ def test_what_the_nest_cannot_leave_out_does_not_spin(on: Run, pipe: Pipe) -> No
     @on
     def body() -> None:
         os.close(pipe.writer)
-        before = time.process_time()
-        assert select.select([], [], [pipe.reader], 0.1) == ([], [], [])
-        assert time.process_time() - before < 0.05
+
+        def seconds_of_work() -> float:
+            before = time.process_time()
+            assert select.select([], [], [pipe.reader], 0.1) == ([], [], [])
+            return time.process_time() - before
+
+        assert any(seconds_of_work() < 0.05 for _ in range(5)), "each time; others of this process may have worked too"
 
 
 @pytest.mark.parametrize("timeout", [0, 0.0, 0.01, 1e-12])

@@ -246,24 +246,30 @@ def run_async(main: Any, make: Callable[[], Any] = selectors.DefaultSelector) ->
         return runner.run(main)
 
 
-def count_turns(until: coopcore.Task[Any]) -> int:
-    turns = 0
-    while not until.dead:
-        turns += 1
-        sleep(0)
-    return turns
+class Turns:
+    """What another task does while a loop waits: it has its turns. The loop waits until there were ten of them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    async def wait(self) -> str:
+        while self.count < 10:
+            await asyncio.sleep(0.002)
+        return "done"
+
+    def take_until(self, end: coopcore.Task[Any]) -> None:
+        while not end.dead:
+            self.count += 1
+            sleep(0)
 
 
 def test_a_loop_runs_in_a_task_while_others_go_on(on: Run, make: Any) -> None:
     @on
     def body() -> None:
-        async def main() -> str:
-            await asyncio.sleep(0.02)
-            return "slept"
-
-        task = spawn(run_async, main(), make)
-        assert count_turns(task) > 10
-        assert task.get() == "slept"
+        turns = Turns()
+        task = spawn(run_async, turns.wait(), make)
+        turns.take_until(task)
+        assert task.get() == "done"
 
 
 def test_a_loop_that_is_always_busy_lets_others_run(on: Run) -> None:
@@ -392,11 +398,12 @@ def test_timers_and_cancellation(on: Run) -> None:
         async def main() -> list[str]:
             order: list[str] = []
             loop = asyncio.get_running_loop()
-            loop.call_later(0.02, order.append, "second")
-            loop.call_later(0.01, order.append, "first")
-            loop.call_later(0.005, order.append, "never").cancel()
+            now = loop.time()
+            loop.call_at(now + 0.02, order.append, "second")
+            loop.call_at(now + 0.01, order.append, "first")
+            loop.call_at(now + 0.005, order.append, "never").cancel()
             with pytest.raises(TimeoutError):
-                async with asyncio.timeout(0.03):
+                async with asyncio.timeout_at(now + 0.03):
                     await asyncio.sleep(10)
             sleeper = asyncio.create_task(asyncio.sleep(10))
             await asyncio.sleep(0)
@@ -452,12 +459,15 @@ def test_a_timeout_of_the_host(on: Run) -> None:
 
         async def main() -> None:
             try:
+                timeout.start()
                 await asyncio.sleep(100)
             finally:
                 ends.append("cancelled")
 
-        with pytest.raises(Timeout), Timeout(0.02):
+        timeout = Timeout(0.02)
+        with pytest.raises(Timeout) as caught:
             run_async(main())
+        assert caught.value is timeout
         assert ends == ["cancelled"]
         assert run_async(asyncio.sleep(0, "again")) == "again"
 
@@ -473,8 +483,9 @@ def test_asyncio_run_by_a_policy(on: Run) -> None:
 
         @on
         def body() -> None:
-            task = spawn(asyncio.run, asyncio.sleep(0.02, "done"))
-            assert count_turns(task) > 10
+            turns = Turns()
+            task = spawn(asyncio.run, turns.wait())
+            turns.take_until(task)
             assert task.get() == "done"
     finally:
         asyncio.set_event_loop_policy(before)
@@ -484,8 +495,9 @@ def test_asyncio_run_by_a_policy(on: Run) -> None:
 def test_asyncio_run_by_a_factory(on: Run) -> None:
     @on
     def body() -> None:
-        task = spawn(asyncio.run, asyncio.sleep(0.02, "done"), loop_factory=new_loop)  # type: ignore[call-arg]  # of Python 3.12
-        assert count_turns(task) > 10
+        turns = Turns()
+        task = spawn(asyncio.run, turns.wait(), loop_factory=new_loop)  # type: ignore[call-arg]  # of Python 3.12
+        turns.take_until(task)
         assert task.get() == "done"
 
 
@@ -546,12 +558,15 @@ def test_a_coroutine_that_parks_holds_up_its_loop_and_no_other_task(on: Run) -> 
 
         async def main() -> None:
             asyncio.get_running_loop().call_later(0.001, order.append, "timer")
-            sleep(0.02)  # as a blocking call
+            while turns.count < 10:
+                sleep(0.002)  # as a blocking call
             order.append("slept")
-            await asyncio.sleep(0.01)
+            while len(order) < 2:
+                await asyncio.sleep(0.001)
 
+        turns = Turns()
         task = spawn(run_async, main())
-        assert count_turns(task) > 10
+        turns.take_until(task)
         task.get()
         assert order == ["slept", "timer"]
 
@@ -562,8 +577,10 @@ def test_no_loop_begins_while_a_coroutine_parks_elsewhere(on: Run) -> None:
     @on
     def body() -> None:
         async def main() -> None:
-            sleep(0.02)
+            while not done:
+                sleep(0.001)
 
+        done: list[int] = []
         task = spawn(run_async, main())
         while asyncio._get_running_loop() is None:
             sleep(0)
@@ -571,6 +588,7 @@ def test_no_loop_begins_while_a_coroutine_parks_elsewhere(on: Run) -> None:
         with pytest.raises(RuntimeError, match="while another loop is running"):
             loop.run_forever()
         loop.close()
+        done.append(1)
         task.get(timeout=5)
 
 

@@ -396,14 +396,14 @@ def test_invariant_4_a_timeout_bounds_connection_and_handshake_together(on: Run)
     def body() -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             with client_context().wrap_socket(socket.socket(), server_hostname="localhost") as client:
-                client.settimeout(0.05)
+                client.settimeout(0.3)
                 clock = current_task().hub.clock
                 began = clock.now()
                 with pytest.raises(TimeoutError, match="The handshake operation timed out"):
                     client.connect(listener.getsockname())
-                assert 0.04e9 < clock.now() - began < 5e9
+                assert 0.29e9 < clock.now() - began < 5e9
                 assert client._until is None
-                assert client.gettimeout() == 0.05
+                assert client.gettimeout() == 0.3
 
 
 def test_invariant_4_what_the_connection_took_is_no_longer_there_for_the_handshake(on: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -426,7 +426,7 @@ def test_invariant_4_what_the_connection_took_is_no_longer_there_for_the_handsha
     def body() -> None:
         deadlines.clear()
         with socket.create_server(("127.0.0.1", 0)) as listener, client_context().wrap_socket(socket.socket(), server_hostname="localhost") as client:
-            client.settimeout(0.02)
+            client.settimeout(0.3)
             with pytest.raises(TimeoutError):
                 client.connect(listener.getsockname())
             assert len(deadlines) == 2

@@ -223,9 +223,14 @@ def test_no_clock_jumps_past_a_child(way: str) -> None:
             return backend.poll(span)
 
     def main() -> None:
-        with Popen(["sleep", "0.2"]) as child:  # so long that the hub waits before it ends
-            assert child.wait(timeout=10) == 0
-        assert outsides
+        def finish_when_the_hub_has_waited() -> None:
+            while not outsides:
+                coopcore.sleep(0.001)
+            finish(reading)
+
+        with Popen(["cat"], stdin=PIPE) as reading:
+            spawn(finish_when_the_hub_has_waited)
+            assert reading.wait(timeout=10) == 0
         with Popen(["/bin/sh", "-c", "sleep 0.02; echo x"], stdout=PIPE) as child:
             assert child.stdout is not None
             assert child.stdout.readline() == b"x\n"
@@ -584,10 +589,10 @@ def test_invariant_6_an_endless_output_does_not_starve_others(go: Go) -> None:
             assert output.startswith(b"y\ny\n")
             assert child.stdout is not None
             lines = 0
-            with pytest.raises(Timeout), Timeout(0.02):
-                for _ in child.stdout:
-                    lines += 1
-            assert lines > 0
+            while not lines:  # until it was given the processor
+                with pytest.raises(Timeout), Timeout(0.02):
+                    for _ in child.stdout:
+                        lines += 1
             child.kill()
 
     go(main)
@@ -1079,7 +1084,7 @@ def test_program_10(go: Go) -> None:
                 coopcore.sleep(0.02)
 
         task = spawn(cron)
-        out, _ = Popen(["sleep 0.1; uname"], stdout=PIPE, shell=True).communicate()
+        out, _ = Popen(["sleep 0.3; uname"], stdout=PIPE, shell=True).communicate()
         task.kill()
         lines.append(out.decode().strip())
 

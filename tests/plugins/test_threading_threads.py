@@ -296,13 +296,15 @@ def test_invariant_3_tasks_and_threads_join_each_other() -> None:
         REAL.add(real.__module__)
         other = threading.Thread(target=real)
         REAL.discard(real.__module__)
-        thread = threading.Thread(target=time.sleep, args=(0.02,))
+        go = threading.Event()
+        thread = threading.Thread(target=go.wait)
         thread.start()
         REAL.add(real.__module__)
         other.start()
         assert threads() == 2
         other.join(0.001)
         assert other.is_alive()
+        go.set()
         other.join()
         assert not other.is_alive()
         assert log == ["the thread has joined the task"]
@@ -546,7 +548,22 @@ def test_it_is_told_when_only_a_thread_that_nobody_knows_could_help() -> None:
         _where.SILENCE = 0.01
         lock, ended = threading.Lock(), native_lock()
         lock.acquire()
-        native_start(lambda: (original("time", "sleep")(0.1), lock.release()), ())
+
+        class Heard:
+            flush = sys.stderr.flush
+            text = ""
+
+            def write(self, text):
+                Heard.text += text
+                return sys.__stderr__.write(text)
+
+        def let_go():
+            while "main waits for" not in Heard.text:
+                original("time", "sleep")(0.001)
+            lock.release()
+
+        sys.stderr = Heard()
+        native_start(let_go, ())
         lock.acquire()
         print("done")
         """)
@@ -677,7 +694,9 @@ def test_executors_run_their_workers_as_tasks() -> None:
             futures = [pool.submit(work, n) for n in range(3)]
             assert len(concurrent.futures.wait(futures).done) == 3
             assert sorted(future.result()[0] for future in concurrent.futures.as_completed(futures)) == [0, 1, 2]
-            raises(TimeoutError, pool.submit(time.sleep, 0.02).result, 0.001)
+            held = threading.Event()
+            raises(TimeoutError, pool.submit(held.wait).result, 0.001)
+            held.set()
             raises(ZeroDivisionError, pool.submit(divmod, 1, 0).result)
         assert time.monotonic() - start < 5
         assert threads() == 1 and threading.active_count() == 1
@@ -760,7 +779,7 @@ import sys
 from coop_plugins.patch import patched
 patching = patched()
 patching.__enter__()
-import concurrent.futures, multiprocessing, multiprocessing.pool, threading, time
+import concurrent.futures, multiprocessing, multiprocessing.pool, os, threading, time
 
 def square(n):
     return n * n
@@ -777,6 +796,15 @@ def tick():
         ticks.append(1)
         time.sleep(0.001)
 
+def let_go(file):
+    while len(ticks) - before <= 3:
+        time.sleep(0.001)
+    open(__file__ + file, "w").close()
+
+def until_told(file):
+    while not os.path.exists(__file__ + file):
+        time.sleep(0.01)
+
 if __name__ == "__main__":
     stop, ticks = threading.Event(), []
     ticker = threading.Thread(target=tick)
@@ -785,12 +813,14 @@ if __name__ == "__main__":
     with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as executor:
         assert list(executor.map(square, range(5))) == [0, 1, 4, 9, 16]
         before = len(ticks)
-        assert executor.submit(time.sleep, 0.05).result() is None
+        threading.Thread(target=let_go, args=("1",)).start()
+        assert executor.submit(until_told, "1").result() is None
         assert len(ticks) - before > 3, "the others ran meanwhile"
     with context.Pool(1) as pool:
         assert pool.map(square, [1, 2]) == [1, 4]
         before = len(ticks)
-        pool.apply(time.sleep, (0.05,))
+        threading.Thread(target=let_go, args=("2",)).start()
+        pool.apply(until_told, ("2",))
         assert len(ticks) - before > 3
     q = context.Queue()
     process = context.Process(target=child, args=(q, 7))
@@ -810,9 +840,8 @@ if __name__ == "__main__":
     theirs.send("hello")
     assert ours.recv() == "hello"
     with multiprocessing.pool.ThreadPool(3) as pool:
-        start = time.monotonic()
-        assert pool.map(lambda n: (time.sleep(0.02), n)[1], range(6), chunksize=1) == list(range(6))
-        assert time.monotonic() - start < 0.1
+        together = threading.Barrier(3)
+        assert pool.map(lambda n: (together.wait(20), n)[1], range(6), chunksize=1) == list(range(6))
     q.close()
     q.join_thread()
     stop.set()

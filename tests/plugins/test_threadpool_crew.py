@@ -61,7 +61,7 @@ def crews() -> Iterator[Callable[..., Crew]]:
 
 def until(true: Callable[[], bool]) -> None:
     """Threads tell nobody that they are idle, or that they end."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.0005)
@@ -378,7 +378,7 @@ def test_real_threads_though_the_modules_start_others(crews: Callable[..., Crew]
     crew.bring(job)
     assert job.done() != threading.get_ident()
     until(lambda: not len(crew))
-    until(lambda: threading.active_count() == known)
+    until(lambda: threading.active_count() <= known)
 
 
 def test_a_signal_handler_or_finaliser_that_brings_a_job_in_the_middle_of_it(crews: Callable[..., Crew]) -> None:

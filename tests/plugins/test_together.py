@@ -95,7 +95,13 @@ def test_a_cancelled_program_is_killed_and_leaves_no_zombie(start: Any, monkeypa
     monkeypatch.setattr(Popen, "__init__", noting)
 
     def main() -> None:
-        with move_on_after(0.02) as scope:
+        def cancel() -> None:
+            while not children:
+                sleep(0.001)
+            scope.cancel()
+
+        with CancelScope() as scope:
+            spawn(cancel)
             start()
         assert scope.cancelled_caught
         (child,) = children

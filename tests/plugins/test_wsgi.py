@@ -7,7 +7,6 @@ import os
 import socket as stdlib
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection
@@ -20,8 +19,9 @@ pytest.importorskip("httptools")
 
 import coopcore
 from coop_plugins import socket
+from coop_plugins.clock import VirtualClock
 from coop_plugins.wsgi import Limits, WSGIServer
-from coopcore import sleep, spawn
+from coopcore import get_hub, sleep, spawn
 
 BACKENDS = [os.environ["COOP_BACKEND"]] if os.environ.get("COOP_BACKEND") else ["epoll", "selectors"]
 
@@ -35,6 +35,16 @@ Run = Callable[[Callable[[], Any]], Any]
 def on(request: pytest.FixtureRequest) -> Run:
     def run(body: Callable[[], Any]) -> Any:
         return coopcore.run(body, backend=request.param)
+
+    return run
+
+
+@pytest.fixture(params=BACKENDS)
+def virtually(request: pytest.FixtureRequest) -> Run:
+    """In virtual time: what a client sends before it sleeps is there before the server's time is over, however slow the machine."""
+
+    def run(body: Callable[[], Any]) -> Any:
+        return coopcore.run(body, backend=request.param, clock=VirtualClock(settle=0.05))
 
     return run
 
@@ -629,13 +639,13 @@ def test_trailers_never_become_headers(on: Run) -> None:
             assert client.response()[2] == b"['HTTP_HOST', 'HTTP_TRANSFER_ENCODING']"
 
 
-def test_clients_that_are_slow(on: Run) -> None:
+def test_clients_that_are_slow(virtually: Run) -> None:
     def application(environ: Any, start_response: Any) -> Iterable[bytes]:
         return echo(environ, start_response) if environ["REQUEST_METHOD"] == "POST" else hello(environ, start_response)
 
-    @on
+    @virtually
     def body() -> None:
-        limits = Limits(header_timeout=0.02, body_timeout=0.02, idle_timeout=0.02)
+        limits = Limits(header_timeout=2, body_timeout=2, idle_timeout=2)
         with serving(application, limits=limits) as server:
             with Client(server) as silent:
                 assert silent.at_end()
@@ -685,18 +695,18 @@ def test_a_mistake_in_a_body_that_nobody_reads_gets_no_second_answer(on: Run) ->
             assert client.at_end()
 
 
-def test_a_head_may_not_be_dripped(on: Run) -> None:
+def test_a_head_may_not_be_dripped(virtually: Run) -> None:
     """Each byte comes in time, the head does not."""
 
-    @on
+    @virtually
     def body() -> None:
-        with serving(hello, limits=Limits(header_timeout=0.05)) as server, Client(server) as client:
+        with serving(hello, limits=Limits(header_timeout=2)) as server, Client(server) as client:
 
             def drip() -> None:
                 client.send(b"GET / HTTP/1.1\r\nA: ")
                 while True:
                     client.send(b"a")
-                    sleep(0.005)
+                    sleep(0.5)
 
             dripping = spawn(drip)
             assert client.response()[0] == 408
@@ -834,17 +844,18 @@ def test_stop_waits_for_connections_whose_task_has_not_begun(on: Run) -> None:
                 assert reading.read().endswith(b"Hello /in-the-queue")
 
 
-def test_the_time_that_a_connection_may_be_idle_begins_anew_with_each_request(on: Run) -> None:
-    @on
+def test_the_time_that_a_connection_may_be_idle_begins_anew_with_each_request(virtually: Run) -> None:
+    @virtually
     def body() -> None:
-        with serving(hello, limits=Limits(idle_timeout=0.06)) as server, Client(server) as client:
+        clock = get_hub().clock
+        with serving(hello, limits=Limits(idle_timeout=3)) as server, Client(server) as client:
             for _ in range(4):
                 client.send(b"GET /kept HTTP/1.1\r\nHost: x\r\n\r\n")
                 assert client.response()[2] == b"Hello /kept"
-                sleep(0.03)
-            began = time.monotonic()
+                sleep(2)
+            assert clock.now() == 8_000_000_000
             assert client.at_end()
-            assert time.monotonic() - began < 1
+            assert clock.now() == 9_000_000_000
 
 
 def test_invariant_5_what_was_accepted_is_answered(on: Run) -> None:

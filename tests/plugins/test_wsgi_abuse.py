@@ -16,6 +16,7 @@ pytest.importorskip("httptools")
 
 import coopcore
 from coop_plugins import socket
+from coop_plugins.clock import VirtualClock
 from coop_plugins.wsgi import Limits, WSGIServer
 from coopcore import get_hub, sleep, spawn
 
@@ -118,7 +119,7 @@ def many_descriptors() -> Iterator[None]:
 
 def test_a_thousand_idle_connections(many_descriptors: None, caplog: pytest.LogCaptureFixture) -> None:
     def body() -> None:
-        with leaving_nothing(header_timeout=0.4, idle_timeout=0.4) as (server, _):
+        with leaving_nothing(header_timeout=5, idle_timeout=5) as (server, _):
             clients = []
             for number in range(1000):
                 client = connected(server)
@@ -130,13 +131,13 @@ def test_a_thousand_idle_connections(many_descriptors: None, caplog: pytest.LogC
                 assert all_that_comes(client).startswith(b"HTTP/1.1 200 ") == bool(number % 2), "it is closed without another word"
                 client.close()
 
-    coopcore.run(body)
+    coopcore.run(body, clock=VirtualClock(settle=0.05))
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 def test_many_clients_that_do_not_read(caplog: pytest.LogCaptureFixture) -> None:
     def body() -> None:
-        with leaving_nothing(send_timeout=0.05) as (server, site):
+        with leaving_nothing(send_timeout=5) as (server, site):
             clients = [connected(server) for _ in range(60)]
             for client in clients:
                 client.sendall(b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -146,7 +147,7 @@ def test_many_clients_that_do_not_read(caplog: pytest.LogCaptureFixture) -> None
             for client in clients:
                 client.close()
 
-    coopcore.run(body)
+    coopcore.run(body, clock=VirtualClock(settle=0.05))
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
@@ -159,7 +160,7 @@ def test_many_clients_that_drip(start: bytes, caplog: pytest.LogCaptureFixture) 
             client.sendall(start)
             try:
                 while True:
-                    client.settimeout(0.02)
+                    client.settimeout(1)
                     try:
                         return client.recv(1000) or b"closed"
                     except TimeoutError:
@@ -168,13 +169,13 @@ def test_many_clients_that_drip(start: bytes, caplog: pytest.LogCaptureFixture) 
                 return b"reset"
 
     def body() -> None:
-        with leaving_nothing(header_timeout=0.2, body_timeout=0.2, body_rate=1000) as (server, _):
+        with leaving_nothing(header_timeout=10, body_timeout=10, body_rate=1000) as (server, _):
             dripping = [spawn(drip, server) for _ in range(50)]
             assert is_served(server)
             answers = {task.get(timeout=20)[:12] for task in dripping}
             assert answers == {b"HTTP/1.1 408"}
 
-    coopcore.run(body)
+    coopcore.run(body, clock=VirtualClock(settle=0.05))
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 

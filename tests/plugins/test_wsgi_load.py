@@ -58,9 +58,11 @@ class Served:
 
     def __init__(self, kind: str, folder: Path) -> None:
         (folder / "shop.py").write_text(APPLICATION)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        # Bound and not listening, it keeps the port from everybody but who sets SO_REUSEADDR as well, which the servers do.
+        self.holder = socket.socket()
+        self.holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.holder.bind(("127.0.0.1", 0))
+        self.port: int = self.holder.getsockname()[1]
         environ = {**os.environ, "PYTHONPATH": str(folder)}
         self.process = subprocess.Popen(command(kind, self.port), cwd=folder, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         while self.process.poll() is None:
@@ -84,6 +86,7 @@ def serving(kind: str, folder: Path) -> Iterator[Served]:
                 first.run(lambda: len(first.answered_by - {0}) == 2)
         yield served
     finally:
+        served.holder.close()
         if served.process.poll() is None:
             served.process.terminate()
         try:

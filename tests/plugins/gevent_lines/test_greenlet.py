@@ -150,6 +150,7 @@ def test_kill_of_an_unstarted_one(lib: Any, log: Any, start: str) -> None:
     task.kill()
     task.start()
     lib.sleep(0.003)
+    lib.settle()
     assert sorted(log) == ["link", "rawlink"]
     assert task.ready() and task.successful()
     assert isinstance(task.value, lib.GreenletExit) and isinstance(task.get(), lib.GreenletExit)

@@ -443,7 +443,8 @@ def test_map_after_an_error(lib: Any, log: Any) -> None:
             raise KeyError
 
     assert lib.outcome(lib.Pool(1).map, work, range(5)) == "raises KeyError"
-    lib.sleep(0.002)
+    for _ in range(10):
+        lib.settle()
     assert (len(log) == 5) is lib.differ("after an error `map` starts no further items", gevent=True, ours=False)
 
 
