@@ -423,12 +423,16 @@ class Waiters:
             raise ClosedResourceError(errno.EBADF, f"it was closed while {current_task().name!r} was about to wait for descriptor {fd} of it")
         return woken
 
-    def close(self, fd: int, finish: Callable[[], object]) -> None:
-        """Tell all who wait, and then call ``finish``, which closes ``fd``: at once, or in the last of the other threads where a task waits."""
+    def close(self, fd: int, finish: Callable[[], object], *, owned: bool = True) -> None:
+        """Tell all who wait, and then call ``finish``, which closes ``fd``: at once, or in the last of the other threads where a task waits.
+
+        Not ``owned``: it leaves ``fd`` open, so those who watch it for their own sake are told nothing.
+        """
         if self.closed:
             return
         self.closed = True
-        tell_closing(fd)
+        if owned:
+            tell_closing(fd)
         me = get_ident()
         waiting = list(self._waiting)
         elsewhere = [hub for hub in waiting if hub.thread != me]

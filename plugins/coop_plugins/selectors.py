@@ -6,10 +6,9 @@ Each class is the standard one with another `select`. That asks the standard `se
 selector's own descriptor, or where it has none, in a nest over all that is registered (see ``_readiness``). Registration, keys and errors are inherited.
 What is registered and closed while the task waits ends the wait: as the standard class takes what is closed already, and where that says nothing, as ready.
 
-So a standard asyncio loop over such a selector runs in a task: ``asyncio.SelectorEventLoop(DefaultSelector())``. asyncio notes the running loop for the
-whole thread, and so does Python the hooks for asynchronous generators. Whenever `select` lets other tasks run it takes these marks along, and puts
-them back before the loop goes on. So each of several loops in one thread finds its own, and other tasks find none. A coroutine that parks elsewhere, in
-``coopcore.sleep`` say, leaves its marks in place meanwhile, as it holds up its loop: others go on then, but none may begin or end.
+So a standard asyncio loop over such a selector runs in a task: ``asyncio.SelectorEventLoop(DefaultSelector())``. Each of several loops in one thread finds
+its own marks there, and other tasks find none (see ``_loops``). A coroutine that parks elsewhere, in ``coopcore.sleep`` say, leaves its marks in place
+meanwhile, as it holds up its loop: others go on then, but none may begin or end.
 
 Invariants
 ==========
@@ -24,7 +23,7 @@ from __future__ import annotations
 import selectors as _stdlib
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from select import POLLIN, POLLOUT
 from selectors import EVENT_READ, EVENT_WRITE, BaseSelector, SelectorKey
@@ -32,38 +31,12 @@ from typing import Any
 
 from coopcore.lowlevel import READABLE, Hub, current_task, hide_frames
 
+from ._loops import LoopMarks
 from ._readiness import Wait, Waiters, call_on, look_and_wait, raise_lost, seconds_of, told_of_closing, waiting_at, wake_reader
 
 __all__ = ["EVENT_READ", "EVENT_WRITE", "BaseSelector", "DefaultSelector", "GeventSelector", "SelectSelector", "SelectorKey"]
 
 _Ready = list[tuple[SelectorKey, int]]
-_NO_MARKS = (None, (None, None))
-
-
-class _Marks:
-    """What asyncio and its loop have noted for the whole thread, and what was there before."""
-
-    __slots__ = ("_found",)
-
-    def __init__(self) -> None:
-        self._found: tuple[Any, Any] = _NO_MARKS
-
-    @contextmanager
-    def aside(self, events: Any) -> Iterator[None]:
-        # The two functions are in the ``__all__`` of asyncio.events for implementers of loops, their underscore notwithstanding.
-        mine = events._get_running_loop(), tuple(sys.get_asyncgen_hooks())
-        _set_marks(events, self._found)
-        try:
-            yield
-        finally:
-            self._found = events._get_running_loop(), tuple(sys.get_asyncgen_hooks())
-            _set_marks(events, mine)
-
-
-def _set_marks(events: Any, marks: tuple[Any, Any]) -> None:
-    loop, hooks = marks
-    events._set_running_loop(loop)
-    sys.set_asyncgen_hooks(*hooks)
 
 
 class _Cooperative:
@@ -71,7 +44,7 @@ class _Cooperative:
 
     def __init__(self) -> None:
         super().__init__()
-        self._coop_marks = _Marks()
+        self._coop_marks = LoopMarks()
         self._coop_waiters = Waiters()
         self._coop_lost: set[int] = set()
         """What was closed while a task waits here."""
@@ -81,10 +54,8 @@ class _Cooperative:
         standard: Callable[[float], _Ready] = super().select  # type: ignore[misc]  # that of the standard class behind
         look = lambda: self._coop_look(standard) or None  # noqa: E731 - a name for what is read below
         seconds = None if timeout is None else seconds_of(float(0.0 + timeout), 1, "")  # what cannot be added is no number, as for the standard one
-        events: Any = sys.modules.get("asyncio.events")
-        aside = nullcontext() if events is None or events._get_running_loop() is None else self._coop_marks.aside(events)
         try:
-            with aside:
+            with self._coop_marks.aside():
                 return look_and_wait(look, self._coop_place, seconds) or []
         finally:
             self._coop_lost.clear()

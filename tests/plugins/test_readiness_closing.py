@@ -323,6 +323,19 @@ def test_an_epoll_among_others_that_is_closed(on: Run, way: str, quiet: int) -> 
         _check(KINDS["select"], task, number)
 
 
+def test_a_file_that_leaves_its_descriptor_open_ends_no_wait(on: Run, kind: Kind, way: str, quiet: int) -> None:
+    @on
+    def body() -> None:
+        made = kind.make([quiet])
+        task = spawn(kind.wait, made, None)
+        parked(task)
+        file.open(quiet, "rb", closefd=False).close()
+        parked(task)
+        task.kill()
+        assert isinstance(task.value, TaskExit)
+        _close_made(made)
+
+
 def test_asyncio_hears_of_a_socket_that_another_task_closes() -> None:
     import asyncio
 

@@ -292,11 +292,10 @@ def test_invariant_3_tasks_and_threads_join_each_other() -> None:
             thread.join()
             log.append("the thread has joined the task")
 
-        log = []
+        log, go = [], threading.Event()
         REAL.add(real.__module__)
         other = threading.Thread(target=real)
         REAL.discard(real.__module__)
-        go = threading.Event()
         thread = threading.Thread(target=go.wait)
         thread.start()
         REAL.add(real.__module__)
@@ -1024,6 +1023,52 @@ def test_a_thread_begins_with_an_empty_context_and_says_where_it_was_started() -
         thread.join()
         assert seen == ["none"]
     """)
+
+
+@pytest.mark.parametrize("imported", ["before", "after"])
+def test_asyncio_with_executors_in_several_threads(imported: str) -> None:
+    """What the executor does in the middle of a loop, as to start a thread, parks: others find no running loop then, and this one finds its own after it."""
+    code = textwrap.dedent(f"""
+        import {"asyncio" if imported == "before" else "sys"}
+        from coop_plugins.patch import patch
+        patch(warn=False)
+        import asyncio, threading, time
+
+        async def count():
+            for number in range(3):
+                await asyncio.sleep(0)
+                yield number
+
+        async def main(which):
+            loop = asyncio.get_running_loop()
+            assert await loop.run_in_executor(None, lambda: which) == which
+            await asyncio.gather(*(asyncio.to_thread(time.sleep, 0.001) for _ in range(3)))
+            time.sleep(0.001)
+            with lock:
+                held.append(which)
+            assert [number async for number in count()] == [0, 1, 2]
+            assert asyncio.get_running_loop() is loop
+            return which
+
+        def work(which):
+            done.append(asyncio.run(main(which)))
+            assert asyncio._get_running_loop() is None
+
+        lock, held, done = threading.Lock(), [], []
+        lock.acquire()
+        threads = [threading.Thread(target=work, args=(which,)) for which in range(5)]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.01)
+        assert held == []
+        assert asyncio._get_running_loop() is None
+        lock.release()
+        for thread in threads:
+            thread.join()
+        assert sorted(held) == sorted(done) == list(range(5))
+        print("done")
+    """)
+    assert python(code) == ("done\n", "")
 
 
 def test_a_deadlock_of_threads_is_told() -> None:

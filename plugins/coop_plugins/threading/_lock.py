@@ -49,6 +49,7 @@ from coopcore import Task
 from coopcore.errors import HubClosedError, ParkInFinalizerError
 from coopcore.lowlevel import hide_frames, running_task, yield_now
 
+from .._loops import loop_aside
 from ._where import _END, Waiter, whoever
 
 hide_frames(__file__)
@@ -360,7 +361,8 @@ def _give_way() -> bool:
     """An attempt has failed: let the other tasks run, whose turn it never was if the caller only tries again and again. Returns False."""
     if not sys.is_finalizing() and running_task() is not None:
         try:
-            yield_now()
+            with loop_aside():
+                yield_now()
         except (HubClosedError, ParkInFinalizerError):
             pass
     return False
