@@ -119,19 +119,27 @@ def notifications() -> list[Any]:
     return crowd(work)
 
 
+def cancel_at_work(connection: psycopg.Connection[Any], pid: int) -> None:
+    """Cancel the sleep of a connection, which process ``pid`` serves, as soon as the server is at it: before that there is nothing to cancel."""
+    with connect() as other:
+        while other.execute("select 1 from pg_stat_activity where pid = %s and wait_event = 'PgSleep'", (pid,)).fetchone() is None:
+            time.sleep(0.01)
+    connection.cancel_safe()
+
+
 def cancelled() -> list[Any]:
     """A statement times out in the server; another is cancelled by a second task or thread. The connections are good for more."""
 
     def work(number: int) -> Any:
         found = []
         with connect() as connection:
-            connection.execute("set statement_timeout = 100")
+            connection.execute("set statement_timeout = 500")
             try:
                 connection.execute("select pg_sleep(30)")
             except psycopg.errors.QueryCanceled as error:
                 found.append(str(error.diag.message_primary))
             connection.execute("set statement_timeout = 0")
-            later = threading.Timer(0.1, connection.cancel_safe)
+            later = threading.Thread(target=cancel_at_work, args=(connection, connection.info.backend_pid))
             later.start()
             try:
                 connection.execute("select pg_sleep(30)")
@@ -177,15 +185,23 @@ def killed() -> list[Any]:
     connections = []
 
     def work(number: int) -> str:
-        with coopcore.Timeout(20 if number % 2 else 0.2, False):
+        timeout = coopcore.Timeout(20 if number % 2 else 0.2)
+        try:
             with connect(application_name=config.name) as connection:
                 connections.append(connection)
+                timeout.start()  # not before: to connect may take a while
                 connection.execute("select pg_advisory_lock(%s)", (config.lock,))
-        return "timed out"
+        except coopcore.Timeout:
+            return "timed out"
+        finally:
+            timeout.close()
+        return "not reached"
 
     tasks = [coopcore.spawn(work, number) for number in range(20)]
     for task in tasks[::2]:
         assert task.get() == "timed out"
+    while len(connections) < 20:
+        coopcore.sleep(0.01)
     coopcore.killall(tasks)
     return [sorted({type(task.value).__name__ for task in tasks}), [connection.closed for connection in connections] == [True] * 20]
 
@@ -208,7 +224,7 @@ def timed_out() -> list[Any]:
     connection.close()
 
     with connect() as connection:
-        later = coopcore.spawn_later(0.1, connection.cancel_safe)
+        later = coopcore.spawn(cancel_at_work, connection, connection.info.backend_pid)
         try:
             connection.execute("select pg_sleep(30)")
         except psycopg.errors.QueryCanceled:

@@ -166,7 +166,7 @@ def timeouts() -> list[Any]:
 
     def work(number: int) -> Any:
         found = []
-        with client_of(socket_timeout=0.2) as client:
+        with client_of(socket_timeout=1) as client:  # in which the answer to the echo must come, too
             try:
                 client.blpop(f"{config.key}:{number}")
             except redis.TimeoutError:
