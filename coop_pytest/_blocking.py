@@ -7,8 +7,8 @@ something blocks: it computes, or it waits in a system call. But so it seems, to
 counts as blocked in which the hub's thread
 
 * used the processor: that is its own clock, which stands still while others run, and while the process is stopped;
-* or slept in one and the same instruction of Python. What it waited for a processor, as far as the system tells, is taken off; and no more counts than two
-  looks are apart, since this thread is stopped with the process, and late where the machine is busy.
+* or slept in one and the same instruction of Python, as the system says: a thread that waits for a processor does not sleep. No more counts than two looks
+  are apart, since this thread is stopped with the process, and late where the machine is busy.
 
 At the limit the stack is taken, once. A call into C that keeps the interpreter's lock lets nobody look before it has ended; then the report says that it
 was just before. An import is not reported, since it happens once, and nobody could make it wait; nor is the time of whole collections of garbage, which come
@@ -72,7 +72,7 @@ class Watched:
         self.found: list[Blocked] = []
         self._now = native("time", "monotonic_ns")
         self._clock = time.pthread_getcpuclockid(hub.thread)
-        self._queue = f"/proc/self/task/{threading.get_native_id()}/schedstat"
+        self._folder = f"/proc/self/task/{threading.get_native_id()}"
         self._beat = hub.heartbeat
         self._blocked = 0
         self._call: Blocked | None = None
@@ -91,11 +91,19 @@ class Watched:
     def _measure(self) -> tuple[int, int, int]:
         """Nanoseconds of real time; of the processor's for the thread; and those that it has waited for a processor."""
         try:
-            with open(self._queue, "rb") as file:
+            with open(f"{self._folder}/schedstat", "rb") as file:
                 waited = int(file.read().split()[1])
         except (OSError, IndexError):
             waited = 0  # the system doesn't tell
         return self._now(), self._used(), waited
+
+    def _sleeps(self) -> bool:
+        """Whether the thread waits for something else than a processor: what it has waited for one is told only when it gets it."""
+        try:
+            with open(f"{self._folder}/stat", "rb") as file:
+                return file.read().rpartition(b")")[2].split()[0] in (b"S", b"D")
+        except (OSError, IndexError):
+            return True
 
     def _used(self) -> int:
         return time.clock_gettime_ns(self._clock)
@@ -145,7 +153,7 @@ class Watched:
             self._is_late = False
         else:
             self._is_late = self._is_late or used > _LATE * self.interval * _SECOND
-            slept = min(elapsed, int(2 * self.interval * _SECOND)) - used - queued if same else 0
+            slept = min(elapsed, int(2 * self.interval * _SECOND)) - used - queued if same and self._sleeps() else 0
             self._blocked += used + max(slept, 0)
             self._judge(frame)
 

@@ -175,6 +175,7 @@ class Ticks:
 
     thread = threading.get_ident()
     name = "a hub"
+    sleeps = True
 
     def __init__(self):
         self.heartbeat = 1
@@ -190,6 +191,7 @@ def ticks(monkeypatch):
     ticks = Ticks()
     monkeypatch.setattr(Watched, "_measure", lambda self: tuple(ticks.now))
     monkeypatch.setattr(Watched, "_frame", lambda self: sys._getframe(3))
+    monkeypatch.setattr(Watched, "_sleeps", lambda self: ticks.sleeps)
     return ticks
 
 
@@ -203,6 +205,10 @@ def test_invariant_2_a_busy_machine(ticks):
     watched = Watched(ticks, 0.8)
     looks(watched, ticks, 100, real=0.1, used=0.001, queued=0.099)
     assert watched.found == []
+    ticks.sleeps = False  # it gets no processor at all, and the system has not told yet for how long
+    looks(watched, ticks, 100, real=0.1)
+    assert watched.found == []
+    ticks.sleeps = True
     looks(watched, ticks, 100, real=5.0)  # it was stopped: each look counts for two intervals at most
     assert watched.found[0].seconds <= 100 * 0.2 + 0.1
     ticks.heartbeat += 1
