@@ -7,21 +7,24 @@ something blocks: it computes, or it waits in a system call. But so it seems, to
 counts as blocked in which the hub's thread
 
 * used the processor: that is its own clock, which stands still while others run, and while the process is stopped;
-* or slept in one and the same instruction of Python. What it waited for a processor, as far as the system tells, is taken off; and no more counts than two
-  looks are apart, since this thread is stopped with the process, and late where the machine is busy.
+* or slept in one and the same instruction of Python, as the system says: a thread that waits for a processor does not sleep. No more counts than two looks
+  are apart, since this thread is stopped with the process, and late where the machine is busy.
 
-At the limit the stack is taken, once. An import is not reported, since it happens once, and nobody could make it wait; and nothing while a debugger is at work.
+At the limit the stack is taken, once. A call into C that keeps the interpreter's lock lets nobody look before it has ended; then the report says that it
+was just before. An import is not reported, since it happens once, and nobody could make it wait; nor is the time of whole collections of garbage, which come
+when they come; and nothing while a debugger is at work.
 
 Invariants
 ==========
 1. A call that blocks for the limit and a quarter is reported, once, with the line of the caller.
 2. Time in which the process is stopped, or others use the processor, counts for nothing.
-3. Nothing is reported while the hub waits, or while tasks let each other run, or under a debugger.
+3. Nothing is reported while the hub waits, or while tasks let each other run, or garbage is collected, or under a debugger.
 4. Without a limit there is no thread.
 """
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
 import time
@@ -44,6 +47,8 @@ if TYPE_CHECKING:
 hide_frames(__file__)
 
 _LOOKS = 8  # within the limit
+_LATE = 3  # intervals between two looks, all of which the hub's thread has used: it held the interpreter
+_OLDEST = 2  # the generation of a whole collection
 _SECOND = 1_000_000_000
 _DEBUGGERS = {"bdb", "pdb", "pydevd", "_pydevd_bundle", "debugpy", "ipdb", "pudb", "IPython"}
 
@@ -67,11 +72,14 @@ class Watched:
         self.found: list[Blocked] = []
         self._now = native("time", "monotonic_ns")
         self._clock = time.pthread_getcpuclockid(hub.thread)
-        self._queue = f"/proc/self/task/{threading.get_native_id()}/schedstat"
+        self._folder = f"/proc/self/task/{threading.get_native_id()}"
         self._beat = hub.heartbeat
         self._blocked = 0
         self._call: Blocked | None = None
         self._ignored = False
+        self._is_late = False  # while this call was at work nobody could look
+        self._collected = 0  # nanoseconds of the processor's, of collections since the last look
+        self._collection_began: int | None = None
         self._seen: tuple[int, int] = (0, 0)
         self._before = self._measure()
 
@@ -83,11 +91,35 @@ class Watched:
     def _measure(self) -> tuple[int, int, int]:
         """Nanoseconds of real time; of the processor's for the thread; and those that it has waited for a processor."""
         try:
-            with open(self._queue, "rb") as file:
+            with open(f"{self._folder}/schedstat", "rb") as file:
                 waited = int(file.read().split()[1])
         except (OSError, IndexError):
             waited = 0  # the system doesn't tell
-        return self._now(), time.clock_gettime_ns(self._clock), waited
+        return self._now(), self._used(), waited
+
+    def _sleeps(self) -> bool:
+        """Whether the thread waits for something else than a processor: what it has waited for one is told only when it gets it."""
+        try:
+            with open(f"{self._folder}/stat", "rb") as file:
+                return file.read().rpartition(b")")[2].split()[0] in (b"S", b"D")
+        except (OSError, IndexError):
+            return True
+
+    def _used(self) -> int:
+        return time.clock_gettime_ns(self._clock)
+
+    def on_collection(self, phase: str, info: dict[str, int]) -> None:
+        """What `gc.callbacks` call. Only whole collections take long."""
+        if info["generation"] == _OLDEST and native("_thread", "get_ident")() == self.hub.thread:
+            self._count_collection()
+            self._collection_began = self._used() if phase == "start" else None
+
+    def _count_collection(self) -> None:
+        """Up to now: the thread that looks may come in the middle, or before the end was told."""
+        if self._collection_began is not None:
+            now = self._used()
+            self._collected += now - self._collection_began
+            self._collection_began = now
 
     def _frame(self) -> FrameType:
         """Where the hub's thread is."""
@@ -107,6 +139,9 @@ class Watched:
         now = self._measure()
         frame = self._frame()
         elapsed, used, queued = (new - old for new, old in zip(now, self._before, strict=True))
+        self._count_collection()
+        collected, self._collected = self._collected, 0
+        elapsed, used = elapsed - collected, max(used - collected, 0)
         seen = (id(frame), frame.f_lasti)
         same = seen == self._seen
         self._before, self._seen = now, seen
@@ -115,8 +150,10 @@ class Watched:
             self._blocked = 0
             self._call = None
             self._ignored = False
+            self._is_late = False
         else:
-            slept = min(elapsed, int(2 * self.interval * _SECOND)) - used - queued if same else 0
+            self._is_late = self._is_late or used > _LATE * self.interval * _SECOND
+            slept = min(elapsed, int(2 * self.interval * _SECOND)) - used - queued if same and self._sleeps() else 0
             self._blocked += used + max(slept, 0)
             self._judge(frame)
 
@@ -125,11 +162,14 @@ class Watched:
         if seconds > self.limit and self._call is None and not self._ignored:
             self._ignored = _is_excused(frame)
             if not self._ignored:
-                stack = Stack(frame)
-                self._call = Blocked(stack, stack.place if stack.lines() else self._place_of_task() or stack.place)
+                self._call = self._describe(Stack(frame))
                 self.found.append(self._call)
         if self._call is not None:
             self._call.seconds = seconds
+
+    def _describe(self, stack: Stack) -> Blocked:
+        place = stack.place if stack.lines() else self._place_of_task() or "code that has ended since"
+        return Blocked(stack, f"{place}, or just before, in a call that let no other thread run" if self._is_late else place)
 
 
 def _is_excused(frame: FrameType | None) -> bool:
@@ -158,6 +198,7 @@ class Monitor:
         """Watch this from now on."""
         with self._lock:
             self._watched = watched
+        gc.callbacks.append(watched.on_collection)
         if not self._is_running:
             self._is_running = True
             start_thread(self._run)
@@ -167,7 +208,9 @@ class Monitor:
     def end(self) -> None:
         """Watch nothing."""
         with self._lock:
-            self._watched = None
+            watched, self._watched = self._watched, None
+        if watched is not None:
+            gc.callbacks.remove(watched.on_collection)
 
     def close(self) -> None:
         """End the thread, and wait for that."""

@@ -51,6 +51,11 @@ def read_marks(marks: Iterable[pytest.Mark]) -> Wanted:
     backends, is_list = _checked_backends(asked.get("backend"))
     clock = _checked_name("clock", asked.get("clock"))
     unjoined, deadlock = (None if asked.get(name) is None else _checked_flag(name, asked[name]) for name in ("unjoined", "deadlock"))
+    if deadlock is False and clock is not None and enabled:
+        raise MarkError(
+            f"@pytest.mark.{MARK}(clock={clock!r}, deadlock=False): on that clock a test cannot wait on, for time goes on only while something is under way. "
+            f"Leave deadlock out, or declare what will wake it: with coopcore.lowlevel.promise('...'):."
+        )
     return Wanted(enabled, backends, is_list, clock, _checked_leaks(asked.get("leaks")), _checked_limit(asked.get("blocking")), unjoined, deadlock)
 
 

@@ -662,7 +662,7 @@ def _refuse_async(item: pytest.Item) -> None:
     if is_async(item):
         pytest.fail(
             f"{item.nodeid} is an `async def` test, but marked {MARK}: its body would need an event loop, and a task has none. "
-            f"Write it as a plain `def` (calls may block), or take the mark away and use an asyncio plugin.",
+            f"Write it as a plain `def` (calls may block), or leave it to an asyncio plugin: @pytest.mark.{MARK}(enabled=False).",
             pytrace=False,
         )
 

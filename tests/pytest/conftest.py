@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import re
 import textwrap
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -45,6 +46,13 @@ def write(pytester: pytest.Pytester) -> Callable[[str], None]:
         pytester.makepyfile(test_it=HEAD + textwrap.dedent(source))
 
     return write
+
+
+@pytest.fixture
+def in_the_source() -> Callable[[str], str]:
+    """Turns each line number of the inner session's test module into that in its source, whose first line is 1."""
+    before = HEAD.lstrip().count("\n")
+    return lambda text: re.sub(r'(test_it\.py(?::|", line ))(\d+)', lambda match: f"{match[1]}{int(match[2]) - before}", text)
 
 
 @pytest.fixture(autouse=True)

@@ -114,7 +114,7 @@ def test_an_async_test_with_both_marks_is_refused(run):
         [
             "*_ ERROR at setup of test_it _*",
             "test_it.py::test_it is an `async def` test, but marked coop: its body would need an event loop, and a task has none. "
-            "Write it as a plain `def` (calls may block), or take the mark away and use an asyncio plugin.",
+            "Write it as a plain `def` (calls may block), or leave it to an asyncio plugin: @pytest.mark.coop(enabled=False).",
         ],
         consecutive=True,
     )

@@ -169,6 +169,6 @@ def test_plain():
     result.stdout.fnmatch_lines(
         [
             "test_it.py::TestCase::test_it is an `async def` test, but marked coop: its body would need an event loop, and a task has none. "
-            "Write it as a plain `def` (calls may block), or take the mark away and use an asyncio plugin."
+            "Write it as a plain `def` (calls may block), or leave it to an asyncio plugin: @pytest.mark.coop(enabled=False)."
         ]
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -12,9 +13,11 @@ import time
 
 import pytest
 
+from coop_plugins import socket
+from coop_plugins.threadpool import ThreadPool
 from coop_pytest._blocking import Monitor, Watched, _is_excused
 from coop_pytest._hubs import Hubs
-from coopcore import sleep, spawn
+from coopcore import Timeout, sleep, spawn
 
 pytestmark = pytest.mark.slow(reason="time itself is under test")
 
@@ -172,6 +175,7 @@ class Ticks:
 
     thread = threading.get_ident()
     name = "a hub"
+    sleeps = True
 
     def __init__(self):
         self.heartbeat = 1
@@ -187,6 +191,7 @@ def ticks(monkeypatch):
     ticks = Ticks()
     monkeypatch.setattr(Watched, "_measure", lambda self: tuple(ticks.now))
     monkeypatch.setattr(Watched, "_frame", lambda self: sys._getframe(3))
+    monkeypatch.setattr(Watched, "_sleeps", lambda self: ticks.sleeps)
     return ticks
 
 
@@ -200,6 +205,10 @@ def test_invariant_2_a_busy_machine(ticks):
     watched = Watched(ticks, 0.8)
     looks(watched, ticks, 100, real=0.1, used=0.001, queued=0.099)
     assert watched.found == []
+    ticks.sleeps = False  # it gets no processor at all, and the system has not told yet for how long
+    looks(watched, ticks, 100, real=0.1)
+    assert watched.found == []
+    ticks.sleeps = True
     looks(watched, ticks, 100, real=5.0)  # it was stopped: each look counts for two intervals at most
     assert watched.found[0].seconds <= 100 * 0.2 + 0.1
     ticks.heartbeat += 1
@@ -230,6 +239,31 @@ def test_invariant_3_a_hub_that_waits_and_one_that_is_busy(ticks):
         ticks.heartbeat = beat
         looks(watched, ticks, 5, real=0.1, used=0.1)
     assert watched.found == []
+
+
+def test_invariant_3_collections_of_garbage(ticks, monkeypatch):
+    watched = Watched(ticks, 0.8)
+    monkeypatch.setattr(watched, "_used", lambda: ticks.now[1])
+    looks(watched, ticks, 2, real=0.1, used=0.1)
+    for _ in range(5):
+        watched.on_collection("start", {"generation": 2})
+        ticks.pass_time(real=1, used=1)
+        watched.on_collection("stop", {"generation": 2})
+        watched.look()
+    assert watched.found == []
+    watched.on_collection("start", {"generation": 0})
+    looks(watched, ticks, 8, real=0.1, used=0.1)
+    assert len(watched.found) == 1
+
+
+def test_a_call_that_keeps_the_interpreter_to_itself_was_just_before(ticks):
+    watched = Watched(ticks, 0.8)
+    looks(watched, ticks, 2, real=1, used=1)
+    (found,) = watched.found
+    assert found.place.endswith("in test_a_call_that_keeps_the_interpreter_to_itself_was_just_before, or just before, in a call that let no other thread run")
+    ticks.heartbeat += 1
+    looks(watched, ticks, 12, real=0.1, used=0.1)
+    assert "just before, in" not in watched.found[1].place
 
 
 def test_invariant_3_a_debugger_and_an_import(ticks):
@@ -275,7 +309,9 @@ def test_invariant_3_a_breakpoint(pytester, write):
 
 
 def be_quiet(seconds):
-    """Everything that tasks do and that blocks nobody, for so long. Returns what was found."""
+    """Everything that tasks do and that blocks nobody: they yield, sleep, set timeouts, talk by sockets, use a thread; garbage is collected. After half of the
+    time next to nothing. Returns what was found.
+    """
     hubs = Hubs()
     hub = hubs.get(None)
     monitor = Monitor()
@@ -287,17 +323,45 @@ def be_quiet(seconds):
 
     def nap():
         while True:
-            sleep(0.003)
+            with Timeout(0.003, False):
+                sleep(3600)
+
+    def echo(end):
+        while data := end.recv(4096):
+            end.sendall(data)
+
+    def talk(end):
+        while True:
+            end.sendall(b"x" * 4096)
+            assert end.recv(4096)
+
+    def litter():
+        while True:
+            for _ in range(1000):
+                cycle = []
+                cycle.append(cycle)
+            sleep(0.01)
+            gc.collect()
+
+    def offload(pool):
+        while True:
+            pool.apply(time.sleep, (0.001,))
 
     def work():
+        one, other = socket.socketpair()
+        pool = ThreadPool(1)
         watched = Watched(hub, 0.1)
         monitor.begin(watched)
-        others = [spawn(turn), spawn(turn), spawn(nap)]
+        others = [spawn(turn), spawn(turn), *(spawn(nap) for _ in range(50)), spawn(echo, one), spawn(talk, other), spawn(litter), spawn(offload, pool)]
         sleep(seconds / 2)
         for task in others:
             task.kill()
         sleep(seconds / 2)
         monitor.end()
+        assert not any(task.failed for task in others)
+        pool.kill()
+        one.close()
+        other.close()
         return watched.found
 
     try:

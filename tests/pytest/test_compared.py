@@ -17,11 +17,12 @@ pytest.importorskip("anyio.pytest_plugin")
 pytest.importorskip("pytest_asyncio.plugin")
 pytest.importorskip("pytest_trio.plugin")
 pytest.importorskip("hypothesis.strategies")
+pytest.importorskip("pytest_timeout")
 
 TREE = Path(__file__).resolve().parents[2]
 PAGE = TREE / "docs" / "pytest-compared.md"
 HEAD = """
-import asyncio, contextvars, unittest
+import asyncio, contextvars, time, unittest
 import anyio, pytest, pytest_asyncio, trio
 from hypothesis import HealthCheck, given, settings, strategies as st
 
@@ -36,6 +37,9 @@ async def boom(n=11):
 
 async def skip():
     pytest.skip("in a task")
+
+async def busy():
+    time.sleep(30)
 
 class Left:
     ended = False
@@ -59,6 +63,7 @@ ROWS = {
     "test_fails_in_an_example": "in a test of hypothesis it fails the example, which is simplified",
     "test_skips": "`pytest.skip` in another task skips the test",
     "test_left_are_ended": "tasks that a test leaves behind are ended with it",
+    "test_fails_by_timeout": "a timeout of pytest-timeout, while other tasks run",
     "test_virtual": "virtual time",
     "test_fails_in_a_case": "methods of `unittest.TestCase`",
     "test_backends": "once on each backend",
@@ -123,6 +128,11 @@ async def test_fails_in_an_example(n):
 
 async def test_skips():
     asyncio.create_task(skip())
+    await asyncio.sleep(0.001)
+
+@pytest.mark.timeout(1)
+async def test_fails_by_timeout():
+    kept = asyncio.create_task(busy())
     await asyncio.sleep(0.001)
 
 @pytest.mark.asyncio(loop_scope="function")
@@ -204,6 +214,11 @@ async def test_fails_in_an_example(n):
 
 async def test_skips():
     asyncio.create_task(skip())
+    await asyncio.sleep(0.001)
+
+@pytest.mark.timeout(1)
+async def test_fails_by_timeout():
+    kept = asyncio.create_task(busy())
     await asyncio.sleep(0.001)
 
 async def test_virtual():
@@ -290,6 +305,11 @@ async def test_skips(nursery):
     nursery.start_soon(skip)
     await trio.sleep(0.001)
 
+@pytest.mark.timeout(1)
+async def test_fails_by_timeout(nursery):
+    nursery.start_soon(busy)
+    await trio.sleep(0.001)
+
 async def test_leaves(nursery):
     nursery.start_soon(Left().task)
     await trio.sleep(0)
@@ -306,10 +326,10 @@ class TestCase(unittest.TestCase):
 """
 )
 PEERS = {
-    "pytest-asyncio": (ASYNCIO, ["-ppytest_asyncio.plugin", "-oasyncio_default_fixture_loop_scope=function"]),
-    "anyio": (ANYIO, ["-panyio.pytest_plugin"]),
+    "pytest-asyncio": (ASYNCIO, ["-ppytest_timeout", "-ppytest_asyncio.plugin", "-oasyncio_default_fixture_loop_scope=function"]),
+    "anyio": (ANYIO, ["-ppytest_timeout", "-panyio.pytest_plugin"]),
     "anyio, alone": (ANYIO_ALONE, ["-panyio.pytest_plugin"]),
-    "pytest-trio": (TRIO, ["-ppytest_trio.plugin"]),
+    "pytest-trio": (TRIO, ["-ppytest_timeout", "-ppytest_trio.plugin"]),
 }
 
 
@@ -336,6 +356,7 @@ def test_every_cell_in_bold_is_checked() -> None:
     assert cells == checked
 
 
+@pytest.mark.slow(reason="sessions of their own, with a timeout in each")
 @pytest.mark.parametrize("peer", PEERS)
 def test_the_peers_do_what_the_table_says(pytester, peer) -> None:
     source, arguments = PEERS[peer]

@@ -22,7 +22,7 @@ def errors_of(result):
     return [line for line in result.outlines if line.startswith("E  ")]
 
 
-def test_the_failure_of_a_task_is_that_of_the_test(run):
+def test_the_failure_of_a_task_is_that_of_the_test(run, in_the_source):
     result = run(
         HEAD
         + """
@@ -45,11 +45,11 @@ def test_expected(task_group):
         failed=2,
         xfailed=1,
     )
-    first, second = [line for line in errors_of(result) if "ValueError" not in line]
+    first, second = [in_the_source(line) for line in errors_of(result) if "ValueError" not in line]
     assert [line for line in errors_of(result) if "ValueError" in line] == ["E       ValueError: boom"] * 2
     assert first.startswith("E       in task 'boom-")
-    assert first.endswith("test_it.py:13 in test_waits")
-    assert second.endswith("test_it.py:17 in test_ends")
+    assert first.endswith("test_it.py:9 in test_waits")
+    assert second.endswith("test_it.py:13 in test_ends")
 
 
 @pytest.mark.parametrize(("call", "counts"), [("pytest.skip, 'so'", {"skipped": 1}), ("pytest.xfail, 'so'", {"xfailed": 1})])

@@ -21,7 +21,13 @@ SHIFTS = [
 ]
 
 
-def dump_of(result):
+@pytest.fixture
+def dump_of(in_the_source):
+    """See below."""
+    return lambda result: in_the_source("\n".join(dump_in(result))).splitlines()
+
+
+def dump_in(result):
     """What was printed at the end, without the frames of pytest and ours, and without numbers that differ from run to run."""
     text = "\n".join(line.rstrip() for line in [*result.outlines, *result.errlines]) + "\n"
     text = text[text.index("++ Tasks") :]
@@ -37,7 +43,7 @@ SENTENCE = (
 )
 
 
-def test_the_dump_in_full(pytester, run_apart):
+def test_the_dump_in_full(pytester, run_apart, dump_of):
     pytester.makeconftest("from coop_pytest import _watchdog\n_watchdog.GRACE = _watchdog.PATIENCE = 0.1")
     result = run_apart(
         """
@@ -62,21 +68,21 @@ def test_the_dump_in_full(pytester, run_apart):
         "<Hub 'the epoll hub' 2 tasks, 0 ready>",
         "test_it (running)",
         "  beat-1 (parked for 0.00 s, waits for the end of its sleep)",
-        "    spawned at test_it.py:16 in test_it",
-        '    File "test_it.py", line 10, in beat',
+        "    spawned at test_it.py:12 in test_it",
+        '    File "test_it.py", line 6, in beat',
         "      sleep(3600)",
         SENTENCE,
         "++ Timeout ++",
         "++ Captured stdout ++",
         "printed before",
         "++ Stack of MainThread (1) ++",
-        '  File "test_it.py", line 18, in test_it',
+        '  File "test_it.py", line 14, in test_it',
         "    time.sleep(60)",
         "++ Timeout ++",
     ]
 
 
-def test_by_a_thread_a_call_that_was_spawned_as_it_is_ends_the_process_too(pytester, run_apart):
+def test_by_a_thread_a_call_that_was_spawned_as_it_is_ends_the_process_too(pytester, run_apart, dump_of):
     pytester.makeconftest("from coop_pytest import _watchdog\n_watchdog.GRACE = _watchdog.PATIENCE = 0.1")
     result = run_apart(
         """
@@ -93,10 +99,10 @@ def test_by_a_thread_a_call_that_was_spawned_as_it_is_ends_the_process_too(pytes
         "++ Tasks ++",
         "<Hub 'the epoll hub' 2 tasks, 0 ready>",
         "test_it (parked for 0.00 s, waits for the end of task 'sleep-1')",
-        '  File "test_it.py", line 11, in test_it',
+        '  File "test_it.py", line 7, in test_it',
         "    spawn(time.sleep, 60).join()",
         "  sleep-1 (running)",
-        "    spawned at test_it.py:11 in test_it",
+        "    spawned at test_it.py:7 in test_it",
         SENTENCE,
         "++ Timeout ++",
         "++ Stack of MainThread (1) ++",
@@ -107,7 +113,13 @@ def test_by_a_thread_a_call_that_was_spawned_as_it_is_ends_the_process_too(pytes
 # -- and before it comes to that ---------------------------------------------------------------------------------------------------
 
 
-def words_of(result, test):
+@pytest.fixture
+def words_of(in_the_source):
+    """What the report of a test says."""
+    return lambda *args: in_the_source("\n".join(words_in(*args))).splitlines()
+
+
+def words_in(result, test):
     lines = [line.rstrip() for line in result.outlines]
     start = next(number for number, line in enumerate(lines) if re.fullmatch(f"_+ {test} _+", line)) + 1
     end = next(number for number in range(start, len(lines)) if re.match("(____|====)", lines[number]))
@@ -115,7 +127,7 @@ def words_of(result, test):
     return re.sub(r'"?[^ "]*/test_it\.py', lambda match: match[0][: match[0].startswith('"')] + "test_it.py", text).splitlines()
 
 
-def test_a_call_into_c_that_was_spawned_as_it_is_fails_the_test_alone(run, monkeypatch):
+def test_a_call_into_c_that_was_spawned_as_it_is_fails_the_test_alone(run, monkeypatch, words_of):
     monkeypatch.setattr(_watchdog, "GRACE", 0.1)
     result = run(
         """
@@ -142,11 +154,11 @@ def test_a_call_into_c_that_was_spawned_as_it_is_fails_the_test_alone(run, monke
     said = [
         "Timeout (>1.0s) from pytest-timeout.",
         "The hub did not answer within 0.1 s, because this blocked the thread:",
-        "  task 'sleep-1', spawned at test_it.py:11 in test_joins",
+        "  task 'sleep-1', spawned at test_it.py:7 in test_joins",
         "Every task, and what it waits for:",
         "<Hub 'the epoll hub' 1 task, 1 ready>",
         "test_joins (ready)",
-        '  File "test_it.py", line 11, in test_joins',
+        '  File "test_it.py", line 7, in test_joins',
         "    spawn(time.sleep, 60).join()",
     ]
     assert words_of(result, "test_joins") == said
@@ -154,14 +166,14 @@ def test_a_call_into_c_that_was_spawned_as_it_is_fails_the_test_alone(run, monke
         ">       sleep(3600)",
         "E       Failed: Timeout (>1.0s) from pytest-timeout.",
         "E       The hub did not answer within 0.1 s, because this blocked the thread:",
-        "E         task 'sleep-1', spawned at test_it.py:16 in test_waits",
+        "E         task 'sleep-1', spawned at test_it.py:12 in test_waits",
         "E       Every task, and what it waits for:",
         "E       <Hub 'the epoll hub' 1 task, 0 ready>",
         "E       test_waits (parked for 0.00 s, waits for the end of its sleep)",
-        'E         File "test_it.py", line 17, in test_waits',
+        'E         File "test_it.py", line 13, in test_waits',
         "E           sleep(3600)",
         "",
-        "test_it.py:17: Failed",
+        "test_it.py:13: Failed",
     ]
 
 

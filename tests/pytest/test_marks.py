@@ -85,7 +85,7 @@ def test_an_async_test_is_an_error_and_the_others_run(run):
     result.stdout.fnmatch_lines(
         [
             "test_it.py::test_async is an `async def` test, but marked coop: its body would need an event loop, and a task has none. "
-            "Write it as a plain `def` (calls may block), or take the mark away and use an asyncio plugin."
+            "Write it as a plain `def` (calls may block), or leave it to an asyncio plugin: @pytest.mark.coop(enabled=False)."
         ]
     )
 

@@ -31,6 +31,11 @@ WRONG = [
     ("blocking=True", "@pytest.mark.coop(blocking=...) takes a number of seconds, or 0 or False for no limit, not True."),
     ("enabled=None", "@pytest.mark.coop(enabled=...) takes True or False, not None."),
     ("unjoined='no'", "@pytest.mark.coop(unjoined=...) takes True or False, not 'no'."),
+    (
+        "clock='virtual', deadlock=False",
+        "@pytest.mark.coop(clock='virtual', deadlock=False): on that clock a test cannot wait on, for time goes on only while something is under way. "
+        "Leave deadlock out, or declare what will wake it: with coopcore.lowlevel.promise('...'):.",
+    ),
     ("deadlock=0", "@pytest.mark.coop(deadlock=...) takes True or False, not 0."),
 ]
 

@@ -549,7 +549,7 @@ async def test_it(): pass
 """,
         """
 setup: Failed: test_it.py::test_it is an `async def` test, but marked coop: its body would need an event loop, and a task has none. Write it as a \
-plain `def` (calls may block), or take the mark away and use an asyncio plugin.
+plain `def` (calls may block), or leave it to an asyncio plugin: @pytest.mark.coop(enabled=False).
 """,
         [],
         id="an async test",

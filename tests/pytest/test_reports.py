@@ -13,7 +13,13 @@ import coop_plugins.scope  # noqa: F401 - as said above
 SHIFTS = [(r"0x[0-9a-f]+", "0x0"), (r"for \d+\.\d\d s", "for 0.00 s"), (r"\b([a-zA-Z_.]+)-\d+\b", r"\1-1"), (r"[^ \"]*/test_it\.py", "test_it.py")]
 
 
-def told(result, first, last):
+@pytest.fixture
+def told(in_the_source):
+    """See below."""
+    return lambda *args: in_the_source("\n".join(told_in(*args))).splitlines()
+
+
+def told_in(result, first, last):
     """The lines of a report from one that begins with ``first`` to the next that begins with ``last``, without numbers that differ from run to run."""
     lines = [line.rstrip() for line in result.outlines]
     start = next(number for number, line in enumerate(lines) if line.startswith(first))
@@ -54,16 +60,16 @@ def test_deadlock():
     ],
     ids=["raises", "lines", "long", "non-ascii"],
 )
-def test_a_description_of_any_kind(run, body, says):
+def test_a_description_of_any_kind(run, told, body, says):
     result = run(WAITS.format(body=body), failed=2)
     assert told(result, "<Hub", "____") == [
         "<Hub 'the epoll hub' 2 tasks, 0 ready>",
         "test_it (running)",
         f"  'a\\nname' (parked for 0.00 s, waits for {says})",
-        "    spawned at test_it.py:15 in test_it",
-        "    stands at test_it.py:11 in wait",
+        "    spawned at test_it.py:11 in test_it",
+        "    stands at test_it.py:7 in wait",
     ]
-    assert f"E         test_deadlock waits for {says}" in told(result, "    @pytest.mark.coop", "test_it.py:21")
+    assert f"E         test_deadlock waits for {says}" in told(result, "    @pytest.mark.coop", "====")
 
 
 def test_an_error_whose_words_fail_as_well(run):
@@ -118,7 +124,7 @@ def test_deep_trees_stay_readable(run):
 # -- failed tasks ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_group_of_errors_is_told_in_full(run):
+def test_a_group_of_errors_is_told_in_full(run, told):
     result = run(
         """
         from coop_plugins.scope import TaskGroup
@@ -141,14 +147,14 @@ def test_a_group_of_errors_is_told_in_full(run):
     )
     lines = told(result, "E       coop_pytest.TaskFailed", "test_it.py:")
     assert lines[0] == (
-        "E       coop_pytest.TaskFailed: task 'work-1', spawned at test_it.py:18 in test_it, failed, and nobody joined it: "
+        "E       coop_pytest.TaskFailed: task 'work-1', spawned at test_it.py:14 in test_it, failed, and nobody joined it: "
         "ExceptionGroup: 2 failures in a TaskGroup (2 sub-exceptions)"
     )
     assert [line.lstrip("E |") for line in lines if "ValueError: " in line or "in task" in line] == [
         "ValueError: one",
-        "in task 'boom-1' of a TaskGroup, spawned at test_it.py:13 in work",
+        "in task 'boom-1' of a TaskGroup, spawned at test_it.py:9 in work",
         "ValueError: two",
-        "in task 'boom-1' of a TaskGroup, spawned at test_it.py:14 in work",
+        "in task 'boom-1' of a TaskGroup, spawned at test_it.py:10 in work",
     ]
 
 
@@ -164,7 +170,7 @@ ENDS = [
 
 
 @pytest.mark.parametrize(("statement", "error"), ENDS)
-def test_what_a_wait_raises_is_shown_at_the_wait(run, statement, error):
+def test_what_a_wait_raises_is_shown_at_the_wait(run, told, statement, error):
     source = f"import sys\n@pytest.mark.coop\ndef test_it():\n    {statement}\n"
     result = run(source, failed=1)
     lines = told(result, "    def test_it", "test_it.py:")
@@ -175,7 +181,7 @@ def test_what_a_wait_raises_is_shown_at_the_wait(run, statement, error):
     assert re.search("(coopcore|coop_plugins)/", str(whole.stdout))
 
 
-def test_a_cancelled_test_is_shown_at_its_wait_too(run):
+def test_a_cancelled_test_is_shown_at_its_wait_too(run, told):
     """Not at a wait of the plugin's own, which comes after it."""
     result = run(
         """

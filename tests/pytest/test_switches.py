@@ -160,11 +160,12 @@ def test_on():
 def test_on_a_virtual_clock_a_deadlock_is_told_in_any_case(run):
     run(
         """
-        @pytest.mark.coop(clock="virtual", deadlock=False)
+        @pytest.mark.coop(clock="virtual")
         def test_it():
             sleep(3600)
             with pytest.raises(coopcore.Deadlock):
                 Queue().get()
         """,
+        "-ocoop_deadlock=false",
         passed=1,
     )
