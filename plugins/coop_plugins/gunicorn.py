@@ -68,7 +68,7 @@ class _Server(WSGIServer):
 
     def log_answer(self, request: Any, response: Any, environ: dict[str, Any], seconds: float) -> None:
         if self._logs:
-            told = SimpleNamespace(status=response.status, headers=response.headers, sent=response.sent)
+            told = SimpleNamespace(status=response.status or "-", headers=response.headers, sent=response.sent)
             headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers]
             self.worker.log.access(told, headers, environ, timedelta(seconds=seconds))
         self.worker.answered()
