@@ -12,10 +12,11 @@ import pytest
 
 pytest.importorskip("httptools")
 
-from coop_plugins import serve
+from coop_plugins import serve, socket
 from coop_plugins.pool import Pool
 from coop_plugins.server import DatagramServer, StreamServer, parse_address
 from coop_plugins.wsgi import Limits, WSGIServer
+from coopcore import joinall, spawn
 from tests.plugins.test_server import on
 
 __all__ = ["on"]  # a fixture
@@ -33,6 +34,28 @@ def test_what_is_nearly_a_port_is_none(listener: Any) -> None:
         parse_address(listener)
 
 
+def test_a_unix_socket_without_a_path_is_none() -> None:
+    with pytest.raises(ValueError, match="the path of a Unix socket is missing"):
+        parse_address("unix:")
+
+
+@pytest.mark.parametrize(("server", "kind"), [(StreamServer, socket.SOCK_DGRAM), (DatagramServer, socket.SOCK_STREAM)])
+def test_a_socket_of_the_other_kind_is_refused(server: Any, kind: int) -> None:
+    with socket.socket(socket.AF_INET, kind) as listener, pytest.raises(ValueError, match="StreamServer for SOCK_STREAM"):
+        server(listener, handle)
+
+
+def test_two_tasks_may_stop_a_server(on: Run) -> None:
+    """The second one found no listener any more, in the middle of looking for clients that wait."""
+
+    @on
+    def body() -> None:
+        with StreamServer(("127.0.0.1", 0), handle, spawn=3) as server:
+            server.start()
+            joinall([spawn(server.stop) for _ in range(3)], raise_error=True)
+            assert server.closed
+
+
 def test_a_class_of_pools_is_no_pool() -> None:
     """It has all the methods, and accepting would have failed at the first client."""
     with pytest.raises(TypeError, match=r"that is the class. Give one of its objects, such as Pool\(1000\)"):
@@ -44,6 +67,7 @@ def test_a_class_of_pools_is_no_pool() -> None:
     [
         ("{folder}/file", "Something else than a socket stands there"),
         ("{folder}/not/there", "Its folder is not there"),
+        ("{folder}/" + "long" * 50, "some 100 bytes at most"),
         ("192.0.2.1:0", "This machine has no such address"),
     ],
 )
