@@ -73,6 +73,9 @@ class _Server(WSGIServer):
             self.worker.log.access(told, headers, environ, timedelta(seconds=seconds))
         self.worker.answered()
 
+    def log_client(self, remote: str, line: str, error: OSError) -> None:
+        self.worker.log.info("%s in %r: %s", remote or "-", line, error)
+
     def accepts_alone(self) -> bool:
         """True if it is certain that whoever has the listener ends: its master has closed it, nobody has lent it, and no other master has taken it over."""
         if "setproctitle" in sys.modules or any(address.startswith("fd://") for address in self.worker.cfg.bind):

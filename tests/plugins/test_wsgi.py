@@ -909,10 +909,11 @@ def test_the_access_log(on: Run, caplog: pytest.LogCaptureFixture) -> None:
             exchange(server, b"GET /a%0Ab HTTP/1.1\r\nHost: x\r\n\r\n")
             exchange(server, b"garbage\r\n\r\n")
 
-    first, second = [record.getMessage() for record in caplog.records]
+    first, why, second = [record.getMessage() for record in caplog.records]
     assert first.startswith("127.0.0.1 - - [")
     assert '] "GET /a%0Ab HTTP/1.1" 200 10 0.' in first
     assert '] "-" 400 0 0.' in second
+    assert why.startswith("127.0.0.1 in '-': the request line is not")
 
 
 def test_logs_can_be_given_or_left_out(on: Run) -> None:

@@ -191,6 +191,18 @@ def test_the_number_of_headers_is_limited_to_the_last_one(on: Run) -> None:
                 assert exchange(server, b"GET / HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * count + b"\r\n").startswith(b"HTTP/1.1 %d " % status)
 
 
+def test_the_log_says_why_a_request_was_refused(on: Run, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "coop_plugins.wsgi.access")
+
+    @on
+    def body() -> None:
+        with serving(hello) as server:
+            assert exchange(server, b"GET / HTTP/1.1\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+
+    assert caplog.records[0].getMessage() == "127.0.0.1 in '-': HTTP/1.1 wants a Host header"
+    assert '"-" 400' in caplog.records[1].getMessage()
+
+
 def test_what_an_application_makes_of_its_environment_breaks_no_line_of_the_log(on: Run, caplog: pytest.LogCaptureFixture) -> None:
     """Middlewares put there what a proxy says."""
     remotes = ['1.2.3.4 - - [now] "GET / HTTP/1.1" 200 0 0\r\nb', "::1", None]

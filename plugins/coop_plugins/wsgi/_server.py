@@ -440,6 +440,7 @@ class _Connection:
 
     def _refuse(self, error: ClientError) -> None:
         """Answer what was no request."""
+        self.server.log_client(self.remote, "-", error)
         self.server.log_access(self.remote, "-", str(error.status), 0, 0.0)
         try:
             self._send_page(error.status, True)
@@ -733,7 +734,7 @@ class WSGIServer(StreamServer):
             self._error_log.error("%s", message, exc_info=error)
 
     def log_client(self, remote: str, line: str, error: OSError) -> None:
-        """A client that went away, took too long, or broke HTTP in the body of its request."""
+        """A client that went away, took too long, or broke HTTP, with what it did; ``line`` is "-" if it never came as far as a request."""
         if self._log is not None:
             self._log.info("%s in %r: %s", remote or "-", line, error)
 
