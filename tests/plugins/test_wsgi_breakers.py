@@ -246,6 +246,20 @@ def test_a_line_of_the_error_log_that_never_ends_is_not_kept(on: Run, caplog: py
     assert sum(len(record.getMessage()) for record in caplog.records) > 20_000
 
 
+def test_an_application_that_ends_the_program_is_told_of_in_the_log(on: Run, caplog: pytest.LogCaptureFixture) -> None:
+    def application(environ: Any, start_response: Any) -> Iterable[bytes]:
+        raise SystemExit(3)
+
+    with pytest.raises(SystemExit):
+
+        @on
+        def body() -> None:
+            with serving(application) as server:
+                exchange(server, GET)
+
+    assert "the application called sys.exit() in 'GET / HTTP/1.1' from 127.0.0.1, which ends the program" in caplog.text
+
+
 # -- answers --------------------------------------------------------------------------------------------------------------------
 
 

@@ -38,7 +38,9 @@ from ._body import Body
 try:
     import httptools
 except ImportError as missing:
-    raise ImportError("coop_plugins.wsgi needs httptools to parse requests, and it is not installed. Install the extra: pip install coopcore[web]") from missing
+    raise ImportError(
+        "coop_plugins.wsgi needs httptools to parse requests, and it is not installed: pip install httptools (coopcore's extra web brings it)"
+    ) from missing
 
 # Those of the IANA's registry. Any other is the application's to know, unless it is one of these in other letters, which a proxy may take for the same.
 _METHODS = frozenset(

@@ -359,7 +359,9 @@ class _Connection:
             else:
                 server.log_error(f"the application failed in {request.line!r} from {self.remote}", error)
                 self._fail(response, 500)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, SystemExit):
+                server.log_error(f"the application called sys.exit() in {request.line!r} from {self.remote}, which ends the program", error)
             if response.head_sent and not response.complete:
                 self._reset()  # killed: closed as it is, a response without a length would look whole
             raise

@@ -40,7 +40,9 @@ try:
     from wsproto.handshake import server_extensions_handshake
     from wsproto.utilities import LocalProtocolError, generate_accept_token
 except ImportError as missing:
-    raise ImportError("coop_plugins.wsgi.websocket needs wsproto, and it is not installed. Install the extra: pip install coopcore[websocket]") from missing
+    raise ImportError(
+        "coop_plugins.wsgi.websocket needs wsproto, and it is not installed: pip install wsproto (coopcore's extra websocket brings it)"
+    ) from missing
 
 __all__ = ["NotAWebSocket", "WebSocket", "WebSocketClosed", "websocket"]
 
