@@ -68,10 +68,13 @@ class _Server(WSGIServer):
 
     def log_answer(self, request: Any, response: Any, environ: dict[str, Any], seconds: float) -> None:
         if self._logs:
-            told = SimpleNamespace(status=response.status, headers=response.headers, sent=response.sent)
+            told = SimpleNamespace(status=response.status or "-", headers=response.headers, sent=response.sent)
             headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers]
             self.worker.log.access(told, headers, environ, timedelta(seconds=seconds))
         self.worker.answered()
+
+    def log_client(self, remote: str, line: str, error: OSError) -> None:
+        self.worker.log.info("%s in %r: %s", remote or "-", line, error)
 
     def accepts_alone(self) -> bool:
         """True if it is certain that whoever has the listener ends: its master has closed it, nobody has lent it, and no other master has taken it over."""

@@ -22,6 +22,17 @@ from coopcore.lowlevel import hide_frames
 __all__ = ["load_application", "main"]
 
 _USUAL_NAMES = ("application", "app")
+_LIMITS = {
+    "request_line": "bytes of a request's target",
+    "header_bytes": "bytes of all headers together",
+    "header_count": "headers",
+    "body_bytes": "bytes of a body",
+    "header_timeout": "seconds for all of the headers to come",
+    "body_timeout": "seconds between two pieces of a body",
+    "body_rate": "bytes a second of a body, at least, after the first body-timeout",
+    "idle_timeout": "seconds between an answer and the next request",
+    "send_timeout": "seconds for a client to take 256 KiB of an answer",
+}
 
 
 class _NotFound(LookupError):
@@ -29,7 +40,7 @@ class _NotFound(LookupError):
 
 
 def _parse(arguments: Sequence[str]) -> Namespace:
-    from .wsgi import Limits
+    from .wsgi import Limits  # here, since it needs httptools
 
     parser = ArgumentParser(
         prog="coopcore serve",
@@ -44,14 +55,21 @@ def _parse(arguments: Sequence[str]) -> Namespace:
     parser.add_argument("--reuse-port", action="store_true", help="let other processes serve at the same port")
     parser.add_argument("--certfile", metavar="FILE", help="speak TLS, with this certificate")
     parser.add_argument("--keyfile", metavar="FILE", help="the certificate's key, if it is in another file")
+    parser.add_argument(
+        "--trusted-proxy",
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="believe the forwarding headers of this address or network, or unix (may be repeated)",
+    )
     parser.add_argument("--quiet", action="store_true", help="write no line for each request")
     parser.add_argument("--chdir", default=".", metavar="FOLDER", help="to look for the module in")
     parser.add_argument("--no-patch", action="store_true", help="leave the standard library as it is: for an application that uses coop_plugins itself")
     parser.add_argument("--skip", action="append", default=[], metavar="PART", help="leave this part unpatched (may be repeated)")
     parser.add_argument("--spool-chunked", action="store_true", help="receive bodies in chunks first, for Django, Bottle and others that need their length")
-    limits = parser.add_argument_group("limits", "what a client may cost: sizes in bytes, times in seconds")
+    limits = parser.add_argument_group("limits", "what a client may cost")
     for field in fields(Limits):
-        limits.add_argument(f"--{field.name.replace('_', '-')}", type=type(field.default), default=field.default, metavar="N", help=" ")
+        limits.add_argument(f"--{field.name.replace('_', '-')}", type=type(field.default), default=field.default, metavar="N", help=_LIMITS[field.name])
     return parser.parse_args(arguments)
 
 
@@ -66,11 +84,14 @@ _seconds.__name__ = "number of seconds"  # what argparse says that a wrong one i
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The command. Returns 0 after a stop that went well; 2 for arguments that make no sense, 1 for an address that cannot be had.
+    """The command. Returns 0 after a stop that went well, 130 if that was interrupted; 2 for arguments that make no sense, 1 for an address that cannot be had.
 
     What the application's import raises comes out.
     """
-    chosen = _parse(arguments)
+    try:
+        chosen = _parse(arguments)
+    except ImportError as error:
+        return _failed(error, 1)
     try:
         if not chosen.no_patch:
             from .patch import patch
@@ -89,7 +110,7 @@ def main(arguments: Sequence[str]) -> int:
     return _serve(application, chosen)
 
 
-def _failed(error: Exception, status: int) -> int:
+def _failed(error: BaseException, status: int) -> int:
     print(f"coopcore serve: {error}", file=sys.stderr)
     return status
 
@@ -97,8 +118,15 @@ def _failed(error: Exception, status: int) -> int:
 def _serve(application: Any, chosen: Namespace) -> int:
     from .wsgi import Limits, WSGIServer
 
+    class Served(WSGIServer):
+        def stop(self, timeout: float | None = None) -> None:
+            busy = sum(not connection.idle for connection in self.connections)
+            if busy:
+                print(f"coopcore serve: {busy} to answer, in at most {timeout:g} s; a further signal ends at once", file=sys.stderr, flush=True)
+            super().stop(timeout)
+
     try:
-        server = WSGIServer(
+        server = Served(
             chosen.bind,
             application,
             backlog=chosen.backlog,
@@ -109,6 +137,7 @@ def _serve(application: Any, chosen: Namespace) -> int:
             certfile=chosen.certfile,
             keyfile=chosen.keyfile,
             spool_chunked=chosen.spool_chunked,
+            trusted_proxies=chosen.trusted_proxy,
         )
         server.start()
     except (ValueError, TypeError) as error:
@@ -117,7 +146,10 @@ def _serve(application: Any, chosen: Namespace) -> int:
         return _failed(error, 1)
     # In a task, which runs once signals are taken care of: whoever reads the line may send one.
     spawn(print, f"coopcore serve: {chosen.application} at {_shown(server)}, process {os.getpid()}", file=sys.stderr, flush=True)
-    server.serve_forever(stop_timeout=chosen.graceful)
+    try:
+        server.serve_forever(stop_timeout=chosen.graceful)
+    except KeyboardInterrupt:
+        return _failed(KeyboardInterrupt("interrupted while it answered the last requests"), 130)
     return 0
 
 

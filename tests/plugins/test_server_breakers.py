@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import signal
+import socket as stdlib
+import subprocess
+import sys
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +17,11 @@ import pytest
 
 pytest.importorskip("httptools")
 
-from coop_plugins import serve
+from coop_plugins import serve, socket
 from coop_plugins.pool import Pool
 from coop_plugins.server import DatagramServer, StreamServer, parse_address
 from coop_plugins.wsgi import Limits, WSGIServer
+from coopcore import joinall, spawn
 from tests.plugins.test_server import on
 
 __all__ = ["on"]  # a fixture
@@ -33,6 +39,28 @@ def test_what_is_nearly_a_port_is_none(listener: Any) -> None:
         parse_address(listener)
 
 
+def test_a_unix_socket_without_a_path_is_none() -> None:
+    with pytest.raises(ValueError, match="the path of a Unix socket is missing"):
+        parse_address("unix:")
+
+
+@pytest.mark.parametrize(("server", "kind"), [(StreamServer, socket.SOCK_DGRAM), (DatagramServer, socket.SOCK_STREAM)])
+def test_a_socket_of_the_other_kind_is_refused(server: Any, kind: int) -> None:
+    with socket.socket(socket.AF_INET, kind) as listener, pytest.raises(ValueError, match="StreamServer for SOCK_STREAM"):
+        server(listener, handle)
+
+
+def test_two_tasks_may_stop_a_server(on: Run) -> None:
+    """The second one found no listener any more, in the middle of looking for clients that wait."""
+
+    @on
+    def body() -> None:
+        with StreamServer(("127.0.0.1", 0), handle, spawn=3) as server:
+            server.start()
+            joinall([spawn(server.stop) for _ in range(3)], raise_error=True)
+            assert server.closed
+
+
 def test_a_class_of_pools_is_no_pool() -> None:
     """It has all the methods, and accepting would have failed at the first client."""
     with pytest.raises(TypeError, match=r"that is the class. Give one of its objects, such as Pool\(1000\)"):
@@ -44,6 +72,7 @@ def test_a_class_of_pools_is_no_pool() -> None:
     [
         ("{folder}/file", "Something else than a socket stands there"),
         ("{folder}/not/there", "Its folder is not there"),
+        ("{folder}/" + "long" * 50, "some 100 bytes at most"),
         ("192.0.2.1:0", "This machine has no such address"),
     ],
 )
@@ -147,3 +176,48 @@ def test_a_grace_that_is_no_span_of_time_is_refused_before_it_serves(seconds: st
     with pytest.raises(SystemExit):
         serve.main(["site", "--graceful", seconds])
     assert "argument --graceful: invalid number of seconds" in capsys.readouterr().err
+
+
+def test_every_limit_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        serve.main(["--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert set(serve._LIMITS) == {field.name for field in fields(Limits)}
+    for field in fields(Limits):
+        assert f"{serve._LIMITS[field.name]} (default: {field.default})" in said
+
+
+def test_a_trusted_proxy_is_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "shop_behind_proxies.py").write_text("def app(environ, start_response): ...")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert serve.main(["--no-patch", "--trusted-proxy", "10.0.0.0/8", "--trusted-proxy", "nobody", "shop_behind_proxies"]) == 2
+    assert "trusted_proxies: 'nobody' does not appear to be" in capsys.readouterr().err
+
+
+def test_without_httptools_the_command_says_what_to_install() -> None:
+    code = "import sys; sys.modules['httptools'] = None\nfrom coop_plugins.serve import main\nsys.exit(main(['shop']))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert re.fullmatch(r"coopcore serve: .* it is not installed: pip install httptools \(.*\)\n", done.stderr), done.stderr
+
+
+@pytest.mark.slow(reason="starts a server in a process of its own")
+def test_who_interrupts_is_told_what_is_waited_for_and_may_interrupt_that(tmp_path: Path) -> None:
+    """The first Ctrl-C was silent for up to 30 seconds, the second one gave a traceback."""
+    (tmp_path / "waiting.py").write_text(
+        "import time\ndef app(environ, start_response):\n    print('at work', file=__import__('sys').stderr, flush=True)\n    time.sleep(1000)\n"
+    )
+    command = [sys.executable, "-m", "coopcore", "serve", "--quiet", "--bind", "127.0.0.1:0", "waiting"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        found = re.search(r"http://127.0.0.1:(\d+), process", process.stderr.readline())
+        assert found is not None
+        with stdlib.create_connection(("127.0.0.1", int(found[1])), timeout=60) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert process.stderr.readline() == "at work\n"
+            process.send_signal(signal.SIGINT)
+            assert process.stderr.readline() == "coopcore serve: 1 to answer, in at most 30 s; a further signal ends at once\n"
+            process.send_signal(signal.SIGINT)
+            assert process.stderr.read() == "coopcore serve: interrupted while it answered the last requests\n"
+            assert process.wait(60) == 130

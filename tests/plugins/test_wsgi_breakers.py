@@ -147,6 +147,119 @@ def test_the_zone_of_an_address_gets_nothing_into_the_log() -> None:
     assert environ["REMOTE_ADDR"] == "10.0.0.1"
 
 
+@pytest.mark.parametrize(
+    ("limits", "data", "beyond"),
+    [
+        ({"request_line": 300}, b"GET /%b HTTP/1.1\r\nHost: x\r\n\r\n", 414),
+        ({"request_line": 300}, b"GET /?%b HTTP/1.1\r\nHost: x\r\n\r\n", 414),
+        ({"request_line": 300}, b"UPDATEREDIRECTREF http://x/%b HTTP/1.0\r\n\r\n", 414),
+        ({"header_bytes": 300}, b"GET / HTTP/1.1\r\nHost: x\r\nA: %b\r\n\r\n", 431),
+        ({"header_bytes": 300}, b"GET / HTTP/1.1\r\nHost: x\r\n%b: a\r\n\r\n", 431),
+        ({"body_bytes": 300}, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {body}\r\n\r\n%b", 413),
+        ({"body_bytes": 300}, b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}\r\n%b\r\n0\r\n\r\n", 413),
+        ({"body_bytes": 300}, b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n{chunk}\r\n%b\r\n0\r\n\r\n", 413),
+    ],
+)
+@pytest.mark.parametrize("by_bytes", [False, True])
+def test_a_limit_holds_to_the_byte(on: Run, limits: Any, data: bytes, beyond: int, by_bytes: bool) -> None:
+    """One byte less than it allows, as many, and one more."""
+    ((name, limit),) = limits.items()
+    around = {"request_line": data.split()[1], "header_bytes": data.partition(b"\r\n")[2][:-2], "body_bytes": b"a" if b"1\r\na" in data else b""}
+    left = limit - len(around[name].replace(b"%b", b""))
+
+    def request(more: int) -> bytes:
+        content = b"a" * (left + more)
+        return data.replace(b"%b", content).replace(b"{body}", b"%d" % len(content)).replace(b"{chunk}", b"%x" % len(content))
+
+    @on
+    def body() -> None:
+        with serving(echo, limits=Limits(**limits)) as server:
+            for more, status in ((-1, 200), (0, 200), (1, beyond)):
+                with Client(server) as client:
+                    given = request(more)
+                    for piece in [given[at : at + 1] for at in range(len(given))] if by_bytes else [given]:
+                        client.send(piece)
+                        sleep(0)
+                    assert client.response()[0] == status
+
+
+def test_the_number_of_headers_is_limited_to_the_last_one(on: Run) -> None:
+    @on
+    def body() -> None:
+        with serving(hello, limits=Limits(header_count=3)) as server:
+            for count, status in ((1, 200), (2, 200), (3, 431)):
+                assert exchange(server, b"GET / HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * count + b"\r\n").startswith(b"HTTP/1.1 %d " % status)
+
+
+def test_the_log_says_why_a_request_was_refused(on: Run, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "coop_plugins.wsgi.access")
+
+    @on
+    def body() -> None:
+        with serving(hello) as server:
+            assert exchange(server, b"GET / HTTP/1.1\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+
+    assert caplog.records[0].getMessage() == "127.0.0.1 in '-': HTTP/1.1 wants a Host header"
+    assert '"-" 400' in caplog.records[1].getMessage()
+
+
+def test_what_an_application_makes_of_its_environment_breaks_no_line_of_the_log(on: Run, caplog: pytest.LogCaptureFixture) -> None:
+    """Middlewares put there what a proxy says."""
+    remotes = ['1.2.3.4 - - [now] "GET / HTTP/1.1" 200 0 0\r\nb', "::1", None]
+
+    def application(environ: Any, start_response: Any) -> Iterable[bytes]:
+        remote = remotes.pop(0)
+        if remote is None:
+            environ.clear()
+        else:
+            environ["REMOTE_ADDR"] = remote
+        start_response("200 OK", [])
+        return [b"x"]
+
+    caplog.set_level("INFO", "coop_plugins.wsgi.access")
+
+    @on
+    def body() -> None:
+        with serving(application) as server:
+            for _ in range(3):
+                assert exchange(server, GET).startswith(b"HTTP/1.1 200 ")
+
+    first, second, third = [record.getMessage() for record in caplog.records]
+    assert first.startswith("1.2.3.4%20-%20-%20%5Bnow%5D%20%22GET%20%2F%20HTTP%2F1.1%22%20200%200%200%0D%0Ab - - [")
+    assert second.startswith("::1 - - [")
+    assert third.startswith("- - - [")
+
+
+def test_a_line_of_the_error_log_that_never_ends_is_not_kept(on: Run, caplog: pytest.LogCaptureFixture) -> None:
+    def application(environ: Any, start_response: Any) -> Iterable[bytes]:
+        for _ in range(3000):
+            environ["wsgi.errors"].write("." * 10)
+        start_response("200 OK", [])
+        return [b"x"]
+
+    @on
+    def body() -> None:
+        with serving(application) as server:
+            assert exchange(server, GET).startswith(b"HTTP/1.1 200 ")
+            assert len(server.errors._unfinished) < 10_000
+
+    assert sum(len(record.getMessage()) for record in caplog.records) > 20_000
+
+
+def test_an_application_that_ends_the_program_is_told_of_in_the_log(on: Run, caplog: pytest.LogCaptureFixture) -> None:
+    def application(environ: Any, start_response: Any) -> Iterable[bytes]:
+        raise SystemExit(3)
+
+    with pytest.raises(SystemExit):
+
+        @on
+        def body() -> None:
+            with serving(application) as server:
+                exchange(server, GET)
+
+    assert "the application called sys.exit() in 'GET / HTTP/1.1' from 127.0.0.1, which ends the program" in caplog.text
+
+
 # -- answers --------------------------------------------------------------------------------------------------------------------
 
 
@@ -221,6 +334,44 @@ def test_servers_in_two_threads_keep_their_heads_apart() -> None:
     usual, whole = head.whole
     assert (usual, whole) == (b"", b"")
     assert "beside" not in _response._Head.__slots__
+
+
+def test_an_answer_to_a_client_that_is_too_slow_does_not_look_whole(on: Run) -> None:
+    """It has no length, so its end is that of the connection; and the kernel would send what it has taken, and then that end."""
+
+    def application(environ: Any, start_response: Any) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        return iter([b"x" * 30_000_000])
+
+    @on
+    def body() -> None:
+        with serving(application, limits=Limits(send_timeout=0.05), log=None) as server, Client(server) as client:
+            client.send(GET_1_0)
+            assert client.sock.recv(1) == b"H"
+            while server.connections:
+                sleep(0.01)
+            with pytest.raises(ConnectionResetError):
+                while client.sock.recv(1_000_000):
+                    pass
+
+
+def test_an_idle_connection_keeps_nothing_of_large_headers(on: Run) -> None:
+    large = b"X-Large: " + b"x" * 5000
+
+    @on
+    def body() -> None:
+        with serving(hello) as server, Client(server) as client:
+            for _ in range(3):
+                client.send(b"GET / HTTP/1.1\r\nHost: x\r\n" + large + b"\r\n\r\n")
+                assert client.response()[0] == 200
+            (connection,) = server.connections
+            assert len(connection.reader._block) == 1
+            assert connection.reader._fields is None
+            assert connection._with_fields == {}
+            for _ in range(3):  # small ones that come again are kept
+                client.send(GET)
+                assert client.response()[0] == 200
+            assert connection._with_fields["HTTP_HOST"] == "x"
 
 
 # -- TLS ------------------------------------------------------------------------------------------------------------------------
@@ -306,6 +457,19 @@ def test_a_server_that_keeps_no_connections_says_so(on: Run) -> None:
                 status, headers, _ = client.response()
                 assert (status, headers["connection"]) == (200, "close")
                 assert client.at_end()
+
+
+def test_stop_ends_clients_that_are_in_the_handshake(on: Run) -> None:
+    @on
+    def body() -> None:
+        with serving(hello, ssl_context=server_context()) as server, socket.create_connection(server.address, timeout=20) as client:
+            client.sendall(b"\x16\x03\x01")
+            while not server._in_handshake:
+                sleep(0)
+            server.stop(0.01)
+            assert not server._in_handshake
+            assert server._accepted == 0
+            assert client.recv(10) == b""
 
 
 # -- bodies in chunks that are received first -----------------------------------------------------------------------------------

@@ -98,6 +98,9 @@ class MemorySocket:
     def shutdown(self, how: int) -> None:
         pass
 
+    def close(self) -> None:
+        pass
+
 
 class Log:
     """An error log that must stay empty."""

@@ -122,6 +122,21 @@ def test_websocket_invariant_1_the_pieces_of_a_message_are_joined_and_several_ar
             assert client.message() == b"d"
 
 
+def test_websocket_invariant_1_pieces_take_little_more_than_their_bytes(on: Run) -> None:
+    """Each is an object; and a client may send empty ones for ever."""
+
+    @on
+    def body() -> None:
+        with serving(echo) as server, Client(server) as client:
+            ws: Any = next(iter(server.connections)).upgraded.on_closing.__self__  # type: ignore[union-attr]  # it is open
+            client.send(*[TextMessage(data="", message_finished=False)] * 2000, *[TextMessage(data="a", message_finished=False)] * 1500)
+            client.send(Ping(payload=b"so far"))
+            client.event()
+            assert len(ws._parts) < 1000
+            client.send(TextMessage(data="b"))
+            assert client.message() == "a" * 1500 + "b"
+
+
 @pytest.mark.parametrize("compress", [False, True])
 @pytest.mark.parametrize("pieces", [1, 3])
 def test_websocket_invariant_1_a_message_that_is_too_large_closes(on: Run, compress: bool, pieces: int) -> None:

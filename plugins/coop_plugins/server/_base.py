@@ -89,6 +89,8 @@ class BaseServer:
     ``reuse_port``: other processes may listen at the same port if they say so too; the kernel deals out the clients.
     """
 
+    wrong_kind: int | None = None
+    """The kind of socket that cannot be the listener."""
     min_delay = 0.01
     """Seconds to wait after a shortage, doubled while it lasts ..."""
     max_delay = 1.0
@@ -120,6 +122,10 @@ class BaseServer:
         """Where to listen: a bound socket, or an address. Before `start`."""
         self._given = None
         if hasattr(listener, "getsockname"):
+            if listener.type == self.wrong_kind:
+                raise ValueError(
+                    f"{listener!r} is not of the kind that a {type(self).__name__} listens at: StreamServer for SOCK_STREAM, DatagramServer for SOCK_DGRAM"
+                )
             self._given = listener
             self.family = listener.family
             self.address: Any = listener.getsockname()

@@ -18,6 +18,7 @@ class DatagramServer(BaseServer):
     The arguments are those of `BaseServer`. ``max_size`` bounds a datagram; the rest of a longer one is lost.
     """
 
+    wrong_kind = _stdlib.SOCK_STREAM
     max_size = 65536
 
     def open_listener(self, address: Any) -> _stdlib.socket:

@@ -27,6 +27,8 @@ def parse_address(listener: Any) -> tuple[int, Any]:
     """
     path = _path_of(listener)
     if path is not None:
+        if not path:
+            raise ValueError(f"{listener!r}: the path of a Unix socket is missing")
         if _UNIX is None:
             raise ValueError(f"{listener!r}: this system has no Unix sockets; give a host and a port")
         return _UNIX, path
@@ -100,6 +102,8 @@ def _likely_cause(error: OSError, family: int, address: Any) -> str:
         return "This machine has no such address; an empty host, or *, means all that it has."
     if error.errno in (errno.EACCES, errno.EPERM):
         return "This user may not: ports below 1024 are reserved, and a Unix socket needs a folder that one may write to."
+    if family == _UNIX and error.errno in (None, errno.ENAMETOOLONG):
+        return "A Unix socket's path has some 100 bytes at most: choose a shorter one."
     if family == _UNIX and error.errno in (errno.ENOENT, errno.ENOTDIR):
         return "Its folder is not there: make it first."
     if family == _UNIX and error.errno == errno.EADDRINUSE and _is_no_socket(address):

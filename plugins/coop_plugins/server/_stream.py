@@ -26,6 +26,7 @@ class StreamServer(BaseServer):
     in the handler's task. The other arguments are those of `BaseServer`.
     """
 
+    wrong_kind = _stdlib.SOCK_DGRAM
     backlog = 256
     handshake_timeout: float | None = 10.0
     """Seconds that a client has for the TLS handshake."""
@@ -91,7 +92,8 @@ class StreamServer(BaseServer):
         clock = current_hub().clock
         deadline = clock.now() + _ON_THE_WAY if patient else 0
         left = self.backlog + 1  # so many at once in the end, not for ever, if clients keep coming
-        while left and not self._crew.full():
+        listener = self._socket
+        while left and listener is not None and self._socket is listener and not self._crew.full():  # another task may close it meanwhile
             # Each is accepted as it comes: the kernel would let those wait for a second that find its queue full. In the end it must be found empty.
             waits = max(deadline - clock.now(), 0) / _NANOSECONDS
             self.socket.settimeout(waits)

@@ -16,7 +16,7 @@ Invariants
 ==========
 1. A request is handed out once its head is complete and was found good; never a part of one, and in the order in which they came.
 2. Nothing is handed out after the first mistake; what came before it still is.
-3. A head takes no more memory than twice its limits (as it came, and taken apart) and one piece of input.
+3. A head takes no more memory than twice its limits (as it came, and taken apart) and one piece of input; nothing of a large one is kept for the next.
 4. Trailers of a chunked body never become headers.
 5. An offer to upgrade changes nothing about a body, which is delivered. The connection ends with that request, unless it is handed over.
 6. How the input is cut into pieces changes nothing about the requests, nor about where the first mistake is found.
@@ -38,7 +38,9 @@ from ._body import Body
 try:
     import httptools
 except ImportError as missing:
-    raise ImportError("coop_plugins.wsgi needs httptools to parse requests, and it is not installed. Install the extra: pip install coopcore[web]") from missing
+    raise ImportError(
+        "coop_plugins.wsgi needs httptools to parse requests, and it is not installed: pip install httptools (coopcore's extra web brings it)"
+    ) from missing
 
 # Those of the IANA's registry. Any other is the application's to know, unless it is one of these in other letters, which a proxy may take for the same.
 _METHODS = frozenset(
@@ -75,6 +77,7 @@ _LIMIT_MOST = 10**12  # beyond every use, and, in seconds, within what clocks ca
 _EMPTY_LINES_MOST = 8  # before a request; old clients send one behind a body
 _REMEMBERED_MOST = 1000  # request lines, and as many lines of headers ...
 _REMEMBERED_LENGTH = 256  # ... of no more bytes
+_BLOCK_REMEMBERED = 4096  # bytes of headers that a connection remembers while it is idle
 _NOT_REMEMBERED = frozenset((b"authorization", b"content-length", b"cookie", b"proxy-authorization", b"transfer-encoding"))
 
 
@@ -380,7 +383,7 @@ class RequestReader:
         block = data[first + 2 : end + 2]
         if block != self._block:
             fields = self._read_fields(block)
-            self._block = block
+            self._block = block if len(block) <= _BLOCK_REMEMBERED else b"\0"
             self._fields = None
         elif self._fields is None:
             fields = self._fields = self._read_fields(block)

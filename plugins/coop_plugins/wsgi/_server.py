@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import re
 import socket as _stdlib
 import struct
 import time
@@ -26,6 +27,7 @@ from http import HTTPStatus
 from inspect import iscoroutinefunction
 from tempfile import SpooledTemporaryFile
 from typing import Any
+from urllib.parse import quote
 from wsgiref.util import FileWrapper
 
 from coopcore import Task, Timeout, killall, sleep, spawn
@@ -45,6 +47,8 @@ _SEND_PIECE = 262_144  # sent under one timeout
 _GATHERED_MOST = 256  # pieces that the kernel is given at once; no system takes less
 _DRAIN_MOST = 65536  # of a body that the application did not read; more is not worth a kept connection
 _IN_MEMORY_MOST = 1 << 20  # of a body that is received before the application is called; more goes into a file
+_LINE_MOST = 8192  # characters of an error log's line that an application has not ended
+_PLAIN = re.compile(r"[!#-$&-~]*")  # without what would look like another part of a line in the log
 _LINGER = 1.0  # seconds in which a client may still read an answer that came before it had sent all
 _NANOSECONDS = 1_000_000_000
 _GRACE = _NANOSECONDS // 5  # in which a client sends what it was about to send when the server closed
@@ -86,7 +90,7 @@ class _Connection:
         self.remote: str = self.environ["REMOTE_ADDR"]
         self._believes = server.trusts is not None and server.trusts.trusts(self.remote)
         self.reader = RequestReader(server.limits, secure=self._believes or server.ssl_context is not None)
-        # The headers of the last request, and the environment with them.
+        # The headers that came again and again, and the environment with them.
         self._fields: Fields | None = None
         self._with_fields: Environ = {}
 
@@ -351,10 +355,13 @@ class _Connection:
         except (Exception, Timeout) as error:
             if self.lost is not None:
                 server.log_client(self.remote, request.line, self.lost)
+                self._reset()  # what is in the kernel's buffer, and the end behind it, would look like a whole answer to a client that is only slow
             else:
                 server.log_error(f"the application failed in {request.line!r} from {self.remote}", error)
                 self._fail(response, 500)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, SystemExit):
+                server.log_error(f"the application called sys.exit() in {request.line!r} from {self.remote}, which ends the program", error)
             if response.head_sent and not response.complete:
                 self._reset()  # killed: closed as it is, a response without a length would look whole
             raise
@@ -435,6 +442,7 @@ class _Connection:
 
     def _refuse(self, error: ClientError) -> None:
         """Answer what was no request."""
+        self.server.log_client(self.remote, "-", error)
         self.server.log_access(self.remote, "-", str(error.status), 0, 0.0)
         try:
             self._send_page(error.status, True)
@@ -496,10 +504,14 @@ class _Connection:
 
     def _make_environ(self, request: Request, response: Response) -> Environ:
         fields = request.fields
-        if fields is not self._fields:
-            self._with_fields = self._add_fields(fields)
-            self._fields = fields
-        environ = self._with_fields | request.request_line.environ
+        if fields is self._fields:
+            environ = self._with_fields | request.request_line.environ
+        else:
+            with_fields = self._add_fields(fields)
+            if fields.again:
+                self._fields = fields
+                self._with_fields = with_fields
+            environ = with_fields | request.request_line.environ
         if fields.coded or fields.content_length:
             environ["wsgi.input"] = Input(request, partial(self._receive_body, request, response))
         elif request.upgrade is not None:
@@ -531,6 +543,8 @@ class _ErrorStream:
         *lines, self._unfinished = (self._unfinished + text).split("\n")
         for line in lines:
             self._log(line, None)
+        if len(self._unfinished) > _LINE_MOST:
+            self.flush()
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
@@ -616,6 +630,7 @@ class WSGIServer(StreamServer):
         }
         self.connections: set[_Connection] = set()
         """Those that are served."""
+        self._in_handshake: set[Task[Any]] = set()
         self._accepted = 0
         """How many were accepted and not closed; the task of some may not have begun."""
         self._drained = ParkingLot("the last connection to end", lambda: [connection.task for connection in self.connections])
@@ -639,6 +654,17 @@ class WSGIServer(StreamServer):
             connection.serve()
         finally:
             self.connections.discard(connection)
+
+    def admit(self, *args: Any) -> tuple[Any, ...] | None:
+        """Make the handshake, if TLS is spoken. Parks."""
+        if self.ssl_context is None:
+            return args
+        me = current_task()
+        self._in_handshake.add(me)
+        try:
+            return super().admit(*args)
+        finally:
+            self._in_handshake.discard(me)
 
     def do_handle(self, *args: Any) -> None:
         """Have the crew serve a connection. Parks while the crew is full."""
@@ -670,7 +696,7 @@ class WSGIServer(StreamServer):
             self._drained.park(self.stop_timeout if timeout is None else timeout)
             with Timeout(1, False):
                 while self._accepted:
-                    killall([connection.task for connection in self.connections])
+                    killall([*(connection.task for connection in self.connections), *self._in_handshake])
                     sleep(0)  # one may not have begun
         super().stop(timeout)
 
@@ -695,7 +721,8 @@ class WSGIServer(StreamServer):
 
     def log_answer(self, request: Request, response: Response, environ: Environ, seconds: float) -> None:
         """Called after each answer. Override it for a log that needs to know more than `log_access` is told."""
-        self.log_access(environ["REMOTE_ADDR"], request.line, response.status[:3], response.sent, seconds)
+        remote = str(environ.get("REMOTE_ADDR", ""))  # what the application has made of it
+        self.log_access(remote if _PLAIN.fullmatch(remote) else quote(remote, ""), request.line, response.status[:3], response.sent, seconds)
 
     def log_access(self, remote: str, line: str, status: str, sent: int, seconds: float) -> None:
         """A line for each answer: client, date, request, status, bytes of the body, seconds. Override it for another form."""
@@ -709,7 +736,7 @@ class WSGIServer(StreamServer):
             self._error_log.error("%s", message, exc_info=error)
 
     def log_client(self, remote: str, line: str, error: OSError) -> None:
-        """A client that went away, took too long, or broke HTTP in the body of its request."""
+        """A client that went away, took too long, or broke HTTP, with what it did; ``line`` is "-" if it never came as far as a request."""
         if self._log is not None:
             self._log.info("%s in %r: %s", remote or "-", line, error)
 

@@ -40,12 +40,15 @@ try:
     from wsproto.handshake import server_extensions_handshake
     from wsproto.utilities import LocalProtocolError, generate_accept_token
 except ImportError as missing:
-    raise ImportError("coop_plugins.wsgi.websocket needs wsproto, and it is not installed. Install the extra: pip install coopcore[websocket]") from missing
+    raise ImportError(
+        "coop_plugins.wsgi.websocket needs wsproto, and it is not installed: pip install wsproto (coopcore's extra websocket brings it)"
+    ) from missing
 
 __all__ = ["NotAWebSocket", "WebSocket", "WebSocketClosed", "websocket"]
 
 _PIECE = 65536
 _COMPRESSED_PIECE = 1024  # fed at once where it may swell a thousandfold
+_PARTS_MOST = 1000  # of a message, kept apart
 _NORMAL = 1000
 _GOING_AWAY = 1001
 _NO_CODE = 1005
@@ -183,13 +186,16 @@ class WebSocket:
             self._end(_TOO_BIG, f"a message is larger than {self.max_message} bytes")
             self._send_close(CloseConnection(code=_TOO_BIG, reason="the message is too big"))
             raise self._ended()
-        self._parts.append(event.data)
+        if event.data:  # a client may send empty ones for ever
+            self._parts.append(event.data)
+        nothing: Any = "" if isinstance(event, TextMessage) else b""
         if not event.message_finished:
+            if len(self._parts) >= _PARTS_MOST:  # each is an object, and much larger than the byte that it may hold
+                self._parts = [nothing.join(self._parts)]
             return None
         parts, self._parts, self._size = self._parts, [], 0
-        if isinstance(event, TextMessage):
-            return "".join(parts)
-        return b"".join(parts)
+        whole: str | bytes = nothing.join(parts)
+        return whole
 
     def _read_more(self) -> None:
         if not self._unread:
