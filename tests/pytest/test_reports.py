@@ -107,8 +107,8 @@ def test_deep_trees_stay_readable(run):
         @pytest.mark.coop
         def test_it():
             spawn(nest, 300)
-            sleep(0.01)
-            sleep(0.01)
+            for _ in range(301):
+                sleep(0)
             assert False
         """,
         "-v",
