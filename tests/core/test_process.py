@@ -128,8 +128,10 @@ def test_a_child_of_multiprocessing() -> None:
 
 
 @pytest.mark.slow(reason="makes 100,000 greenlets")
+@pytest.mark.timeout(400)
 def test_100_000_tasks_asleep_at_once() -> None:
-    out, _ = python("""
+    out, _ = python(
+        """
         from coopcore import spawn, sleep, joinall, killall, run, get_hub
         def main():
             tasks = [spawn(sleep, 1000) for _ in range(100_000)]
@@ -139,7 +141,9 @@ def test_100_000_tasks_asleep_at_once() -> None:
             killall(tasks)
             print(len(joinall(tasks)), len(get_hub().timers), len(get_hub().tasks()))
         run(main)
-    """)
+    """,
+        timeout=380,
+    )
     assert out == "100000 100000\n100000 0 1\n"
 
 

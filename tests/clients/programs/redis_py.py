@@ -191,6 +191,9 @@ def killed() -> list[Any]:
     import coopcore
 
     with client_of() as client, client_of() as observer:
+        # To connect may take longer than the timeout.
+        for connection in crowd(lambda number: client.connection_pool.get_connection(), 40):
+            client.connection_pool.release(connection)
 
         def work(number: int) -> Any:
             with coopcore.Timeout(45 if number % 2 else 0.2, False):
@@ -203,6 +206,8 @@ def killed() -> list[Any]:
         while observer.info("clients")["blocked_clients"] < 20:
             coopcore.sleep(0.005)
         coopcore.killall(tasks[1::2])
+        while observer.info("clients")["blocked_clients"]:  # until the server has noticed
+            coopcore.sleep(0.005)
         for number in range(40):
             client.rpush(f"{config.key}:{number}", "late")
         echoes = crowd(lambda number: client.echo(f"{number}"), 40)
