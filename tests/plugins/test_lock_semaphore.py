@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from greenlet import getcurrent
-from seams.hubs import in_a_hub, in_another_thread
+from seams.hubs import in_a_hub, in_a_jumping_hub, in_another_thread
 
 from coop_plugins.lock import BoundedSemaphore, DummySemaphore, Semaphore
 from coopcore import Deadlock, Task, TaskExit, Timeout, get_hub, idle, iwait, run, sleep, spawn, wait
@@ -69,16 +69,15 @@ def test_invariant_2_a_wake_is_final() -> None:
     assert semaphore.counter == 0
 
 
-@in_a_hub
+@in_a_jumping_hub
 def test_invariant_2_a_wake_is_final_also_for_an_enclosing_timeout() -> None:
     semaphore = Semaphore(0)
 
     def acquire() -> bool:
         with Timeout(0.001, False):
             got = semaphore.acquire()
-            until = get_hub().clock.now() + 2_000_000
-            while get_hub().clock.now() < until:
-                pass
+            get_hub().clock._now += 2_000_000  # type: ignore[attr-defined]  # of `JumpingClock`: it is due, and the hub has not looked
+            sleep(0)
             return got
         raise AssertionError("the timeout took a permit away")
 

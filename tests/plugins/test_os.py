@@ -13,6 +13,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,15 @@ BIG = bytes(range(256)) * 1024  # four times what a pipe holds
 Run = Callable[[Callable[[], Any]], Any]
 
 
+def children() -> set[str]:
+    """The processes that this one has started and not reaped. (Other tests' helpers, such as multiprocessing's, live on.)"""
+    found = set()
+    for thread in Path("/proc/self/task").glob("*/children"):
+        with suppress(FileNotFoundError):
+            found |= set(thread.read_text().split())
+    return found
+
+
 @pytest.fixture(params=BACKENDS)
 def on(request: pytest.FixtureRequest) -> Run:
     """``@on`` runs a function on a hub of its own; no descriptor, task, promise or child may be left behind."""
@@ -41,11 +51,11 @@ def on(request: pytest.FixtureRequest) -> Run:
             assert "promise" not in coopcore.get_hub().describe()
             return result
 
+        before = children()
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             result = coopcore.run(guarded, backend=request.param)
-        with pytest.raises(ChildProcessError):
-            stdlib.waitpid(-1, stdlib.WNOHANG)
+        assert children() <= before
         return result
 
     return run
@@ -499,7 +509,7 @@ def test_invariant_4_a_wait_that_is_killed_or_times_out(on: Run, way: str) -> No
             task.kill()
             with pytest.raises(Timeout), Timeout(0.01):
                 os.waitpid(child.pid, 0)
-        assert set(stdlib.listdir("/proc/self/fd")) == before
+        assert set(stdlib.listdir("/proc/self/fd")) <= before
         assert len(os._bells) == (way == "thread")
         child.end()
         assert os.waitpid(child.pid, 0) == (child.pid, STATUS)
@@ -510,15 +520,17 @@ def test_invariant_4_a_wait_that_is_killed_or_times_out(on: Run, way: str) -> No
 def test_any_child(on: Run) -> None:
     @on
     def body() -> None:
-        children = [Child() for _ in range(3)]
+        helpers = children()
+        mine = [Child() for _ in range(3)]
         for call in (os.wait, lambda: os.waitpid(-1, 0), lambda: os.wait3(0)[:2]):
-            child = children.pop(1 if len(children) > 1 else 0)
+            child = mine.pop(1 if len(mine) > 1 else 0)
             task = spawn(call)
             parked(task)
             child.end()
             assert task.get(timeout=5) == (child.pid, STATUS)
-        with pytest.raises(ChildProcessError):
-            os.wait()
+        if not helpers:
+            with pytest.raises(ChildProcessError):
+                os.wait()
 
 
 def test_a_process_group(on: Run) -> None:

@@ -64,8 +64,8 @@ def test_each_call_parks(on: Run) -> None:
         for wait in (
             lambda: select.select([reader], [], []),
             lambda: (poll := select.poll(), poll.register(reader, select.POLLIN), poll.poll()),
-            lambda: selectors.SelectSelector().select(0.05),
-            lambda: selectors.PollSelector().select(0.05),
+            lambda: selectors.SelectSelector().select(0.3),
+            lambda: selectors.PollSelector().select(0.3),
         ):
             task = spawn(wait)
             parked(task)
@@ -90,17 +90,18 @@ def test_a_hub_of_another_thread_is_made_of_the_real_things(on: Run) -> None:
 def test_asyncio_run_in_a_task(on: Run) -> None:
     @on
     def body() -> None:
+        turns = 0
+
         async def main() -> str:
-            await asyncio.sleep(0.02)
+            while turns < 10:  # which the others have meanwhile
+                await asyncio.sleep(0.002)
             return "slept"
 
         tasks = [spawn(asyncio.run, main()) for _ in range(3)]
-        turns = 0
         while not all(task.dead for task in tasks):
             turns += 1
             sleep(0)
         assert [task.get() for task in tasks] == ["slept"] * 3
-        assert turns > 10
 
 
 def test_waiting_for_children(on: Run) -> None:
@@ -137,11 +138,15 @@ import os as real
 import coopcore
 from coop_plugins import file, os, select
 def main():
-    pid = real.posix_spawn("/bin/sh", ["sh", "-c", "sleep 0.05; exit 3"], real.environ)
+    reader, writer = real.pipe()
+    to_stdin = (real.POSIX_SPAWN_DUP2, reader, 0)
+    pid = real.posix_spawn("/bin/sh", ["sh", "-c", "read line; exit 3"], real.environ, file_actions=[to_stdin])
     task = coopcore.spawn(os.waitpid, -1, 0)
     turns = 0
     while not task.dead:
         turns += 1
+        if turns == 10:
+            real.write(writer, b"\\n")
         coopcore.sleep(0)
     assert task.get() == (pid, 3 << 8), task.get()
     assert turns > 10

@@ -158,7 +158,7 @@ def test_invariant_2_nothing_is_left_of_a_wait(on: Run, pipe: tuple[int, int], m
             assert isinstance(task.get(), TaskExit)
         elif way == "nest":
             assert task.get() is (end == "wake")
-        assert set(os.listdir("/proc/self/fd")) == before
+        assert set(os.listdir("/proc/self/fd")) <= before
         assert len(coopcore.get_hub().tasks()) == tasks_before
 
 

@@ -290,9 +290,9 @@ def test_invariant_5_no_server(on: Run, hosts: str) -> None:
 def test_it_asks_again_and_the_next_server(on: Run, make: Make, asked: list[Any], server: DnsServer) -> None:
     @on
     def body() -> None:
-        assert make(timeout=0.05, lifetime=5).gethostbyname("late.test") == "192.0.2.5"
+        assert make(timeout=0.3, lifetime=15).gethostbyname("late.test") == "192.0.2.5"
         assert len(asked) >= 2 and set(asked) == {("late.test.", "A", "udp")}, "twice, or more often if the machine is slow"
-        ours = make(timeout=0.05, lifetime=5)
+        ours = make(timeout=0.3, lifetime=15)
         ours._nameservers = ["127.0.0.2", "127.0.0.1"]  # nobody listens at the first
         assert ours.gethostbyname("www.test") == "192.0.2.1"
 
@@ -520,7 +520,7 @@ def test_invariant_3_kills_and_timeouts_leave_nothing_open(on: Run, make: Make, 
             assert len(get_hub().tasks()) == tasks + 2, "one for each family"
             asking.kill()
             sleep(0)
-            assert (sockets_now(), len(get_hub().tasks()), dict(get_hub()._promises)) == (before, tasks, {})
+            assert sockets_now() <= before and (len(get_hub().tasks()), dict(get_hub()._promises)) == (tasks, {})
         finally:
             server.hold.set()
 
@@ -548,7 +548,7 @@ def test_invariant_3_a_kill_of_a_connection(on: Run, hosts: str) -> None:
                     making = dnspython._BACKEND.make_socket(stdlib.AF_INET, TCP, 0, None, full.getsockname(), timeout)
                     with pytest.raises((Timeout, dnspython.dns.exception.Timeout)), Timeout(0.05):
                         dnspython._run_to_its_end(making)
-                assert sockets_now() == before
+                assert sockets_now() <= before
         finally:
             for client in filling:
                 client.close()

@@ -99,7 +99,7 @@ def test_an_application_is_served_patched_until_a_signal(serve: Any, signum: int
     assert (response.status, body, response.headers["X-Patched"]) == (200, b"/tea", "coop_plugins.socket")
     status, out, err = served.ends(signum)
     assert (status, err) == (0, "")
-    assert re.fullmatch(r'127.0.0.1 - - \[.*\] "GET /tea HTTP/1.1" 200 4 \d\.\d+\n', out)
+    assert re.fullmatch(r'127.0.0.1 - - \[.*\] "GET /tea HTTP/1.1" 200 4 \d+\.\d+\n', out)
 
 
 def test_what_blocks_holds_up_nobody(serve: Any) -> None:

@@ -419,7 +419,7 @@ def test_nothing_is_left_of_connections_that_ended(on: Run) -> None:
                 while len(coopcore.get_hub().tasks()) > 2:  # this one, and the one that accepts
                     sleep(0)
                 counts.append(len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0)
-            assert counts[0] == counts[1]
+            assert counts[0] >= counts[1]
 
 
 def test_a_broken_listener_ends_serve_forever_with_its_error(on: Run) -> None:

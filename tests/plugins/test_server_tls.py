@@ -91,7 +91,7 @@ def test_a_client_that_makes_no_handshake_costs_nothing_but_itself(on: Run, what
                 assert client.recv(1) == b"x"
         while len(get_hub().tasks()) > 1:
             sleep(0)
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert len(os.listdir("/proc/self/fd")) <= before
 
     assert len(failed) == 1
 

@@ -377,15 +377,16 @@ def test_both_directions_at_once(on: Run) -> None:
 # -- connecting -------------------------------------------------------------------------------------------------------------
 
 
-def unused_port() -> int:
+@pytest.fixture
+def refusing_port() -> Iterator[int]:
+    """It is bound, so that nobody else has it, and nobody listens."""
     with stdlib.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+        yield probe.getsockname()[1]
 
 
-def test_refused_connections(on: Run) -> None:
-    port = unused_port()
+def test_refused_connections(on: Run, refusing_port: int) -> None:
+    port = refusing_port
 
     @on
     def body() -> None:

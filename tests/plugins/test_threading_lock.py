@@ -128,24 +128,31 @@ def test_invariant_1_one_has_it_and_locked_says_so(make: Any) -> None:
 @each_lock
 @pytest.mark.slow(reason="threads and hubs must meet often")
 def test_invariants_1_and_4_hold_between_hubs_and_plain_threads(make: Any) -> None:
-    assert stress(make, seconds=1.0) > 100
+    assert stress(make, seconds=1.0, least=100) >= 100
 
 
 @each_lock
 @pytest.mark.soak
 @pytest.mark.timeout(300)
 def test_invariants_1_and_4_hold_for_long(make: Any) -> None:
-    assert stress(make, seconds=60.0) > 10_000
+    assert stress(make, seconds=60.0, least=10_000) >= 10_000
 
 
-def stress(make: Callable[[], Any], seconds: float) -> int:
-    """Tasks of two hubs and plain threads want one lock, with and without timeouts, and are killed at any moment. Returns how often one had it."""
+def stress(make: Callable[[], Any], seconds: float, least: int) -> int:
+    """Tasks of two hubs and plain threads want one lock, with and without timeouts, and are killed at any moment. Returns how often one had it.
+
+    A machine that is busy gets more time, until it was had ``least`` times.
+    """
     lock = make()
     holder: list[str] = []
     count = 0
     seed = random.randrange(10**6)
     end = time.monotonic() + seconds
     errors: list[BaseException] = []
+
+    def on() -> bool:
+        now = time.monotonic()
+        return now < end or (count < least and now < end + 20)
 
     def hold(who: str) -> None:
         nonlocal count
@@ -154,7 +161,7 @@ def stress(make: Callable[[], Any], seconds: float) -> int:
         count += 1
 
     def loop(who: str, rng: random.Random, pause: Callable[[float], object]) -> None:
-        while time.monotonic() < end:
+        while on():
             try:
                 how = rng.random()
                 if how < 0.2:
@@ -186,7 +193,7 @@ def stress(make: Callable[[], Any], seconds: float) -> int:
         def main() -> None:
             rng = random.Random(seed + number)
             tasks = [spawn(loop, f"task {n} of hub {number}", random.Random(rng.random()), sleep) for n in range(5)]
-            while time.monotonic() < end:
+            while on():
                 sleep(rng.random() / 1000)
                 rng.choice(tasks).kill(Boom, block=False)
             joinall(tasks, raise_error=True, timeout=20)
@@ -202,7 +209,7 @@ def stress(make: Callable[[], Any], seconds: float) -> int:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(seconds + 30)
+            thread.join(seconds + 50)
             assert not thread.is_alive(), seed
     finally:
         sys.setswitchinterval(interval)

@@ -66,17 +66,20 @@ def test_invariant_1_each_item_is_got_once_in_order() -> None:
 
 @pytest.mark.slow(reason="threads and hubs must meet often")
 def test_invariants_1_and_4_hold_between_hubs_and_plain_threads() -> None:
-    assert stress(1.0) > 100
+    assert stress(1.0, least=100) >= 100
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(300)
 def test_invariants_1_and_4_hold_for_long() -> None:
-    assert stress(60.0) > 10_000
+    assert stress(60.0, least=10_000) >= 10_000
 
 
-def stress(seconds: float) -> int:
-    """Tasks of two hubs and plain threads put and get, with and without timeouts, and are killed at any moment. Returns how many items were got."""
+def stress(seconds: float, least: int) -> int:
+    """Tasks of two hubs and plain threads put and get, with and without timeouts, and are killed at any moment. Returns how many items were got.
+
+    A machine that is busy gets more time, until there were ``least``.
+    """
     q: SimpleQueue[Any] = SimpleQueue()
     seed = random.randrange(10**6)
     end = time.monotonic() + seconds
@@ -85,10 +88,14 @@ def stress(seconds: float) -> int:
     over: list[str] = []
     errors: list[BaseException] = []
 
+    def on() -> bool:
+        now = time.monotonic()
+        return now < end or (len(got) < least and now < end + 20)
+
     def produce(who: str, pause: Callable[[float], object]) -> None:
         rng = random.Random(who)
         number = 0
-        while time.monotonic() < end:
+        while on():
             item = (who, number)
             number += 1
             put.append(item)
@@ -123,7 +130,7 @@ def stress(seconds: float) -> int:
             rng = random.Random(seed + number)
             consumers = [spawn(consume, f"{n} of hub {number}", sleep) for n in range(3)]
             producers = [spawn(produce, f"{n} of hub {number}", sleep) for n in range(2)]
-            while time.monotonic() < end:
+            while on():
                 sleep(rng.random() / 1000)
                 rng.choice(consumers).kill(Boom, block=False)
             joinall(producers + consumers, raise_error=True, timeout=20)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import socket as stdlib
 import subprocess
 import sys
@@ -810,8 +811,8 @@ def test_invariant_5_stop_lets_requests_end_and_closes_idle_connections(on: Run)
             assert not server.connections
 
 
-def test_invariant_5_a_request_on_its_way_when_the_server_closes_is_answered(on: Run) -> None:
-    @on
+def test_invariant_5_a_request_on_its_way_when_the_server_closes_is_answered(virtually: Run) -> None:
+    @virtually
     def body() -> None:
         server = WSGIServer(LOCAL, hello)
         server.start()
@@ -922,8 +923,8 @@ def test_the_access_log(on: Run, caplog: pytest.LogCaptureFixture) -> None:
 
     first, why, second = [record.getMessage() for record in caplog.records]
     assert first.startswith("127.0.0.1 - - [")
-    assert '] "GET /a%0Ab HTTP/1.1" 200 10 0.' in first
-    assert '] "-" 400 0 0.' in second
+    assert re.search(r'\] "GET /a%0Ab HTTP/1.1" 200 10 \d+\.', first)
+    assert re.search(r'\] "-" 400 0 \d+\.', second)
     assert why.startswith("127.0.0.1 in '-': the request line is not")
 
 

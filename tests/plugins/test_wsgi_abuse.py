@@ -78,7 +78,7 @@ def leaving_nothing(**limits: Any) -> Iterator[tuple[WSGIServer, Site]]:
         wait_for(lambda: not server.connections)
         assert site.at_work == 0
         gc.collect()
-        assert (len(get_hub().tasks()), descriptors()) == before
+        assert len(get_hub().tasks()) == before[0] and descriptors() <= before[1]
 
 
 def wait_for(is_so: Callable[[], bool]) -> None:

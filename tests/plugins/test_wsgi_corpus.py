@@ -129,7 +129,7 @@ def test_the_whole_corpus_leaves_nothing_behind() -> None:
                 site.seen.clear()
                 gc.collect()
                 counts.append((len(get_hub().tasks()), descriptors(), len(gc.get_objects())))
-            assert counts[2][:2] == counts[1][:2]
+            assert counts[2][0] == counts[1][0] and counts[2][1] <= counts[1][1]
             assert counts[2][2] - counts[1][2] < len(CASES) // 10, "no object for each case"
 
     coopcore.run(body)

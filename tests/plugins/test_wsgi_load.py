@@ -107,9 +107,10 @@ def end_under_load(kind: str, folder: Path, clients: int, keeps: bool, paths: tu
         served.process.wait(DEADLINE)
         assert time.monotonic() - began < DEADLINE / 2
         assert served.process.returncode == 0
-        # Between the last look into the kernel's queue and the end of the listener are some microseconds. Who gets into the queue then was accepted by nobody.
+        # Between the last look into the kernel's queue and the end of the listener are some microseconds, or more if the machine is busy.
+        # Who gets into the queue then was accepted by nobody.
         lost = clients - load.outcomes["refused"]
-        assert lost <= 1 + clients // 50 and set(load.lost_by) <= {0}, load.outcomes
+        assert lost <= 1 + clients // 10 and set(load.lost_by) <= {0}, load.outcomes
         assert all("Reset" in outcome and "; 0 bytes" in outcome for outcomes in load.lost_by.values() for outcome in outcomes), load.outcomes
 
 

@@ -9,6 +9,8 @@ from typing import Any
 from coop_plugins import socket, ssl
 from coopcore import sleep, spawn
 
+from .tcp import arrived
+
 CERTIFICATES = Path(__file__).resolve().parent / "certificates"
 AUTHORITY = str(CERTIFICATES / "ca.pem")
 LOCALHOST = str(CERTIFICATES / "localhost.pem")
@@ -106,8 +108,10 @@ def fill(sock: Any) -> bytes:
     written = b""
     try:
         while True:
-            written += data[: sock.send(data)]
-    except ssl.SSLWantWriteError:
-        return written
+            try:
+                written += data[: sock.send(data)]
+            except ssl.SSLWantWriteError:
+                if not arrived(sock):
+                    return written
     finally:
         sock.settimeout(timeout)
