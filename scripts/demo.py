@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import http.client
+import random
 import signal
 import socket
 import subprocess
@@ -33,11 +34,15 @@ def run_to_its_end(path: Path) -> int:
 
 
 def free_port() -> int:
-    """One that is free on every address: that is where the example listens."""
+    """One that is free on every address: that is where the example listens. None of those that the kernel gives to clients, who may come in between."""
     both = socket.has_dualstack_ipv6()
-    with socket.create_server(("", 0), family=socket.AF_INET6 if both else socket.AF_INET, dualstack_ipv6=both) as server:
-        port: int = server.getsockname()[1]
-    return port
+    while True:
+        port = random.randrange(15_000, 32_000)
+        try:
+            socket.create_server(("", port), family=socket.AF_INET6 if both else socket.AF_INET, dualstack_ipv6=both).close()
+        except OSError:
+            continue
+        return port
 
 
 def wait_until_it_listens(server: subprocess.Popen[str], port: int) -> None:

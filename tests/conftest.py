@@ -1,8 +1,8 @@
 """What all tests share: the marks `slow` and `soak`, a watch over slow tests, and where the source tree is.
 
 A test that takes more than a second says why: ``@pytest.mark.slow(reason="...")``. One that doesn't is listed at the end of the run by its wall time, and fails
-by its CPU time, which a busy machine disturbs far less, once that passes two seconds. Tests that take minutes carry ``soak``, and ``COOP_SOAK_SECONDS=180``
-makes of them a sample, whose order ``COOP_SOAK_SEED`` gives back.
+by its CPU time, which a busy machine disturbs far less, once that passes two seconds; or more, where the processor is slower, or shared. Tests that take
+minutes carry ``soak``, and ``COOP_SOAK_SECONDS=180`` makes of them a sample, whose order ``COOP_SOAK_SEED`` gives back.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from pathlib import Path
 import pytest
 
 LISTED = 1.0  # seconds of wall time
-REFUSED = 2.0  # seconds of CPU time
+REFUSED = 2.0  # seconds of CPU time, on a machine that counts
+COUNTED = 0.03  # seconds to two million
 TREE = Path(__file__).resolve().parent.parent
 
 # The only built-in plugins that may be imported, if this is set; tests/house/test_standing_alone.py does so.
@@ -56,6 +57,14 @@ def _is_traced() -> bool:
     """Under coverage or a debugger, which multiply CPU time."""
     coverage = sys.modules.get("coverage")
     return sys.gettrace() is not None or (coverage is not None and coverage.Coverage.current() is not None)
+
+
+def _slowness() -> float:
+    """How many times as long as on the machine for which `REFUSED` was chosen does a piece of work take here, now? One at least."""
+    began = time.thread_time()
+    for _ in range(2_000_000):
+        pass
+    return max((time.thread_time() - began) / COUNTED, 1.0)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -94,7 +103,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
         return result
     if wall > LISTED:
         _slow.append((wall, cpu, item.nodeid))
-    if cpu > REFUSED:
+    if cpu > REFUSED and cpu > REFUSED * _slowness():
         pytest.fail(f"took {cpu:.1f} s of CPU time, {wall:.1f} s in all. Make it cheaper, or mark it: @pytest.mark.slow(reason='...')", pytrace=False)
     return result
 

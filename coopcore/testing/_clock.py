@@ -14,7 +14,7 @@ from time import monotonic_ns
 
 import coopcore
 
-from ..lowlevel import ParkingLot, current_task, promise, wait_readable
+from ..lowlevel import Alarm, ParkingLot, current_task, park, promise, unpark, wait_readable
 from ..protocols import READABLE, Clock, Ready
 from ._base import MILLISECOND, PATIENCE, SECOND, pipe, since
 
@@ -147,11 +147,15 @@ class ClockContract:
         def main() -> list[str]:
             hub = current_task().hub
             order: list[str] = []
-
-            def nap(seconds: float) -> None:
+            for seconds in (0.02, 0.005, 0.01):
                 start = hub.clock.now()
                 coopcore.sleep(seconds)
                 assert hub.clock.now() - start >= int(seconds * SECOND), f"sleep({seconds}) ended after {hub.clock.now() - start} ns"
+            start = hub.clock.now()  # one for all, or the process might be stopped between two
+
+            def nap(seconds: float) -> None:
+                alarm = Alarm(hub, start + int(seconds * SECOND), unpark, current_task())
+                park(alarm)
                 order.append(str(seconds))
 
             coopcore.joinall([coopcore.spawn(nap, seconds) for seconds in (0.02, 0.005, 0.01)], raise_error=True)

@@ -9,8 +9,9 @@ from typing import Any, NoReturn
 
 import coopcore
 
-from ..lowlevel import ParkingLot
+from ..lowlevel import Alarm, ParkingLot, current_hub, current_task, park, unpark
 from ..protocols import TimerQueue
+from ._base import SECOND
 
 
 class _Opaque:
@@ -227,14 +228,17 @@ class TimerQueueContract:
     def test_hub_programs_run_on_it(self) -> None:
         def main() -> list[str]:
             order: list[str] = []
+            hub = current_hub()
+            start = hub.clock.now()  # one for all, or the process might be stopped between two
 
-            def nap(name: str, seconds: float) -> None:
-                coopcore.sleep(seconds)
-                order.append(name)
+            def nap(seconds: float) -> None:
+                alarm = Alarm(hub, start + int(seconds * SECOND), unpark, current_task())
+                park(alarm)
+                order.append(str(seconds))
 
-            tasks = [coopcore.spawn(nap, str(seconds), seconds) for seconds in (0.02, 0.0, 0.01, 0.005)]
+            tasks = [coopcore.spawn(nap, seconds) for seconds in (0.02, 0.0, 0.01, 0.005)]
             assert ParkingLot("a timeout").park(0.001) is False, "a timed park was not ended by its timer"
-            killed = coopcore.spawn(nap, "killed", 0.001)
+            killed = coopcore.spawn(coopcore.sleep, 0.001)
             coopcore.sleep(0)
             killed.kill()
             coopcore.joinall(tasks, timeout=5)

@@ -70,6 +70,20 @@ def postgres(certificate: Path) -> Iterator[Postgres]:
         yield server
 
 
+@pytest.fixture
+def refusing() -> Iterator[int]:
+    """A port that refuses each attempt to connect: it is taken, so that nobody else listens there, and nobody listens."""
+    with ExitStack() as taken:
+        sock = taken.enter_context(socket.socket())
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        try:
+            taken.enter_context(socket.socket(socket.AF_INET6)).bind(("::1", port))
+        except OSError:
+            pass  # no IPv6 here, or somebody has it
+        yield port
+
+
 @pytest.fixture(scope="package")
 def deaf() -> Iterator[int]:
     """A port that answers no attempt to connect: its queue is full, and nobody accepts."""

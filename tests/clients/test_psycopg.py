@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from .servers.postgres_server import Postgres
-from .servers.processes import Program, free_port
+from .servers.processes import Program
 
 psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed: pip install 'psycopg[binary]'", exc_type=ImportError)
 
@@ -135,8 +135,8 @@ def test_statements_that_are_cancelled(start: Programs) -> None:
         assert program.report().result == [words] * 10
 
 
-def test_connections_that_are_refused(start_one: Programs) -> None:
-    with start_one("refused", refused=free_port()) as program:
+def test_connections_that_are_refused(start_one: Programs, refusing: int) -> None:
+    with start_one("refused", refused=refusing) as program:
         assert program.report().result == ["OperationalError"] * 20
 
 

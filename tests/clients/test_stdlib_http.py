@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from .servers.processes import Program, free_port
+from .servers.processes import Program
 from .servers.web import HttpServer
 
 
@@ -39,8 +39,8 @@ def test_bodies_of_all_kinds_over_one_connection(server: HttpServer, certificate
     assert found == {"ports": 1, "chunked": 1000, "big": 3_000_000}
 
 
-def test_urllib_follows_redirections_and_tells_of_errors(http: HttpServer) -> None:
-    with Program("stdlib_http", "urllib_errors", url=http.url, refused=free_port()) as program:
+def test_urllib_follows_redirections_and_tells_of_errors(http: HttpServer, refusing: int) -> None:
+    with Program("stdlib_http", "urllib_errors", url=http.url, refused=refusing) as program:
         assert program.report().result == ["port", "503 try again", "ConnectionRefusedError"]
 
 

@@ -100,8 +100,8 @@ def test_invariant_1_a_wait_in_a_collection_is_refused_and_changes_nothing(wait:
         it.lock.release()
         it.empty.put(1)
         sleep(0.001)
-        assert it.lock.acquire(timeout=1)
-        assert (it.empty.get(timeout=1), it.queue.get(timeout=1)) == (1, 0)
+        assert it.lock.acquire(timeout=20)
+        assert (it.empty.get(timeout=20), it.queue.get(timeout=20)) == (1, 0)
         it.other.kill()
 
     run(main)
@@ -124,10 +124,10 @@ def test_invariant_1_what_needs_no_wait_works_in_a_collection() -> None:
             lambda: get_hub().call_soon(spawned.append, 1) is None,
         ):
             assert collected(fn) is True
-        assert waiter.get(timeout=1) is True
-        victim.join(timeout=1)
-        assert (queue.get(timeout=1), spawned[1]) == (7, 1)
-        assert spawned[0].join(timeout=1)
+        assert waiter.get(timeout=20) is True
+        victim.join(timeout=20)
+        assert (queue.get(timeout=20), spawned[1]) == (7, 1)
+        assert spawned[0].join(timeout=20)
 
     run(main)
 
@@ -204,7 +204,7 @@ def test_invariant_2_a_finaliser_of_what_nobody_refers_to_waits_as_anybody(holde
     outcome: Outcome = []
 
     def wait() -> object:
-        with Timeout(5):
+        with Timeout(30):
             sleep(0.001)
             sleep(0)
             return spawn(lambda: "waited").get()
@@ -217,7 +217,9 @@ def test_invariant_2_a_finaliser_of_what_nobody_refers_to_waits_as_anybody(holde
         if isinstance(task, Task):
             task.join()
         del task
-        sleep(0.02)
+        with Timeout(20):
+            while len(outcome) < 2 or len(get_hub().tasks()) > 1:
+                sleep(0.001)
         assert outcome == ["waited", "waited"]
         assert get_hub().tasks() == [current_task()]
         assert [spawn(lambda n=n: n).get() for n in range(3)] == [0, 1, 2]
@@ -235,7 +237,9 @@ def test_invariant_2_a_timeout_ends_the_wait_of_such_a_finaliser() -> None:
     def main() -> None:
         spawn(callable, Garbage(wait, outcome, in_cycle=False))
         spawn(Garbage, wait, outcome, False)
-        sleep(0.02)
+        with Timeout(20):
+            while len(outcome) < 2:
+                sleep(0.001)
         assert outcome == [Timeout, Timeout]
 
     run(main)

@@ -37,7 +37,7 @@ def in_thread(fn, daemon=False):
 
 def program(code: str, status: int = 0) -> tuple[list[str], str]:
     indented = "\n".join(line.removeprefix("        ") for line in code.splitlines())
-    out, err = python(PRELUDE + indented, status=status, timeout=20)
+    out, err = python(PRELUDE + indented, status=status, timeout=55)
     return out.split(), err
 
 
@@ -105,8 +105,10 @@ def test_a_thread_with_a_hub_ends_with_every_finally_of_its_tasks() -> None:
     assert program("""
         in_thread(lambda: go(parked)).join()
         say("joined")
-        in_thread(lambda: [go(parked), sleep(0.05)])
+        over = threading.Event()
+        in_thread(lambda: [go(parked), *(sleep(0.001) for _ in iter(over.is_set, True))])
         say("end")
+        over.set()
     """) == (["finally", "joined", "end", "finally"], "")
 
 

@@ -50,7 +50,7 @@ def test_one_that_was_closed_meanwhile_says_so_and_leaves_no_timer(on: Any, seco
         timers = len(hub.timers)
         wait.closed = True
         with pytest.raises(ClosedResourceError):
-            wait.park(None if seconds is None else hub.clock.now() + 10**9)
+            wait.park(None if seconds is None else hub.clock.now() + 10**11)
         assert len(hub.timers) == timers
         wait.closed = False
 
@@ -83,7 +83,7 @@ def test_what_is_thrown_into_its_greenlet_behind_the_hubs_back_ends_it(on: Any, 
 
         def waits() -> None:
             stacks.append(getcurrent())
-            wait.park(None if seconds is None else hub.clock.now() + 10**9)
+            wait.park(None if seconds is None else hub.clock.now() + 10**11)
 
         task = spawn(waits)
         sleep(0)

@@ -1032,17 +1032,20 @@ def test_a_fork_in_a_call_from_outside_or_in_a_link_ends_the_child_when_it_retur
     out = python(f"""
         import os
         from coopcore import get_hub, run, sleep, spawn
+        forked = []
         def fork(*_):
             pid = os.fork()
             if pid:
                 print("the child ended with", os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+                forked.append(pid)
             else:
                 assert get_hub() is not hub
         def main():
             global hub
             hub = get_hub()
             {where}
-            sleep(0.001)
+            while not forked:
+                sleep(0.001)
             print("the parent goes on", flush=True)
         run(main)
     """)

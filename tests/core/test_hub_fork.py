@@ -30,10 +30,17 @@ def some():
     sleep(0)
     return tasks
 
+forked = threading.Event()
+
+def until_done():
+    while not forked.is_set():
+        sleep(0.001)
+
 def fork(child=None):
     pid = os.fork()
     if pid:
         say(f"status {os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])}")
+        forked.set()
         return
     gc.collect()
     assert spawn(lambda: 7).get(timeout=5) == 7
@@ -64,10 +71,10 @@ WHERE = {
     "a task of a script": "with_tasks(lambda: spawn(fork).join())",
     "a task of run": "run(with_tasks, lambda: spawn(fork).join())",
     "main of run": "run(with_tasks, fork)",
-    "a callback on the hub": "run(with_tasks, lambda: [get_hub().call_soon(fork), sleep(0.01)])",
-    "a callback of a callback": "run(with_tasks, lambda: [get_hub().call_soon(get_hub().call_safely, call, get_hub(), fork), sleep(0.01)])",
-    "a link": "run(with_tasks, lambda: [spawn(sleep).rawlink(lambda task: fork()), sleep(0.01)])",
-    "an unstarted task of the future": "run(with_tasks, lambda: [spawn_later(0.001, fork), sleep(0.01)])",
+    "a callback on the hub": "run(with_tasks, lambda: [get_hub().call_soon(fork), until_done()])",
+    "a callback of a callback": "run(with_tasks, lambda: [get_hub().call_soon(get_hub().call_safely, call, get_hub(), fork), until_done()])",
+    "a link": "run(with_tasks, lambda: [spawn(sleep).rawlink(lambda task: fork()), until_done()])",
+    "an unstarted task of the future": "run(with_tasks, lambda: [spawn_later(0.001, fork), until_done()])",
     "a thread without a hub": "with_tasks(lambda: in_thread(fork))",
     "a thread with a hub": "with_tasks(lambda: in_thread(lambda: with_tasks(fork)))",
     "a task in a thread": "with_tasks(lambda: in_thread(lambda: with_tasks(lambda: spawn(fork).join())))",

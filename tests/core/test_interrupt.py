@@ -9,7 +9,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
 from types import MethodType, SimpleNamespace
@@ -22,7 +22,36 @@ import coopcore.lowlevel
 from coop_plugins.backends.epoll import EpollBackend
 from coopcore import run, sleep, spawn, with_timeout
 from coopcore.errors import HubError
-from coopcore.lowlevel import ParkingLot, StandingPromise, change_wakeup_fd, current_hub, deferring, interrupted_hub, make_hub, park, promise, wait_for_signal
+from coopcore.lowlevel import (
+    ParkingLot,
+    StandingPromise,
+    change_wakeup_fd,
+    current_hub,
+    deferring,
+    interrupted_hub,
+    make_hub,
+    park,
+    promise,
+    unpark,
+    wait_for_signal,
+)
+
+
+def when_the_hub_sleeps(fn: Callable[[], object]) -> None:
+    """Call ``fn`` in a thread, as soon as this hub waits for what comes."""
+    hub = current_hub()
+
+    def watch() -> None:
+        while hub.heartbeat is not None:
+            time.sleep(0.0005)
+        fn()
+
+    threading.Thread(target=watch).start()
+
+
+def interrupt_that_thread() -> None:
+    """A Ctrl-C that the kernel brings to this thread, which is not the main one."""
+    signal.pthread_kill(threading.get_ident(), signal.SIGINT)
 
 
 def test_a_ctrl_c_while_everybody_waits_reaches_main() -> None:
@@ -30,7 +59,7 @@ def test_a_ctrl_c_while_everybody_waits_reaches_main() -> None:
 
     def main() -> None:
         task = spawn(sleep, 100)
-        threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGINT)).start()
+        when_the_hub_sleeps(lambda: os.kill(os.getpid(), signal.SIGINT))
         try:
             task.join()
         finally:
@@ -123,9 +152,14 @@ def test_invariant_1_no_task_is_lost_under_a_rain_of_signals() -> None:
         from coopcore.lowlevel import deferring
 
         class Rain(Exception): pass
-        hits = 0
+        hits = strikes = 0
+        over = False
 
         def handler(signum, frame):
+            global strikes
+            strikes += 1
+            if not over:
+                signal.setitimer(signal.ITIMER_REAL, 0.0007 * (1 + strikes / 500))  # less and less often: a slow machine is to get on, too
             if "coopcore" in frame.f_code.co_filename:
                 raise Rain
 
@@ -135,14 +169,15 @@ def test_invariant_1_no_task_is_lost_under_a_rain_of_signals() -> None:
             return laps
 
         def main():
-            global hits
+            global hits, over
             tasks = [spawn(worker, 3000) for _ in range(4)]
-            signal.setitimer(signal.ITIMER_REAL, 0.0007, 0.0007)
+            signal.setitimer(signal.ITIMER_REAL, 0.0007)
             while not all(t.dead for t in tasks):
                 try:
                     joinall(tasks, timeout=30)
                 except Rain:
                     hits += 1
+            over = True
             signal.setitimer(signal.ITIMER_REAL, 0)
             try:
                 sleep(0.001)  # meets the last one, if it was deferred
@@ -177,14 +212,14 @@ def test_a_signal_handler_may_wake_a_task_while_the_hub_sleeps(backend: str) -> 
         before = signal.signal(signal.SIGUSR1, lambda signum, frame: lot.unpark())
         try:
             with promise("SIGUSR1"):
-                threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGUSR1)).start()
-                assert lot.park(timeout=20) is True
+                when_the_hub_sleeps(lambda: os.kill(os.getpid(), signal.SIGUSR1))
+                assert lot.park(timeout=50) is True
         finally:
             signal.signal(signal.SIGUSR1, before)
 
     began = time.monotonic()
     run(main, backend=backend)
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 40
 
 
 # -- the wake-up descriptor ----------------------------------------------------------------------------------------------
@@ -193,13 +228,13 @@ def test_a_signal_handler_may_wake_a_task_while_the_hub_sleeps(backend: str) -> 
 @pytest.mark.parametrize("backend", ["epoll", "selectors"])
 def test_invariant_2_a_sleeping_hub_wakes_for_a_signal_that_hits_another_thread(backend: str) -> None:
     def main() -> None:
-        threading.Timer(0.02, lambda: signal.pthread_kill(threading.get_ident(), signal.SIGINT)).start()
-        sleep(20)
+        when_the_hub_sleeps(interrupt_that_thread)
+        sleep(50)
 
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         run(main, backend=backend)
-    assert time.monotonic() - began < 10, "it slept on, and met the signal when its sleep was over"
+    assert time.monotonic() - began < 40, "it slept on, and met the signal when its sleep was over"
 
 
 @pytest.mark.parametrize("backend", ["epoll", "selectors"])
@@ -208,15 +243,15 @@ def test_invariant_2_it_wakes_for_one_after_the_other(backend: str) -> None:
         caught = 0
         for _ in range(5):
             try:
-                threading.Timer(0.005, lambda: signal.pthread_kill(threading.get_ident(), signal.SIGINT)).start()
-                sleep(4)
+                when_the_hub_sleeps(interrupt_that_thread)
+                sleep(10)
             except KeyboardInterrupt:
                 caught += 1
         return caught
 
     began = time.monotonic()
     assert run(main, backend=backend) == 5
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 40
 
 
 def test_invariant_2_a_full_pipe_still_wakes() -> None:
@@ -228,13 +263,13 @@ def test_invariant_2_a_full_pipe_still_wakes() -> None:
                 signal.raise_signal(signal.SIGUSR1)
         finally:
             signal.signal(signal.SIGUSR1, before)
-        threading.Timer(0.02, lambda: signal.pthread_kill(threading.get_ident(), signal.SIGINT)).start()
-        sleep(20)
+        when_the_hub_sleeps(interrupt_that_thread)
+        sleep(50)
 
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         run(main)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 40
 
 
 def test_invariant_2_it_wakes_where_a_pipe_cannot_be_made_non_blocking_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,13 +278,13 @@ def test_invariant_2_it_wakes_where_a_pipe_cannot_be_made_non_blocking_at_once(m
     def main() -> None:
         fd = wakeup_fd()
         assert not os.get_blocking(fd) and not os.get_inheritable(fd)
-        threading.Timer(0.02, lambda: signal.pthread_kill(threading.get_ident(), signal.SIGINT)).start()
-        sleep(20)
+        when_the_hub_sleeps(interrupt_that_thread)
+        sleep(50)
 
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         run(main)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 40
 
 
 def wakeup_fd() -> int:
@@ -356,13 +391,13 @@ def test_invariant_2_it_wakes_though_somebody_took_the_descriptor_away(backend: 
     def main() -> None:
         sleep(0.001)
         signal.set_wakeup_fd(-1)
-        threading.Timer(0.02, lambda: signal.pthread_kill(threading.get_ident(), signal.SIGINT)).start()
-        sleep(20)
+        when_the_hub_sleeps(interrupt_that_thread)
+        sleep(50)
 
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         run(main, backend=backend)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 40
 
 
 def test_invariant_2_after_asyncio_in_a_task() -> None:
@@ -378,15 +413,15 @@ def test_invariant_2_after_asyncio_in_a_task() -> None:
         def main():
             spawn(asyncio.run, body()).get()
             assert signal.set_wakeup_fd(-1) == -1
-            threading.Timer(0.05, lambda: signal.pthread_kill(threading.get_ident(), signal.SIGINT)).start()
             try:
-                sleep(20)
+                threading.Timer(0.05, lambda: signal.pthread_kill(threading.get_ident(), signal.SIGINT)).start()
+                sleep(50)
             except KeyboardInterrupt:
                 print("Ctrl-C")
 
         run(main)
     """)
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=15)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=45)
     assert (result.stdout, result.stderr, result.returncode) == ("heard\nCtrl-C\n", "", 0)
 
 
@@ -504,7 +539,7 @@ def test_wait_for_signal_in_vain() -> None:
 
 def test_wait_for_signal_of_which_the_task_does_not_wait_any_more_when_the_wake_comes() -> None:
     def main() -> None:
-        waiter = spawn(lambda: [wait_for_signal(), park("something else", timeout=0.01)])
+        waiter = spawn(lambda: [wait_for_signal(), park("something else")])
         sleep(0)
         signal.raise_signal(signal.SIGUSR1)
         current_hub()._keeper.drain()  # type: ignore[union-attr]  # as above
@@ -512,7 +547,10 @@ def test_wait_for_signal_of_which_the_task_does_not_wait_any_more_when_the_wake_
         sleep(0.001)
         assert waiter.waiting_on == "'something else'"
         current_hub()._keeper._wake(waiters)  # type: ignore[union-attr]  # as above
-        assert waiter.get(timeout=10) == [True, False]
+        sleep(0)
+        assert waiter.waiting_on == "'something else'"
+        unpark(waiter, "its own")
+        assert waiter.get(timeout=10) == [True, "its own"]
 
     before = signal.signal(signal.SIGUSR1, lambda signum, frame: None)
     try:

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import pytest
+from seams.clock import JumpingClock
 
 from coop_plugins.event import Event
 from coopcore import Task, TaskExit, Timeout, current_task, idle, iwait, joinall, kill, killall, run, sleep, spawn, spawn_later, wait
@@ -101,7 +102,7 @@ def test_invariant_1_results_come_in_the_order_of_readiness() -> None:
         assert joinall(tasks) == tasks
         assert joinall([]) == []
 
-    run(main)
+    run(main, clock=JumpingClock())
 
 
 def test_joinall_count_and_timeout() -> None:
@@ -115,7 +116,7 @@ def test_joinall_count_and_timeout() -> None:
         assert not tasks[2].has_links()
         tasks[2].kill()
 
-    run(main)
+    run(main, clock=JumpingClock())
 
 
 def test_joinall_raises_the_first_error_at_once() -> None:

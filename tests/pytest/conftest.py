@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import _thread
 import textwrap
 from collections.abc import Callable
 from importlib.util import find_spec
+from typing import Any
 
 import pytest
 
@@ -14,12 +16,19 @@ import coop_plugins.backends.selectors
 import coop_plugins.lock
 import coop_plugins.queue  # noqa: F401 - as said above
 import coop_pytest._plugin  # noqa: F401 - as said above
+from coop_pytest import _blocking
 
 HEAD = """
 import pytest
 import coopcore
-from coopcore import Task, current_task, sleep, spawn
+from coopcore import Task, current_task, idle, sleep, spawn
 from coop_plugins.queue import Queue
+
+def over(request):
+    '''The time that pytest-timeout gives this test is over now, however long it took to come here.'''
+    (dog,) = [dog for plugin in request.config.pluginmanager.get_plugins() if hasattr(dog := getattr(plugin, "_watchdog", None), "settings")]
+    dog._drop_thread()
+    dog._set(0.000001)
 """
 
 # What inner sessions have. scripts/pytest_matrix.py runs these tests without pytest-timeout, too.
@@ -46,12 +55,14 @@ def no_other_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def run(pytester: pytest.Pytester, write: Callable[[str], None]) -> Run:
-    """Run an inner session in this process and compare its counts, each of which is zero unless given. It has our plugin and pytest-timeout."""
+    """Run an inner session in this process and compare its counts, each of which is zero unless given. Without any nothing is compared. It has our plugin and
+    pytest-timeout."""
 
     def run(source: str, *args: str, **counts: int) -> pytest.RunResult:
         write(source)
         result = pytester.runpytest_inprocess("-Werror", *OURS, *args)
-        result.assert_outcomes(**counts)
+        if counts:
+            result.assert_outcomes(**counts)
         return result
 
     return run
@@ -63,9 +74,27 @@ def run_apart(pytester: pytest.Pytester, write: Callable[[str], None]) -> Run:
 
     def run(source: str, *args: str, **counts: int) -> pytest.RunResult:
         write(source)
-        result = pytester.runpytest_subprocess("-Werror", *OURS, *args, timeout=30)
+        result = pytester.runpytest_subprocess("-Werror", *OURS, *args, timeout=55)
         if counts:
             result.assert_outcomes(**counts)
         return result
 
     return run
+
+
+@pytest.fixture
+def found(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A lock that is held until a call that blocks is found, for an inner session: `from coop_pytest._blocking import found`. What waits for it blocks for as
+    long as it takes to be found, on a busy machine too."""
+    lock = _thread.allocate_lock()
+    lock.acquire()
+
+    class Found(_blocking.Blocked):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            if lock.locked():
+                lock.release()
+
+    monkeypatch.setattr(_blocking, "Blocked", Found)
+    monkeypatch.setattr(_blocking, "found", lock, raising=False)
+    return lock

@@ -56,7 +56,7 @@ async def test_asyncio(number):
 def test_coop(squares):
     numbers, results = squares
     numbers.put(4)
-    assert results.get(timeout=1) == 16 and in_task()
+    assert results.get(timeout=20) == 16 and in_task()
 
 @pytest.mark.asyncio
 async def test_asyncio_again(number):

@@ -37,7 +37,7 @@ def cover(pytester, write, config):
             assert lib.in_a_task() == 2
         """
     )
-    result = pytester.runpytest_subprocess("-pno:cacheprovider", "-pcoop", "-ppytest_cov", "--cov=lib", "--cov-report=term-missing", timeout=30)
+    result = pytester.runpytest_subprocess("-pno:cacheprovider", "-pcoop", "-ppytest_cov", "--cov=lib", "--cov-report=term-missing", timeout=55)
     return result
 
 

@@ -77,7 +77,7 @@ def test_ctrl_c(pytester, write, where):
                 seen.append(line)
                 if line.rstrip().endswith("now"):
                     inner.send_signal(signal.SIGINT)
-            assert inner.wait(timeout=20) == pytest.ExitCode.INTERRUPTED
+            assert inner.wait(timeout=50) == pytest.ExitCode.INTERRUPTED
         finally:
             inner.kill()  # or the end of the block would wait for a session that has not noticed
     output = "".join(seen)

@@ -10,12 +10,12 @@ pytest.importorskip("hypothesis.strategies")  # here, or each inner session woul
 def test_hypothesis_runs_every_example_in_the_task(run):
     run(
         """
-        from hypothesis import given, settings, strategies as st
+        from hypothesis import HealthCheck, given, settings, strategies as st
 
         tasks = set()
 
         @pytest.mark.coop
-        @settings(max_examples=10, deadline=None, database=None)
+        @settings(max_examples=10, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
         @given(st.integers())
         def test_it(n):
             sleep(0)
@@ -29,10 +29,10 @@ def test_hypothesis_runs_every_example_in_the_task(run):
 
 
 HYPOTHESIS = """
-from hypothesis import given, settings, strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 pytestmark = pytest.mark.coop
-settings.register_profile("it", database=None, derandomize=True, deadline=None, max_examples=30)
+settings.register_profile("it", database=None, derandomize=True, deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("it")
 
 def boom(n):
@@ -119,15 +119,22 @@ import unittest
 def stuck(n):
     if n > 10:
         spawn(sleep, 3600)
+        over(requests[-1])
         Queue().get()
 
-@pytest.mark.timeout(0.1)
+requests = []
+
+@pytest.fixture(autouse=True, scope="module")
+def requested(request):
+    requests.append(request)
+
+@pytest.mark.timeout(20)
 @given(n=st.integers())
 def test_it(n):
     stuck(n)
 
 class TestCase(unittest.TestCase):
-    @pytest.mark.timeout(0.1)
+    @pytest.mark.timeout(20)
     @given(n=st.integers())
     def test_case(self, n):
         stuck(n)
@@ -142,7 +149,7 @@ def test_next():
         result.stdout.fnmatch_lines(
             [
                 ">           Queue().get()",
-                "E           Failed: Timeout (>0.1s) from pytest-timeout.",
+                "E           Failed: Timeout (>20.0s) from pytest-timeout.",
                 "E           This was in the example: n=[1-9]*",
                 "test_it.py:*: Failed",
             ]

@@ -19,13 +19,13 @@ def test_pdb_leaves_a_usable_state(pytester, write):
             yield
             sleep(0.001)
 
-        @pytest.mark.timeout(5)
+        @pytest.mark.timeout(50)
         def test_one(fixture):
             local = 41
             sleep(0.001)
             assert 0
 
-        @pytest.mark.timeout(5)
+        @pytest.mark.timeout(50)
         def test_two(fixture):
             local = 42
             breakpoint()
@@ -44,7 +44,7 @@ def test_pdb_leaves_a_usable_state(pytester, write):
         """
     )
     answers = b"p 'local', local\nc\np 'local', local\nc\np 'local', local\nc\n"
-    result = pytester.run(sys.executable, "-m", "pytest", "--pdb", "-pno:cacheprovider", "-pcoop", "-ptimeout", stdin=answers, timeout=30)
+    result = pytester.run(sys.executable, "-m", "pytest", "--pdb", "-pno:cacheprovider", "-pcoop", "-ptimeout", stdin=answers, timeout=55)
     result.assert_outcomes(passed=2, failed=2)
     result.stdout.fnmatch_lines(["*('local', 41)", "*('local', 42)", "*('local', 43)"])
 
@@ -96,7 +96,7 @@ def test_the_debugger_stops_in_each_phase_and_in_cases(pytester, write):
         """
     )
     answers = b"p 'local', local\nc\n" * 3
-    result = pytester.run(sys.executable, "-m", "pytest", "--pdb", "-pno:cacheprovider", "-pcoop", stdin=answers, timeout=30)
+    result = pytester.run(sys.executable, "-m", "pytest", "--pdb", "-pno:cacheprovider", "-pcoop", stdin=answers, timeout=55)
     result.assert_outcomes(passed=2, failed=1, errors=2, skipped=1, xfailed=1)
     result.stdout.fnmatch_lines(["*('local', 51)", "*('local', 52)", "*('local', 53)"])
     assert result.stdout.str().count("Entering PDB") + result.stdout.str().count("entering PDB") == 3
@@ -113,7 +113,7 @@ def test_other_tasks_stand_still_while_the_debugger_waits(pytester, write):
                 beats.append(None)
                 sleep(0.0001)
 
-        @pytest.mark.coop(blocking=0.05)
+        @pytest.mark.coop(blocking=0.5)
         def test_it():
             spawn(beat)
             sleep(0.001)
@@ -123,11 +123,11 @@ def test_other_tasks_stand_still_while_the_debugger_waits(pytester, write):
             assert before == after
         """
     )
-    answers = b"import time; time.sleep(0.1)\nc\n"
-    result = pytester.run(sys.executable, "-m", "pytest", "-pno:cacheprovider", "-pcoop", stdin=answers, timeout=30)
+    answers = b"import time; time.sleep(0.8)\nc\n"
+    result = pytester.run(sys.executable, "-m", "pytest", "-pno:cacheprovider", "-pcoop", stdin=answers, timeout=55)
     result.assert_outcomes(passed=1)
     answers = b"p 'joined', coopcore.spawn(len, 'four').get()\nsleep(0.001)\nc\n"
-    result = pytester.run(sys.executable, "-m", "pytest", "-pno:cacheprovider", "-pcoop", stdin=answers, timeout=30)
+    result = pytester.run(sys.executable, "-m", "pytest", "-pno:cacheprovider", "-pcoop", stdin=answers, timeout=55)
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*('joined', 4)"])
 
@@ -153,6 +153,6 @@ def test_quitting_the_debugger_finishes_fixtures(pytester, write):
             sleep(0.001)
         """
     )
-    result = pytester.run(sys.executable, "-m", "pytest", "-s", "-pno:cacheprovider", "-pcoop", stdin=b"q\n", timeout=30)
+    result = pytester.run(sys.executable, "-m", "pytest", "-s", "-pno:cacheprovider", "-pcoop", stdin=b"q\n", timeout=55)
     result.stdout.fnmatch_lines(["*the session's fixture is finished", "!!!* _pytest.outcomes.Exit: Quitting debugger !!!*", "=* no tests ran in *"])
     assert result.ret == pytest.ExitCode.INTERRUPTED

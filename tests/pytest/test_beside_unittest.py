@@ -130,9 +130,14 @@ def test_timeouts_and_deadlocks_show_the_wait_and_nothing_within(run):
         + """
 @pytest.mark.coop
 class TestCase(unittest.TestCase):
-    @pytest.mark.timeout(0.05)
+    @pytest.fixture(autouse=True)
+    def requested(self, request):
+        self.request = request
+
+    @pytest.mark.timeout(20)
     def test_timeout(self):
         spawn(sleep, 3600)
+        over(self.request)
         Queue().get(block=True)
 
     def test_deadlock(self):
@@ -140,7 +145,7 @@ class TestCase(unittest.TestCase):
 """,
         failed=2,
     )
-    result.stdout.fnmatch_lines([">       Queue().get(block=True)", "E       Failed: Timeout (>0.05s) from pytest-timeout.", "test_it.py:*: Failed"])
+    result.stdout.fnmatch_lines([">       Queue().get(block=True)", "E       Failed: Timeout (>20.0s) from pytest-timeout.", "test_it.py:*: Failed"])
     result.stdout.fnmatch_lines([">       Queue().get(block=False or True)", "E       coopcore.errors.Deadlock: *", "test_it.py:*: Deadlock"])
     assert "coopcore/" not in "\n".join(line for line in result.outlines if line.startswith(("/", ">")))
 

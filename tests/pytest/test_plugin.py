@@ -393,7 +393,7 @@ def test_invariant_4_what_a_test_started_is_killed_at_its_end(run):
             spawn(forever, "test")
             spawn(start_another, "grandchild")
             spawn(sleep, 0).link(lambda _: forever("linked"))
-            sleep(0.001)
+            idle()
 
         def test_next(wide):
             assert sorted(ended) == ["grandchild", "linked", "narrow", "test"]
@@ -539,7 +539,7 @@ def test_a_task_that_does_not_die_is_named(run, monkeypatch):
             stop.append(1)
             for task in current_task().hub.tasks():
                 if task is not current_task():
-                    task.kill(timeout=1)
+                    task.kill(timeout=30)
         """,
         passed=2,
         errors=1,

@@ -9,39 +9,41 @@ import coop_plugins.socket  # noqa: F401 - not to be imported anew by each inner
 
 CALLS = """
 import time
+from coop_pytest._blocking import found
 
-def unjoined():
+def unjoined(told):
     task = spawn(divmod, 1, 0)
     sleep(0)
 
-def leaks():
+def leaks(told):
     spawn(sleep, 3600)
     sleep(0)
 
-def blocking():
-    until = time.thread_time() + 0.06
-    while time.thread_time() < until:
-        pass
+def blocking(told):
+    if told:
+        found.acquire(timeout=20)  # for as long as it takes
+    else:
+        time.sleep(0.06)
 """
 # Of each kind: what switches it on in the ini file, and off; and on in a mark.
 SWITCHES = [("unjoined", "true", "false", "True"), ("leaks", "tasks", "", "'tasks'"), ("blocking", "0.03", "0", "0.03")]
 
 
 @pytest.mark.parametrize(("kind", "on", "off", "mark"), SWITCHES)
-def test_the_ini_file_and_the_closest_mark(run, pytester, monkeypatch, kind, on, off, mark):
+def test_the_ini_file_and_the_closest_mark(run, found, pytester, monkeypatch, kind, on, off, mark):
     monkeypatch.setattr("coop_pytest._leaks.SETTLE", 0.02)
     tests = f"""
 @pytest.mark.coop
-def test_by_ini():
-    {kind}()
+def test_by_ini(pytestconfig):
+    {kind}(told=pytestconfig.getini("coop_{kind}") not in (False, [], 0, "", "0"))
 
 @pytest.mark.coop({kind}={mark})
 def test_on():
-    {kind}()
+    {kind}(told=True)
 
 @pytest.mark.coop({kind}=False)
 def test_off():
-    {kind}()
+    {kind}(told=False)
 """
     for ini, outcome in ((on, "failed"), (off, "passed")):
         pytester.makeini(f"[pytest]\ncoop_{kind} = {ini}")
@@ -113,19 +115,25 @@ def test_at_the_end_of_a_wider_fixture_the_ini_file_decides(run, pytester):
 DEADLOCK = """
 import _thread, time
 
-def stuck():
-    queue, over, hub = Queue(), _thread.allocate_lock(), current_task().hub
+def stuck(waited_out):
+    queue, told, over, hub = Queue(), _thread.allocate_lock(), _thread.allocate_lock(), current_task().hub
 
     def wake():
-        time.sleep(0.03)
+        if waited_out:
+            while hub.heartbeat is not None:  # until it waits
+                time.sleep(0.001)
+        else:
+            told.acquire(timeout=20)
         hub.call_soon_threadsafe(queue.put_nowait, 1)
         over.release()
 
     over.acquire()
+    told.acquire()
     _thread.start_new_thread(wake, ())  # coopcore takes it for none that may wake a task: no Thread object tells of it
     try:
         queue.get()
     finally:
+        told.release()
         over.acquire()
 """
 
@@ -133,16 +141,16 @@ def stuck():
 def test_a_deadlock_can_be_waited_out(run, pytester):
     tests = """
 @pytest.mark.coop
-def test_by_ini():
-    stuck()
+def test_by_ini(pytestconfig):
+    stuck(waited_out=not pytestconfig.getini("coop_deadlock"))
 
 @pytest.mark.coop(deadlock=False)
 def test_off():
-    stuck()
+    stuck(waited_out=True)
 
 @pytest.mark.coop(deadlock=True)
 def test_on():
-    stuck()
+    stuck(waited_out=False)
 """
     run(DEADLOCK + tests, passed=1, failed=2)
     pytester.makeini("[pytest]\ncoop_deadlock = false")

@@ -19,8 +19,14 @@ pytest.importorskip("pytest_timeout")
 METHODS = ["signal", "thread"]
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    """A hub that is well answers in time, however busy the machine is. (`over`, of conftest.py, ends the time of a test in the same manner.)"""
+    monkeypatch.setattr(_watchdog, "GRACE", 30)
+
+
 @pytest.fixture
-def quick(monkeypatch):
+def quick(patient, monkeypatch):
     """For tests in which the hub does not answer."""
     monkeypatch.setattr(_watchdog, "GRACE", 0.1)
 
@@ -47,7 +53,7 @@ def hubs():
 @pytest.mark.parametrize("method", METHODS)
 def test_invariant_1_cancelling_is_final(request, hubs, method):
     handler = signal.getsignal(signal.SIGALRM)
-    timers = threading.active_count()
+    before = set(threading.enumerate())
     dog = Watchdog(request.node, Settings(method, 30), hubs)
     dog.cancel()
     dog.start()
@@ -59,10 +65,9 @@ def test_invariant_1_cancelling_is_final(request, hubs, method):
     assert signal.getsignal(signal.SIGALRM) == handler
     if method == "signal":
         assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
-    for thread in threading.enumerate():
-        if isinstance(thread, threading.Timer):
-            thread.join(timeout=5)
-    assert threading.active_count() == timers
+    for thread in set(threading.enumerate()) - before:
+        thread.join(timeout=20)
+        assert not thread.is_alive()
 
 
 def test_a_question_that_is_answered_after_the_cancel_does_nothing(request, hubs):
@@ -70,8 +75,7 @@ def test_a_question_that_is_answered_after_the_cancel_does_nothing(request, hubs
 
     def test():
         dog.start()
-        until = time.monotonic() + 0.06
-        while time.monotonic() < until:
+        while dog._asked is None:
             pass
         dog.cancel()
         sleep(0.001)
@@ -95,9 +99,11 @@ def fixture():
     ended.append("fixture")
 
 @pytest.mark.coop
-@pytest.mark.timeout(0.1, method="{method}")
-def test_stuck(fixture):
+@pytest.mark.timeout(20, method="{method}")
+def test_stuck(fixture, request):
     spawn(beat)
+    sleep(0)
+    over(request)
     Queue().get()
 
 @pytest.mark.coop
@@ -113,13 +119,13 @@ def test_invariant_2_the_stuck_test_fails_alone_with_every_stack(pytester, run, 
     result = run(STUCK.format(method=method), "--junitxml=out.xml", failed=1, passed=1)
     lines = [
         ">       Queue().get()",
-        "E       Failed: Timeout (>0.1s) from pytest-timeout.",
+        "E       Failed: Timeout (>20.0s) from pytest-timeout.",
         "E       Every task, and what it waits for:",
         "E       <Hub 'the epoll hub' 2 tasks, 0 ready>",
-        "E       test_stuck (parked for 0.1* s, waits for Queue.get of <coop_plugins.queue.Queue *",
+        "E       test_stuck (parked for *.* s, waits for Queue.get of <coop_plugins.queue.Queue *",
         'E         File "*test_it.py", line *, in test_stuck',
         "E           Queue().get()",
-        "E         beat-* (parked for 0.0* s, waits for the end of its sleep)",
+        "E         beat-* (parked for *.* s, waits for the end of its sleep)",
         "E           spawned at *test_it.py:* in test_stuck",
         'E           File "*test_it.py", line *, in beat',
         "E             sleep(0.01)",
@@ -128,13 +134,33 @@ def test_invariant_2_the_stuck_test_fails_alone_with_every_stack(pytester, run, 
     result.stdout.fnmatch_lines(lines)
     result.stdout.no_fnmatch_line("E *pluggy*")
     xml = (pytester.path / "out.xml").read_text()
-    assert "Timeout (&gt;0.1s) from pytest-timeout." in xml
+    assert "Timeout (&gt;20.0s) from pytest-timeout." in xml
     assert "in beat" in xml
 
 
 def test_the_option_and_the_function_only_form(run):
-    run(STUCK.format(method="signal").replace('@pytest.mark.timeout(0.1, method="signal")', ""), "--timeout=0.5", failed=1, passed=1)
+    run(STUCK.format(method="signal").replace('@pytest.mark.timeout(20, method="signal")', ""), "--timeout=20", failed=1, passed=1)
     run(STUCK.format(method="signal").replace('method="signal"', "func_only=True"), failed=1, passed=1)
+
+
+def test_in_real_time(run):
+    """From the setup on: where that is slow, the time may be over before the test's own function runs."""
+    result = run(
+        """
+        def beat():
+            while True:
+                sleep(0.01)
+
+        @pytest.mark.coop
+        @pytest.mark.timeout(0.1)
+        def test_stuck():
+            spawn(beat)
+            Queue().get()
+        """
+    )
+    outcomes = result.parseoutcomes()
+    assert outcomes.get("failed", 0) + outcomes.get("errors", 0) == 1
+    result.stdout.fnmatch_lines(["E *Timeout (>0.1s) from pytest-timeout.", "E *Every task, and what it waits for:"])
 
 
 def test_in_fixtures(run):
@@ -147,21 +173,23 @@ def test_in_fixtures(run):
                 sleep(0.01)
 
         @pytest.fixture
-        def early():
+        def early(request):
             spawn(beat)
+            over(request)
             Queue().get()
 
         @pytest.fixture
-        def late():
+        def late(request):
             yield
             spawn(beat)
+            over(request)
             Queue().get()
 
-        @pytest.mark.timeout(0.1)
+        @pytest.mark.timeout(20)
         def test_one(early):
             pass
 
-        @pytest.mark.timeout(0.3)
+        @pytest.mark.timeout(30)
         def test_two(late):
             pass
 
@@ -171,7 +199,7 @@ def test_in_fixtures(run):
         passed=2,
         errors=2,
     )
-    result.stdout.fnmatch_lines(["*ERROR at setup of test_one*", "E *Timeout (>0.1s)*", "*ERROR at teardown of test_two*", "E *Timeout (>0.3s)*"])
+    result.stdout.fnmatch_lines(["*ERROR at setup of test_one*", "E *Timeout (>20.0s)*", "*ERROR at teardown of test_two*", "E *Timeout (>30.0s)*"])
 
 
 def test_the_teardown_after_a_failure_has_a_timer_too(run):
@@ -182,20 +210,21 @@ def test_the_teardown_after_a_failure_has_a_timer_too(run):
                 sleep(0.01)
 
         @pytest.fixture
-        def late():
+        def late(request):
             yield
             spawn(beat)
+            over(request)
             Queue().get()
 
         @pytest.mark.coop
-        @pytest.mark.timeout(0.3)
+        @pytest.mark.timeout(20)
         def test_it(late):
             assert 0
         """,
         failed=1,
         errors=1,
     )
-    result.stdout.fnmatch_lines(["*ERROR at teardown of test_it*", "E *Timeout (>0.3s)*"])
+    result.stdout.fnmatch_lines(["*ERROR at teardown of test_it*", "E *Timeout (>20.0s)*"])
 
 
 def test_a_timer_does_not_hide_a_deadlock(run):
@@ -215,8 +244,9 @@ def test_an_except_clause_does_not_swallow_it(run):
     run(
         """
         @pytest.mark.coop
-        @pytest.mark.timeout(0.1)
-        def test_it():
+        @pytest.mark.timeout(20)
+        def test_it(request):
+            over(request)
             while True:
                 try:
                     sleep(3600)
@@ -231,8 +261,9 @@ def test_a_busy_test_that_yields_is_reached(run):
     run(
         """
         @pytest.mark.coop
-        @pytest.mark.timeout(0.1)
-        def test_it():
+        @pytest.mark.timeout(20)
+        def test_it(request):
+            over(request)
             while True:
                 sleep(0)
         """,
@@ -243,11 +274,12 @@ def test_a_busy_test_that_yields_is_reached(run):
 def test_unmarked_tests_have_the_ordinary_timer(run):
     result = run(
         """
-        import time
+        import signal, time
 
-        @pytest.mark.timeout(0.1)
+        @pytest.mark.timeout(20)
         def test_plain():
-            time.sleep(10)
+            signal.setitimer(signal.ITIMER_REAL, 0.001)  # its time is over
+            time.sleep(30)
 
         @pytest.mark.coop
         def test_marked():
@@ -256,7 +288,7 @@ def test_unmarked_tests_have_the_ordinary_timer(run):
         failed=1,
         passed=1,
     )
-    result.stdout.fnmatch_lines(["E *Failed: Timeout *0.1s*"])
+    result.stdout.fnmatch_lines(["E *Failed: Timeout *20.0s*"])
     result.stdout.no_fnmatch_line("*Every task*")
 
 
@@ -277,9 +309,11 @@ def test_invariant_3_others_are_not_disturbed(run):
                 raise
 
         @pytest.mark.coop
-        @pytest.mark.timeout(0.1)
-        def test_stuck():
+        @pytest.mark.timeout(20)
+        def test_stuck(request):
             spawn(beat)
+            sleep(0)
+            over(request)
             Queue().get()
 
         def test_next():
@@ -295,19 +329,19 @@ def test_a_task_that_blocks_the_thread_is_named(run, quick):
         """
         import time
 
-        def block():
-            time.sleep(30)
+        def block(request):
+            over(request); time.sleep(30)
 
         @pytest.mark.coop
-        @pytest.mark.timeout(0.1)
-        def test_by_a_task():
-            spawn(block)
+        @pytest.mark.timeout(20)
+        def test_by_a_task(request):
+            spawn(block, request)
             sleep(30)
 
         @pytest.mark.coop
-        @pytest.mark.timeout(0.1)
-        def test_by_itself():
-            block()
+        @pytest.mark.timeout(20)
+        def test_by_itself(request):
+            block(request)
 
         @pytest.mark.coop
         def test_next():
@@ -317,13 +351,13 @@ def test_a_task_that_blocks_the_thread_is_named(run, quick):
         passed=1,
     )
     words = [
-        "E * Timeout (>0.1s) from pytest-timeout.",
+        "E * Timeout (>20.0s) from pytest-timeout.",
         "E * The hub did not answer within 0.1 s, because this blocked the thread:",
         'E * File "*test_it.py", line *, in block',
-        "E * time.sleep(30)",
+        "E *; time.sleep(30)",
         "E * Every task, and what it waits for:",
     ]
-    result.stdout.fnmatch_lines(["*_ test_by_a_task _*", ">       sleep(30)", *words, "*_ test_by_itself _*", "> * time.sleep(30)", *words])
+    result.stdout.fnmatch_lines(["*_ test_by_a_task _*", ">       sleep(30)", *words, "*_ test_by_itself _*", "> *; time.sleep(30)", *words])
     assert result.stdout.str().count("failed, and nobody joined it") == 0
 
 
@@ -333,22 +367,22 @@ def test_a_fixture_that_blocks_outside_while_a_marked_test_waits(run, quick):
         import time
 
         @pytest.fixture(scope="module", autouse=True)
-        def wide():
+        def wide(request):
             yield
-            time.sleep(30)
+            over(request); time.sleep(30)
 
         def test_plain():
             pass
 
         @pytest.mark.coop
-        @pytest.mark.timeout(0.3)
+        @pytest.mark.timeout(20)
         def test_last():
             sleep(0)
         """,
         passed=2,
         errors=1,
     )
-    result.stdout.fnmatch_lines(["E *Timeout (>0.3s) from pytest-timeout.", "E *This ran, outside of any task:", "E *time.sleep(30)"])
+    result.stdout.fnmatch_lines(["E *Timeout (>20.0s) from pytest-timeout.", "E *This ran, outside of any task:", "E *time.sleep(30)"])
 
 
 @pytest.mark.parametrize(
@@ -371,11 +405,12 @@ def test_the_last_resort_is_the_end_of_the_process(pytester, run_apart, body, re
                 sleep(0.01)
 
         @pytest.mark.coop
-        @pytest.mark.timeout(0.2, method="{request.node.callspec.id}")
-        def test_it():
+        @pytest.mark.timeout(20, method="{request.node.callspec.id}")
+        def test_it(request):
             print("printed before")
             spawn(beat)
-            sleep(0.05)
+            sleep(0)
+            over(request)
             {indented}
         """
     )
@@ -383,20 +418,23 @@ def test_the_last_resort_is_the_end_of_the_process(pytester, run_apart, body, re
     result.stdout.fnmatch_lines(["*+ Tasks +*", "test_it (*", "  beat-* (*", "*+ Timeout +*", "printed before", "*Stack of MainThread*", "*+ Timeout +*"])
 
 
-def test_a_test_that_swallows_everything_is_told_again(run, monkeypatch):
-    monkeypatch.setattr(_watchdog, "PATIENCE", 0.3)
+def test_a_test_that_swallows_everything_is_told_again(run):
     run(
         """
+        import signal
+
         told = []
 
         @pytest.mark.coop
-        @pytest.mark.timeout(0.05)
-        def test_it():
-            while len(told) < 3:
+        @pytest.mark.timeout(1000)
+        def test_it(request):
+            for _ in range(3):
+                over(request)
                 try:
                     sleep(3600)
                 except BaseException as error:
                     told.append(error)
+                assert signal.getitimer(signal.ITIMER_REAL)[0] > 100, "it was told for the last time"
             assert len(set(told)) == 3
         """,
         passed=1,
@@ -413,7 +451,7 @@ def test_a_time_that_is_over_before_the_test_begins(run, monkeypatch, method):
         return get(hubs, backend, clock)
 
     monkeypatch.setattr(Hubs, "get", slow_get)
-    run(
+    result = run(
         f"""
         @pytest.mark.coop
         @pytest.mark.timeout(0.01, method="{method}")
@@ -423,10 +461,11 @@ def test_a_time_that_is_over_before_the_test_begins(run, monkeypatch, method):
         @pytest.mark.coop
         def test_next():
             sleep(0)
-        """,
-        passed=1,
-        failed=1,
+        """
     )
+    outcomes = result.parseoutcomes()
+    assert outcomes.get("failed", 0) + outcomes.get("errors", 0) == 1, "it is told in the first phase that there is"
+    assert outcomes["passed"] >= 1
 
 
 # -- 4. Debuggers ------------------------------------------------------------------------------------------------------------------
@@ -437,12 +476,13 @@ def test_invariant_4_a_debugger_is_not_interrupted(run, monkeypatch, method):
     monkeypatch.setattr("pytest_timeout.is_debugging", lambda: True)
     source = """
         @pytest.mark.coop
-        @pytest.mark.timeout(0.02, method="{}")
-        def test_it():
-            sleep(0.1)
+        @pytest.mark.timeout(20, method="{}")
+        def test_it(request):
+            over(request)
+            sleep({})
         """
-    run(source.format(method), passed=1)
-    run(source.format(method), "--timeout-disable-debugger-detection", failed=1)
+    run(source.format(method, 0.1), passed=1)
+    run(source.format(method, 50), "--timeout-disable-debugger-detection", failed=1)
 
 
 def test_machinery_is_left_out_of_reports():

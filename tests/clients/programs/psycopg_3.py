@@ -49,10 +49,10 @@ def sleepers() -> list[Any]:
 
     def work(number: int) -> Any:
         with connect() as connection:
-            return connection.execute("select pg_sleep(0.5)").fetchall()
+            return connection.execute("select pg_sleep(1)").fetchall()
 
     crowd(work)
-    return [time.monotonic() - began < 25]
+    return [time.monotonic() - began < 45]
 
 
 def cursors() -> list[Any]:
@@ -114,9 +114,17 @@ def notifications() -> list[Any]:
             connection.execute(f"listen {config.channel}")
             quiet = list(connection.notifies(timeout=0.05))
             connection.execute(f"select pg_advisory_lock_shared({config.lock})")
-            return [*quiet, *(notify.payload for notify in connection.notifies(timeout=20, stop_after=2))]
+            return [*quiet, *(notify.payload for notify in connection.notifies(timeout=40, stop_after=2))]
 
     return crowd(work)
+
+
+def cancel_at_work(connection: psycopg.Connection[Any], pid: int) -> None:
+    """Cancel the sleep of a connection, which process ``pid`` serves, as soon as the server is at it: before that there is nothing to cancel."""
+    with connect() as other:
+        while other.execute("select 1 from pg_stat_activity where pid = %s and wait_event = 'PgSleep'", (pid,)).fetchone() is None:
+            time.sleep(0.01)
+    connection.cancel_safe()
 
 
 def cancelled() -> list[Any]:
@@ -125,13 +133,13 @@ def cancelled() -> list[Any]:
     def work(number: int) -> Any:
         found = []
         with connect() as connection:
-            connection.execute("set statement_timeout = 100")
+            connection.execute("set statement_timeout = 500")
             try:
                 connection.execute("select pg_sleep(30)")
             except psycopg.errors.QueryCanceled as error:
                 found.append(str(error.diag.message_primary))
             connection.execute("set statement_timeout = 0")
-            later = threading.Timer(0.1, connection.cancel_safe)
+            later = threading.Thread(target=cancel_at_work, args=(connection, connection.info.backend_pid))
             later.start()
             try:
                 connection.execute("select pg_sleep(30)")
@@ -177,15 +185,23 @@ def killed() -> list[Any]:
     connections = []
 
     def work(number: int) -> str:
-        with coopcore.Timeout(20 if number % 2 else 0.2, False):
+        timeout = coopcore.Timeout(45 if number % 2 else 0.2)
+        try:
             with connect(application_name=config.name) as connection:
                 connections.append(connection)
+                timeout.start()  # not before: to connect may take a while
                 connection.execute("select pg_advisory_lock(%s)", (config.lock,))
-        return "timed out"
+        except coopcore.Timeout:
+            return "timed out"
+        finally:
+            timeout.close()
+        return "not reached"
 
     tasks = [coopcore.spawn(work, number) for number in range(20)]
     for task in tasks[::2]:
         assert task.get() == "timed out"
+    while len(connections) < 20:
+        coopcore.sleep(0.01)
     coopcore.killall(tasks)
     return [sorted({type(task.value).__name__ for task in tasks}), [connection.closed for connection in connections] == [True] * 20]
 
@@ -208,7 +224,7 @@ def timed_out() -> list[Any]:
     connection.close()
 
     with connect() as connection:
-        later = coopcore.spawn_later(0.1, connection.cancel_safe)
+        later = coopcore.spawn(cancel_at_work, connection, connection.info.backend_pid)
         try:
             connection.execute("select pg_sleep(30)")
         except psycopg.errors.QueryCanceled:
@@ -226,10 +242,10 @@ def pool() -> list[Any]:
 
     silence()
     with ConnectionPool(config.dsn, min_size=2, max_size=10, open=False) as pool:
-        pool.wait(20)
+        pool.wait(40)
 
         def work(number: int) -> Any:
-            with pool.connection(timeout=20) as connection:
+            with pool.connection(timeout=40) as connection:
                 return connection.execute("select pg_backend_pid(), pg_sleep(0.002)").fetchone()[0]
 
         backends = crowd(work)
@@ -253,10 +269,10 @@ def hundred_in_a_pool() -> list[Any]:
     from psycopg_pool import ConnectionPool
 
     with ConnectionPool(config.dsn, min_size=100, max_size=100, num_workers=10, open=True) as pool:
-        pool.wait(20)
+        pool.wait(40)
 
         def work(number: int) -> Any:
-            with pool.connection(timeout=20) as connection:
+            with pool.connection(timeout=40) as connection:
                 return connection.execute("select %s::int from (select pg_advisory_lock_shared(%s)) as waited", (number, config.lock)).fetchone()
 
         return crowd(work)
@@ -272,10 +288,10 @@ def killed_in_a_pool() -> list[Any]:
     silence()
     reached: Queue[int] = Queue()
     with ConnectionPool(config.dsn, min_size=5, max_size=5, kwargs={"application_name": config.name}, open=True) as pool:
-        pool.wait(20)
+        pool.wait(40)
 
         def work(number: int) -> None:
-            with pool.connection(timeout=20) as connection:
+            with pool.connection(timeout=40) as connection:
                 reached.put(number)
                 connection.execute("select pg_advisory_lock(%s)", (config.lock,))
 
@@ -285,7 +301,7 @@ def killed_in_a_pool() -> list[Any]:
         coopcore.killall(tasks)
 
         def after(number: int) -> Any:
-            with pool.connection(timeout=20) as connection:
+            with pool.connection(timeout=40) as connection:
                 return connection.execute("select %s::int", (number,)).fetchone()[0]
 
         return [sorted({type(task.value).__name__ for task in tasks}), crowd(after, 20) == list(range(20)), pool.get_stats()["pool_size"]]

@@ -56,14 +56,14 @@ def retries() -> list[Any]:
 
 def timeouts() -> list[Any]:
     """At connecting, before the head and in the body; the pool has its place back each time."""
-    short = urllib3.Timeout(connect=0.2, read=0.2)
-    with urllib3.PoolManager(maxsize=20, block=True, retries=False, timeout=short) as http:
+    connect, read = urllib3.Timeout(connect=0.2, read=20), urllib3.Timeout(connect=20, read=0.2)
+    with urllib3.PoolManager(maxsize=20, block=True, retries=False) as http:
 
         def work(number: int) -> list[str]:
             found = []
-            for url in (f"http://127.0.0.1:{config.deaf}/", config.url + config.path, config.url + config.half):
+            for url, timeout in ((f"http://127.0.0.1:{config.deaf}/", connect), (config.url + config.path, read), (config.url + config.half, read)):
                 try:
-                    http.request("GET", url)
+                    http.request("GET", url, timeout=timeout)
                 except urllib3.exceptions.HTTPError as error:
                     found.append(type(error).__name__)
             return [*found, str(http.request("GET", config.url + "/port").status)]

@@ -74,6 +74,6 @@ def make_certificate(folder: Path) -> Path:
     names = ["subjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1", "keyUsage=critical,digitalSignature,keyCertSign"]
     command = [str(openssl), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
     extensions = [part for name in names for part in ("-addext", name)]
-    subprocess.run([*command, *extensions, "-keyout", str(key), "-out", str(path)], check=True, capture_output=True, timeout=20)
+    subprocess.run([*command, *extensions, "-keyout", str(key), "-out", str(path)], check=True, capture_output=True, timeout=50)
     path.write_text(key.read_text() + path.read_text())
     return path

@@ -10,7 +10,11 @@ def check_mutant(contract, make, tests):
     mutant = type("Mutant", (contract,), {"make": lambda self: make()})
     unknown = set(tests) - set(names_of_tests(contract))
     assert not unknown, f"the contract has no {unknown}"
-    passed = set(tests) - set(failures(mutant, only=lambda name: name in tests))
+    passed = set(tests)
+    for _ in range(5):  # where a fault takes its time, it shows only when the process was not stopped meanwhile
+        passed -= set(failures(mutant, only=passed.__contains__))
+        if not passed:
+            break
     assert not passed, f"a fault was not found by {passed}"
 
 
