@@ -215,12 +215,12 @@ _pollables: dict[tuple[int, Hub], _Pollable] = {}
 
 
 class _Pollable(Protocol):
-    def lose(self, fd: int, hub: Hub) -> None: ...
+    def _lose(self, fd: int, hub: Hub) -> None: ...
 
 
 @contextmanager
 def told_of_closing(pollable: _Pollable, hub: Hub) -> Iterator[None]:
-    """While a task of ``hub`` waits there, call ``pollable.lose(fd, hub)`` for each descriptor that is about to be closed, in that hub's thread or another."""
+    """While a task of ``hub`` waits there, call ``pollable._lose(fd, hub)`` for each descriptor that is about to be closed, in that hub's thread or another."""
     key = (id(pollable), hub)
     try:
         _pollables[key] = pollable
@@ -237,7 +237,7 @@ def tell_closing(fd: int) -> None:
                 watch.lose(fd)
     if _pollables:
         for (_, hub), pollable in list(_pollables.items()):
-            pollable.lose(fd, hub)
+            pollable._lose(fd, hub)
 
 
 def raise_lost(lost: set[int], who: str) -> NoReturn:

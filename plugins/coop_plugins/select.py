@@ -227,7 +227,7 @@ class _Pollable:
         if not self.closed:
             self._waiters.close(self.fileno(), self._inner.close)
 
-    def lose(self, fd: int, hub: Hub) -> None:
+    def _lose(self, fd: int, hub: Hub) -> None:
         """What `told_of_closing` calls: of what is registered here, while a task of ``hub`` waits."""
         if fd in self._numbers:
             self._numbers.discard(fd)  # the kernel forgets it too, and one waiter is enough

@@ -90,7 +90,7 @@ class _OfDescriptor(_Cooperative):
         with told_of_closing(self, current_task().hub):
             yield partial(self._coop_waiters.wait, self.fileno(), READABLE, edge=True, what=f"what is registered in a {type(self).__name__}")
 
-    def lose(self, fd: int, hub: Hub) -> None:
+    def _lose(self, fd: int, hub: Hub) -> None:
         """What `told_of_closing` calls."""
         registered: Any = self.get_map()  # type: ignore[attr-defined]  # that of the standard class behind
         if registered is not None and fd in registered:

@@ -91,8 +91,8 @@ NEVER = {
     "the kernel does it at once": """
         socket: KernelNetwork.socket KernelNetwork.socketpair cancel_wait close fromfd socket.detach socketpair
         ssl: SSLSocket.detach create_default_context
-        select: epoll.__enter__ epoll.__exit__ epoll.close epoll.fileno epoll.fromfd epoll.lose epoll.modify epoll.register epoll.unregister
-        selectors: DefaultSelector.close DefaultSelector.lose EpollSelector.close EpollSelector.lose GeventSelector.close GeventSelector.lose
+        select: epoll.__enter__ epoll.__exit__ epoll.close epoll.fileno epoll.fromfd epoll.modify epoll.register epoll.unregister
+        selectors: DefaultSelector.close EpollSelector.close GeventSelector.close
         os: close make_nonblocking
     """,
     "it is refused on a TLS connection": """

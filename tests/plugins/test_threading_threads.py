@@ -292,10 +292,11 @@ def test_invariant_3_tasks_and_threads_join_each_other() -> None:
             thread.join()
             log.append("the thread has joined the task")
 
-        log, go = [], threading.Event()
+        log = []
         REAL.add(real.__module__)
         other = threading.Thread(target=real)
         REAL.discard(real.__module__)
+        go = threading.Event()
         thread = threading.Thread(target=go.wait)
         thread.start()
         REAL.add(real.__module__)
