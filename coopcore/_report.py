@@ -117,7 +117,8 @@ def _advice(parked: list[Task[Any]], hub: Hub) -> list[str]:
     if forgotten:
         names = ", ".join(forgotten[:_FEW]) + (f" and {len(forgotten) - _FEW} more" if len(forgotten) > _FEW else "")
         return [f"Likely cause: {names} {'was' if len(forgotten) == 1 else 'were'} made and never started. Next step: call start(), or use spawn()."]
-    daemons = [repr(thread.name) for thread in reversed(threading.enumerate()) if thread.daemon and thread.ident != hub.thread]  # the newest first
+    real = sys._current_frames().keys() - {hub.thread}  # in a patched program there are Threads that are tasks
+    daemons = [repr(thread.name) for thread in reversed(threading.enumerate()) if thread.daemon and thread.ident in real]  # the newest first
     uncounted = [
         f"Daemon threads are not waited for: {', '.join(daemons[:_FEW])}{' ...' if len(daemons) > _FEW else ''}. "
         f"If one of them is to wake a task, say so while the task waits: `with promise('what it does'):`, of coopcore.lowlevel."

@@ -129,7 +129,7 @@ def test(work: Path, combination: Combination) -> tuple[Combination, int, str, f
     tests = TREE / "tests" / "pytest"
     whole = (combination.age, combination.plugins) == ("oldest", PLUGINS)
     files = [tests] if whole else [tests / f"test_{suite}.py" for suite in SUITES]
-    done = subprocess.run([*command, *map(str, files)], capture_output=True, text=True, cwd=work, check=False, timeout=600)
+    done = subprocess.run([*command, *map(str, files)], capture_output=True, text=True, cwd=work, check=False, timeout=1800)
     return combination, done.returncode, done.stdout + done.stderr, time.monotonic() - began
 
 

@@ -11,13 +11,20 @@ before each call the kernel is asked whether it would block (`is_ready`), and if
 
 *An object that owns its descriptor* and can be closed tells those who wait at it, of whatever hub, by its `Waiters`.
 
+*A descriptor that is closed while a wait watches it among others* is nobody's reader: no hub has its number, and the kernel only forgets it. So whoever is
+about to close one says so (`tell_closing`), and whatever has it among what it watches, in any thread, is woken, and keeps the number as a lost one: by the
+time that it looks, the number may name another file. A wait over given numbers is found by them (`_watching`); those at epoll descriptors, which are few,
+are all asked (`_pollables`).
+
 Invariants
 ==========
 1. Nothing parks before the kernel was asked, and between the last question and the park no other task runs: no event is lost.
 2. However a wait ends, the nest is closed, and no watcher is left.
 3. A timeout bounds the whole wait, spurious wakes included; after it the kernel is asked once more. It counts in the hub's own clock.
 4. A descriptor that is closed by its object is closed when all who wait there were told, so that its number cannot be used anew before.
-5. Nobody starves: each look lets the others run first, and takes what is there only after that, so that a kill at this point loses nothing.
+5. A wait is told of each descriptor that somebody closes, through coopcore, while it is watched among others; what has its number next is not taken for it.
+6. What is noted of a wait for the sake of those who close is gone when it ends, however it ends.
+7. Nobody starves: each look lets the others run first, and takes what is there only after that, so that a kill at this point loses nothing.
 """
 
 from __future__ import annotations
@@ -31,7 +38,7 @@ from contextlib import AbstractContextManager, contextmanager
 from fcntl import F_GETFL, fcntl
 from itertools import count as count_up
 from math import isnan
-from typing import Any, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar
 
 from coopcore import Task, killall, sleep, spawn
 from coopcore.errors import BusyResourceError, ClosedResourceError, HubClosedError, ParkInFinalizerError
@@ -45,6 +52,7 @@ from coopcore.lowlevel import (
     park,
     promise,
     running_task,
+    unpark,
     wait_readable,
     wait_writable,
     yield_now,
@@ -155,16 +163,109 @@ def look_and_wait(look: Callable[[], T | None], place: Callable[[], AbstractCont
 
 
 @contextmanager
-def waiting_at(interests: Mapping[int, int], who: str) -> Iterator[Wait]:
-    """A way to wait for any of several descriptors: poll's event bits by number. A wake may be spurious; ``who`` says in reports who waits."""
+def waiting_at(interests: Mapping[int, int], who: str, lost: set[int]) -> Iterator[Wait]:
+    """A way to wait for any of several descriptors: poll's event bits by number. A wake may be spurious; ``who`` says in reports who waits.
+
+    Those that are closed meanwhile are put into ``lost``.
+    """
     if not interests:
         yield lambda left: bool(park(_Nothing(who), left))
         return
     crowd: _Nest | _Watchers = _Nest.over(interests, who) or _Watchers(interests, who)
+    watch = _Watch(crowd, lost)
+    mine = _watching.setdefault(get_ident(), {})
     try:
+        for fd in interests:
+            mine.setdefault(fd, []).append(watch)
         yield crowd.wait
     finally:
+        for fd in interests:
+            watches = mine.get(fd, [])
+            if watch in watches:
+                watches.remove(watch)
+            if not watches:
+                mine.pop(fd, None)
+        if not mine:
+            _watching.pop(get_ident(), None)
         crowd.close()
+
+
+class _Watch:
+    """One wait for several descriptors, as those see it who close one of them."""
+
+    __slots__ = ("_crowd", "_hub", "_lost")
+
+    def __init__(self, crowd: _Nest | _Watchers, lost: set[int]) -> None:
+        self._crowd = crowd
+        self._hub = current_task().hub
+        self._lost = lost
+
+    def lose(self, fd: int) -> None:
+        """``fd`` is about to be closed. From any thread."""
+        self._lost.add(fd)
+        if isinstance(self._crowd, _Watchers) and self._hub.thread == get_ident():
+            self._hub.notify_closing(fd)  # a watcher waits there
+        call_on(self._hub, self._crowd.wake, self._hub)
+
+
+# By thread, each of which changes only its own, and then by descriptor.
+_watching: dict[int, dict[int, list[_Watch]]] = {}
+# What waits at an epoll descriptor in one hub.
+_pollables: dict[tuple[int, Hub], _Pollable] = {}
+
+
+class _Pollable(Protocol):
+    def _lose(self, fd: int, hub: Hub) -> None: ...
+
+
+@contextmanager
+def told_of_closing(pollable: _Pollable, hub: Hub) -> Iterator[None]:
+    """While a task of ``hub`` waits there, call ``pollable._lose(fd, hub)`` for each descriptor that is about to be closed, in that hub's thread or another."""
+    key = (id(pollable), hub)
+    try:
+        _pollables[key] = pollable
+        yield
+    finally:
+        _pollables.pop(key, None)
+
+
+def tell_closing(fd: int) -> None:
+    """``fd`` is about to be closed: whoever watches it among others, in whatever thread, is to know. Never blocks."""
+    if _watching:
+        for watches in [each[fd] for each in list(_watching.values()) if fd in each]:
+            for watch in list(watches):
+                watch.lose(fd)
+    if _pollables:
+        for (_, hub), pollable in list(_pollables.items()):
+            pollable._lose(fd, hub)
+
+
+def raise_lost(lost: set[int], who: str) -> NoReturn:
+    """For those that have no other way to tell."""
+    raise ClosedResourceError(errno.EBADF, f"descriptor {min(lost)} was closed while {who} of {current_task().name!r} watched it")
+
+
+def call_on(hub: Hub, fn: Callable[..., object], *args: Any) -> None:
+    """Call ``fn`` on ``hub``, soon. Quiet if it is closed. Soon, in its own thread too: in a signal handler, the task to be woken may be just about to park."""
+    try:
+        hub.call_soon_threadsafe(fn, *args)
+    except HubClosedError:
+        pass
+
+
+def wake_reader(hub: Hub, fd: int) -> None:
+    """Make the task that waits to read ``fd`` in ``hub``, if one does, look again. Only from the thread of the hub."""
+    task = hub.fd_wait(fd, READABLE).task
+    if task is not None:
+        unpark(task)
+
+
+def _forget_watches_after_fork() -> None:
+    _watching.clear()
+    _pollables.clear()
+
+
+os.register_at_fork(after_in_child=_forget_watches_after_fork)
 
 
 class _Nothing:
@@ -228,6 +329,10 @@ class _Nest:
         self._epoll.poll(0)  # what is taken out is reported again when it changes
         return woken
 
+    def wake(self, hub: Hub) -> None:
+        if not self._epoll.closed:
+            wake_reader(hub, self._epoll.fileno())
+
     def close(self) -> None:
         task = running_task()
         if task is not None and not self._epoll.closed:
@@ -273,6 +378,9 @@ class _Watchers:
             pass  # the next look says so
         self._lot.unpark()
 
+    def wake(self, hub: Hub) -> None:
+        self._lot.unpark()
+
     def close(self) -> None:
         pass
 
@@ -315,11 +423,16 @@ class Waiters:
             raise ClosedResourceError(errno.EBADF, f"it was closed while {current_task().name!r} was about to wait for descriptor {fd} of it")
         return woken
 
-    def close(self, fd: int, finish: Callable[[], object]) -> None:
-        """Tell all who wait, and then call ``finish``, which closes ``fd``: at once, or in the last of the other threads where a task waits."""
+    def close(self, fd: int, finish: Callable[[], object], *, owned: bool = True) -> None:
+        """Tell all who wait, and then call ``finish``, which closes ``fd``: at once, or in the last of the other threads where a task waits.
+
+        Not ``owned``: it leaves ``fd`` open, so those who watch it for their own sake are told nothing.
+        """
         if self.closed:
             return
         self.closed = True
+        if owned:
+            tell_closing(fd)
         me = get_ident()
         waiting = list(self._waiting)
         elsewhere = [hub for hub in waiting if hub.thread != me]

@@ -196,7 +196,10 @@ class _ByReadiness(_Raw):
             try:
                 super().close()
             finally:
-                self._waiters.close(self._inner.fileno(), self._close_inner)
+                if self._inner.closed:  # by the collector, which has found both in one cycle
+                    self._close_inner()
+                else:
+                    self._waiters.close(self._inner.fileno(), self._close_inner, owned=self.closefd)
 
 
 class _WholeWrites(_ByReadiness):

@@ -16,7 +16,7 @@ to wait for, and one that nobody waits for any more ends with the next such chil
 Invariants
 ==========
 1. A descriptor is in the same mode after each call as before.
-2. `write` on a blocking descriptor writes all, as the standard one does.
+2. `write` on a blocking descriptor writes all, as the standard one does; to a socket that sends messages, as one.
 3. Only the caller's own call reaps a child: nobody gets the status of another one's.
 4. However a wait for a child ends, its pidfd is closed; there is at most one thread for each thing to wait for.
 """
@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import os as _stdlib
 import select as _select
+import socket as _socket
 import stat as _stat
 import sys
 from _thread import start_new_thread
@@ -54,7 +55,7 @@ from coopcore.lowlevel import (
     wait_writable,
 )
 
-from ._readiness import open_fifo, until_ready
+from ._readiness import open_fifo, tell_closing, until_ready
 from ._threads import in_thread
 
 if TYPE_CHECKING:
@@ -81,8 +82,9 @@ def open(path: StrOrBytesPath, flags: int, mode: int = 0o777, *, dir_fd: int | N
 
 
 def close(fd: int) -> None:
-    """As ``os.close``. Tasks of this thread that wait at the descriptor get `ClosedResourceError`. Never blocks."""
+    """As ``os.close``. Tasks of this thread that wait at the descriptor get `ClosedResourceError`; see also ``docs/select.md``. Never blocks."""
     number = index(fd)
+    tell_closing(number)
     if running_task() is not None or on_hub():
         notify_closing(number)
     _stdlib.close(number)
@@ -125,13 +127,28 @@ def writev(fd: int, buffers: Iterable[ReadableBuffer], /) -> int:
 
 
 def _piece_of(fd: int) -> int:
-    """How much can be written at once to a descriptor that is ready and yet may block; 0 if all of it: it never blocks, or is on a disk."""
+    """How much can be written at once to a descriptor that is ready and yet may block; 0 if all of it: it never blocks, or is on a disk.
+
+    To a socket that sends messages all of it too, but when it is ready: pieces would be messages of their own.
+    """
     if not _stdlib.get_blocking(fd):
         return 0
     kind = _stdlib.fstat(fd).st_mode
     if _stat.S_ISREG(kind) or _stat.S_ISBLK(kind):
         return 0
+    if _stat.S_ISSOCK(kind) and _has_messages(fd):
+        return sys.maxsize
     return _TERMINAL_PIECE if _stat.S_ISCHR(kind) else _PIECE
+
+
+def _has_messages(fd: int) -> bool:
+    """Whether what is written at once to this socket is read at once."""
+    seen = _socket.SocketType(fileno=fd)
+    try:
+        return seen.type != _socket.SOCK_STREAM
+    finally:
+        seen.detach()
+        _stdlib.set_blocking(fd, True)  # as it was: a default timeout of the module would have changed that
 
 
 def sendfile(out_fd: int, in_fd: int, offset: int | None, count: int, **more: Any) -> int:

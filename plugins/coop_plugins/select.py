@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 from coopcore.errors import ClosedResourceError
 from coopcore.lowlevel import READABLE, Hub, ParkingLot, current_task, hide_frames
 
-from ._readiness import Wait, Waiters, look_and_wait, number_of, seconds_of, waiting_at
+from ._readiness import Wait, Waiters, call_on, look_and_wait, number_of, raise_lost, seconds_of, told_of_closing, waiting_at, wake_reader
 
 if TYPE_CHECKING:
     # What follows defines three names of the module anew, so type checkers are told the others.
@@ -82,7 +82,8 @@ def select(rlist: Iterable[Any], wlist: Iterable[Any], xlist: Iterable[Any], tim
     """Which of three lists of descriptors, or objects with ``fileno()``, are ready to read, to write, or have urgent data, as ``select.select``.
 
     Parks until one is, at most for ``timeout`` seconds; 0 never parks. All three results are empty then. Raises as the standard function: ValueError for
-    a negative timeout or a number that is too large for it, OSError for a descriptor that is not open, or is closed while it waits.
+    a negative timeout or a number that is too large for it, OSError for a descriptor that is not open, and `ClosedResourceError`, which is one, if somebody
+    closes one while it waits.
     """
     lists = _kept(rlist), _kept(wlist), _kept(xlist)
     seconds = seconds_of(timeout, 1, "timeout must be a float or None")
@@ -90,8 +91,11 @@ def select(rlist: Iterable[Any], wlist: Iterable[Any], xlist: Iterable[Any], tim
         raise ValueError("timeout must be non-negative")
 
     watched: list[list[tuple[int, Any]]] = []  # asked once: what is closed meanwhile has no number any more
+    lost: set[int] = set()
 
     def look() -> _Ready | None:
+        if lost:
+            raise_lost(lost, "select()")
         if watched:
             return _look_again(watched)
         found = _stdlib.select(*lists, 0)
@@ -107,7 +111,7 @@ def select(rlist: Iterable[Any], wlist: Iterable[Any], xlist: Iterable[Any], tim
                 wanted[fd] = wanted.get(fd, 0) | events
         return wanted
 
-    return look_and_wait(look, lambda: waiting_at(interests(), "select"), seconds) or ([], [], [])
+    return look_and_wait(look, lambda: waiting_at(interests(), "select", lost), seconds) or ([], [], [])
 
 
 def _look_again(watched: list[list[tuple[int, Any]]]) -> _Ready | None:
@@ -156,17 +160,26 @@ class poll:  # noqa: N801 - the standard name
     def poll(self, timeout: float | None = None, /) -> list[tuple[int, int]]:
         """What is ready: a list of descriptors and their events. Parks at most ``timeout`` milliseconds; None or a negative number: for ever; 0 never parks.
 
-        A descriptor that is not open is reported with POLLNVAL. Raises RuntimeError if another task or thread waits in this very object.
+        A descriptor that is not open is reported with POLLNVAL, and so is one that somebody closes meanwhile. Raises RuntimeError if another task or thread
+        waits in this very object.
         """
         seconds = seconds_of(timeout, 1000, "timeout must be an integer or None")
         if self._waiting:
             raise RuntimeError("concurrent poll() invocation")
         self._waiting = True
         try:
-            place = lambda: waiting_at(dict(self._events), "poll")  # noqa: E731 - a name for what is read below
-            return look_and_wait(lambda: self._poll.poll(0) or None, place, _or_never(seconds)) or []
+            lost: set[int] = set()
+            place = lambda: waiting_at(dict(self._events), "poll", lost)  # noqa: E731 - a name for what is read below
+            return look_and_wait(lambda: self._look(lost) or None, place, _or_never(seconds)) or []
         finally:
             self._waiting = False
+
+    def _look(self, lost: set[int]) -> list[tuple[int, int]]:
+        found = self._poll.poll(0)
+        if not lost:
+            return found
+        gone = [(fd, _stdlib.POLLNVAL) for fd in lost if fd in self._events]
+        return gone + [pair for pair in found if pair[0] not in lost]
 
 
 def _or_never(seconds: float | None) -> float | None:
@@ -188,10 +201,14 @@ class _Line:
 class _Pollable:
     """What `epoll` and `kqueue` share: an object of the standard module whose descriptor is readable when it has something to report."""
 
-    __slots__ = ("_inner", "_lines", "_waiters")
+    __slots__ = ("_inner", "_lines", "_lost", "_numbers", "_waiters")
 
     def __init__(self, inner: Any) -> None:
         self._inner = inner
+        self._numbers: set[int] = set()
+        """What is registered: the kernel does not tell."""
+        self._lost: list[int] = []
+        """What of it was closed while a task waited here, and was not reported yet."""
         self._waiters = Waiters()
         self._lines: dict[Hub, _Line] = {}
 
@@ -210,6 +227,17 @@ class _Pollable:
         if not self.closed:
             self._waiters.close(self.fileno(), self._inner.close)
 
+    def _lose(self, fd: int, hub: Hub) -> None:
+        """What `told_of_closing` calls: of what is registered here, while a task of ``hub`` waits."""
+        if fd in self._numbers:
+            self._numbers.discard(fd)  # the kernel forgets it too, and one waiter is enough
+            self._lost.append(fd)
+            call_on(hub, self._wake, hub)
+
+    def _wake(self, hub: Hub) -> None:
+        if not self.closed:
+            wake_reader(hub, self.fileno())
+
     def _found(self, look: Callable[[], list[Any]], seconds: float | None) -> list[Any]:
         return look_and_wait(lambda: look() or None, self._place, seconds) or []
 
@@ -221,7 +249,8 @@ class _Pollable:
             line = self._lines[hub] = _Line(f"an event of {self!r}")
         line.members += 1
         try:
-            yield lambda left: self._wait(line, left)
+            with told_of_closing(self, hub):
+                yield lambda left: self._wait(line, left)
         finally:
             line.members -= 1
             if not line.members:
@@ -265,6 +294,9 @@ if hasattr(_stdlib, "epoll"):
         def register(self, fd: Any, eventmask: int = _stdlib.EPOLLIN | _stdlib.EPOLLPRI | _stdlib.EPOLLOUT) -> None:
             """Watch a descriptor, or an object with ``fileno()``. Raises FileExistsError if it is registered, PermissionError for a regular file."""
             self._inner.register(fd, eventmask)
+            number = number_of(fd)
+            self._numbers.add(number)
+            self._forgive(number)
 
         def modify(self, fd: Any, eventmask: int) -> None:
             """Change the events of a registered descriptor. Raises FileNotFoundError if it is not registered."""
@@ -272,12 +304,26 @@ if hasattr(_stdlib, "epoll"):
 
         def unregister(self, fd: Any) -> None:
             """Watch it no more. Raises FileNotFoundError if it is not registered."""
+            number = number_of(fd)
+            self._numbers.discard(number)
+            self._forgive(number)
             self._inner.unregister(fd)
 
+        def _forgive(self, number: int) -> None:
+            """It names another file now, or nobody wants to hear of it."""
+            if number in self._lost:
+                self._lost.remove(number)
+
         def poll(self, timeout: float | None = None, maxevents: int = -1) -> list[tuple[int, int]]:
-            """What is ready: a list of descriptors and their events. Parks at most ``timeout`` seconds; None or a negative number: for ever; 0 never parks."""
+            """What is ready: a list of descriptors and their events. Parks at most ``timeout`` seconds; None or a negative number: for ever; 0 never parks.
+
+            One that somebody closes while a task waits is reported once, with EPOLLERR and EPOLLHUP.
+            """
             seconds = _or_never(seconds_of(timeout, 1, "timeout must be a number or None"))
-            return self._found(lambda: self._inner.poll(0, maxevents), seconds)
+            return self._found(lambda: self._gone() or self._inner.poll(0, maxevents), seconds)
+
+        def _gone(self) -> list[tuple[int, int]]:
+            return [(self._lost.pop(0), _stdlib.EPOLLERR | _stdlib.EPOLLHUP)] if self._lost and not self.closed else []
 
         def __enter__(self) -> epoll:
             self._inner.__enter__()  # refuses a closed one

@@ -4,11 +4,11 @@ Theory
 ======
 Each class is the standard one with another `select`. That asks the standard `select` with timeout 0 first; if nothing is ready, the task parks: at the
 selector's own descriptor, or where it has none, in a nest over all that is registered (see ``_readiness``). Registration, keys and errors are inherited.
+What is registered and closed while the task waits ends the wait: as the standard class takes what is closed already, and where that says nothing, as ready.
 
-So a standard asyncio loop over such a selector runs in a task: ``asyncio.SelectorEventLoop(DefaultSelector())``. asyncio notes the running loop for the
-whole thread, and so does Python the hooks for asynchronous generators. Whenever `select` lets other tasks run it takes these marks along, and puts
-them back before the loop goes on. So each of several loops in one thread finds its own, and other tasks find none. A coroutine that parks elsewhere, in
-``coopcore.sleep`` say, leaves its marks in place meanwhile, as it holds up its loop: others go on then, but none may begin or end.
+So a standard asyncio loop over such a selector runs in a task: ``asyncio.SelectorEventLoop(DefaultSelector())``. Each of several loops in one thread finds
+its own marks there, and other tasks find none (see ``_loops``). A coroutine that parks elsewhere, in ``coopcore.sleep`` say, leaves its marks in place
+meanwhile, as it holds up its loop: others go on then, but none may begin or end.
 
 Invariants
 ==========
@@ -23,46 +23,20 @@ from __future__ import annotations
 import selectors as _stdlib
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from select import POLLIN, POLLOUT
 from selectors import EVENT_READ, EVENT_WRITE, BaseSelector, SelectorKey
 from typing import Any
 
-from coopcore.lowlevel import READABLE, hide_frames
+from coopcore.lowlevel import READABLE, Hub, current_task, hide_frames
 
-from ._readiness import Wait, Waiters, look_and_wait, seconds_of, waiting_at
+from ._loops import LoopMarks
+from ._readiness import Wait, Waiters, call_on, look_and_wait, raise_lost, seconds_of, told_of_closing, waiting_at, wake_reader
 
 __all__ = ["EVENT_READ", "EVENT_WRITE", "BaseSelector", "DefaultSelector", "GeventSelector", "SelectSelector", "SelectorKey"]
 
 _Ready = list[tuple[SelectorKey, int]]
-_NO_MARKS = (None, (None, None))
-
-
-class _Marks:
-    """What asyncio and its loop have noted for the whole thread, and what was there before."""
-
-    __slots__ = ("_found",)
-
-    def __init__(self) -> None:
-        self._found: tuple[Any, Any] = _NO_MARKS
-
-    @contextmanager
-    def aside(self, events: Any) -> Iterator[None]:
-        # The two functions are in the ``__all__`` of asyncio.events for implementers of loops, their underscore notwithstanding.
-        mine = events._get_running_loop(), tuple(sys.get_asyncgen_hooks())
-        _set_marks(events, self._found)
-        try:
-            yield
-        finally:
-            self._found = events._get_running_loop(), tuple(sys.get_asyncgen_hooks())
-            _set_marks(events, mine)
-
-
-def _set_marks(events: Any, marks: tuple[Any, Any]) -> None:
-    loop, hooks = marks
-    events._set_running_loop(loop)
-    sys.set_asyncgen_hooks(*hooks)
 
 
 class _Cooperative:
@@ -70,18 +44,28 @@ class _Cooperative:
 
     def __init__(self) -> None:
         super().__init__()
-        self._coop_marks = _Marks()
+        self._coop_marks = LoopMarks()
         self._coop_waiters = Waiters()
+        self._coop_lost: set[int] = set()
+        """What was closed while a task waits here."""
 
     def select(self, timeout: float | None = None) -> _Ready:
         """Parks until something that is registered is ready, at most for ``timeout`` seconds; 0 or less never parks. Returns keys and their events."""
-        look: Callable[[float], _Ready] = super().select  # type: ignore[misc]  # that of the standard class behind
+        standard: Callable[[float], _Ready] = super().select  # type: ignore[misc]  # that of the standard class behind
+        look = lambda: self._coop_look(standard) or None  # noqa: E731 - a name for what is read below
         seconds = None if timeout is None else seconds_of(float(0.0 + timeout), 1, "")  # what cannot be added is no number, as for the standard one
-        events: Any = sys.modules.get("asyncio.events")
-        if events is None or events._get_running_loop() is None:
-            return look_and_wait(lambda: look(0) or None, self._coop_place, seconds) or []
-        with self._coop_marks.aside(events):
-            return look_and_wait(lambda: look(0) or None, self._coop_place, seconds) or []
+        try:
+            with self._coop_marks.aside():
+                return look_and_wait(look, self._coop_place, seconds) or []
+        finally:
+            self._coop_lost.clear()
+
+    def _coop_look(self, standard: Callable[[float], _Ready]) -> _Ready:
+        lost = self._coop_lost
+        if not lost:
+            return standard(0)
+        gone = [(key, key.events) for key in self.get_map().values() if key.fd in lost]  # type: ignore[attr-defined]  # as above
+        return gone + [found for found in standard(0) if found[0].fd not in lost]
 
     def _coop_place(self) -> AbstractContextManager[Wait]:
         raise NotImplementedError
@@ -93,7 +77,7 @@ class _OfLists(_Cooperative):
     def _coop_place(self) -> AbstractContextManager[Wait]:
         keys = self.get_map().values()  # type: ignore[attr-defined]  # that of the standard class behind
         interests = {key.fd: (POLLIN if key.events & EVENT_READ else 0) | (POLLOUT if key.events & EVENT_WRITE else 0) for key in keys}
-        return waiting_at(interests, type(self).__name__)
+        return waiting_at(interests, type(self).__name__, self._coop_lost)
 
 
 class _OfDescriptor(_Cooperative):
@@ -101,8 +85,21 @@ class _OfDescriptor(_Cooperative):
 
     fileno: Callable[[], int]
 
-    def _coop_place(self) -> AbstractContextManager[Wait]:
-        return nullcontext(partial(self._coop_waiters.wait, self.fileno(), READABLE, edge=True, what=f"what is registered in a {type(self).__name__}"))
+    @contextmanager
+    def _coop_place(self) -> Iterator[Wait]:
+        with told_of_closing(self, current_task().hub):
+            yield partial(self._coop_waiters.wait, self.fileno(), READABLE, edge=True, what=f"what is registered in a {type(self).__name__}")
+
+    def _lose(self, fd: int, hub: Hub) -> None:
+        """What `told_of_closing` calls."""
+        registered: Any = self.get_map()  # type: ignore[attr-defined]  # that of the standard class behind
+        if registered is not None and fd in registered:
+            self._coop_lost.add(fd)
+            call_on(hub, self._coop_wake, hub)
+
+    def _coop_wake(self, hub: Hub) -> None:
+        if not self._coop_waiters.closed:
+            wake_reader(hub, self.fileno())
 
     def close(self) -> None:
         """Close it. A task that waits in it gets `ClosedResourceError`. Idempotent."""
@@ -112,6 +109,11 @@ class _OfDescriptor(_Cooperative):
 
 class SelectSelector(_OfLists, _stdlib.SelectSelector):
     """``selectors.SelectSelector`` whose `select` parks the task."""
+
+    def _coop_look(self, standard: Callable[[float], _Ready]) -> _Ready:
+        if self._coop_lost:
+            raise_lost(self._coop_lost, "a SelectSelector")
+        return standard(0)
 
 
 if hasattr(_stdlib, "PollSelector"):

@@ -610,7 +610,7 @@ def test_invariant_6_however_it_is_called(raising: int, form: str) -> None:
             case "one":
                 return spawn(signal.raise_signal, raising)
             case "two":
-                return spawn(os.kill, os.getpid(), raising)
+                return spawn(signal.pthread_kill, threading.get_ident(), raising)
             case "a named one":
                 return spawn(max, [raising], key=signal.raise_signal)
             case "with_timeout":
@@ -631,7 +631,7 @@ def test_invariant_6_a_ctrl_c_in_such_a_function_ends_it_and_reaches_main() -> N
     tasks = []
 
     def main() -> None:
-        tasks.append(spawn(os.kill, os.getpid(), signal.SIGINT))
+        tasks.append(spawn(signal.raise_signal, signal.SIGINT))
         park("x", timeout=60)
 
     with pytest.raises(KeyboardInterrupt):

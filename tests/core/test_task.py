@@ -18,7 +18,7 @@ from greenlet import GreenletExit, getcurrent
 from seams.clock import JumpingClock
 
 import coopcore
-from coopcore import Hub, Task, TaskExit, Timeout, _hub, current_task, joinall, killall, run, sleep, spawn, spawn_later
+from coopcore import Hub, Task, TaskExit, Timeout, _hub, current_task, idle, joinall, killall, run, sleep, spawn, spawn_later
 from coopcore.errors import JoinSelfError
 from coopcore.lowlevel import ParkingLot, current_hub, on_hub, park, promise, unpark
 
@@ -1031,7 +1031,7 @@ def test_links_that_come_between_the_end_and_the_delivery_come_last() -> None:
         task.rawlink(lambda _: out.append("a"))
         task.rawlink(lambda _: out.append("b"))
         spawn(lambda: task.rawlink(lambda _: out.append("c")))
-        sleep(0.001)
+        idle()
         assert out == ["a", "b", "c"]
 
     run(main)
@@ -1066,7 +1066,7 @@ def test_a_finaliser_of_what_a_task_held_may_ask_for_its_hub() -> None:
 
     def main() -> None:
         spawn(lambda owner: None, Owner()).join(timeout=5)
-        sleep(0.001)
+        idle()
         assert seen == [current_hub()]
 
     run(main)

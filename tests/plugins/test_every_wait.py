@@ -2,7 +2,8 @@
 descriptor, task, timer or promise behind.
 
 The methods of sockets have a table of their own in ``test_socket_waits``, those of TLS connections in ``test_ssl``, the other selectors in ``test_selectors``,
-dnspython in ``test_resolver_dnspython``, and what a patched program finds in ``threading`` and its kin in ``test_threading_threads``.
+dnspython in ``test_resolver_dnspython``, and what a patched program finds in ``threading`` and its kin in ``test_threading_threads``. That nothing is left out
+is seen to by ``test_every_wait_has_a_test``: a row begins with the module and the name of what waits there.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import pytest
 import coop_plugins.resolver._system as system
 import coopcore
 from coop_plugins import file, os, select, selectors, signal, socket, ssl, threadpool
+from coop_plugins import subprocess as coop_subprocess
 from coop_plugins import threading as coop_threading
 from coopcore import TaskExit, Timeout, current_task, get_hub, sleep, spawn
 
@@ -73,6 +75,45 @@ class World:
         path = str(self.folder / f"pipe {len(list(self.folder.iterdir()))}")
         stdlib.mkfifo(path)
         return path
+
+    def quiet_file(self) -> Any:
+        return self.stack.enter_context(open(self.quiet(), "rb", closefd=False))
+
+    def quiet_for_a_thread(self) -> int:
+        """As `quiet`; a thread that is left behind there gets something in the end."""
+        reader, writer = self.pipe()
+        self.stack.callback(stdlib.write, writer, b"x")
+        return reader
+
+    def full_for_a_thread(self) -> int:
+        """The end to write of a pipe; a thread that is left behind there can write all in the end."""
+        reader, writer = self.pipe()
+
+        def drain() -> None:
+            stdlib.set_blocking(reader, False)
+            left_behind = spawn(threadpool.shared_pool().join)
+            while not left_behind.dead:
+                try:
+                    stdlib.read(reader, len(BIG))
+                except BlockingIOError:
+                    sleep(0)
+
+        self.stack.callback(drain)
+        return writer
+
+    def command(self) -> str:
+        """A command of the shell that ends when the test does, and is reaped then, for it is left behind."""
+        path = self.folder / f"pid {len(list(self.folder.iterdir()))}"
+
+        def end() -> None:
+            while not path.exists():
+                sleep(0.001)
+            pid = int(path.read_text())
+            stdlib.kill(pid, standard_signal.SIGKILL)
+            os.waitpid(pid, 0)
+
+        self.stack.callback(end)
+        return f"echo $$ > '{path}.new'; mv '{path}.new' '{path}'; exec sleep 600"
 
     def child(self) -> int:
         """One that ends when the test does."""
@@ -155,6 +196,18 @@ def _popen(ignored: object) -> Any:
             made._child.kill()
 
 
+SPAWNS = ["spawnv", "spawnve", "spawnvp", "spawnvpe", "spawnl", "spawnle", "spawnlp", "spawnlpe"]
+
+
+def _spawned(name: str) -> Callable[[str], Any]:
+    def call(command: str) -> Any:
+        words: list[Any] = ["sh", "-c", command]
+        given = [*(words if "l" in name[5:] else [words]), *([dict(stdlib.environ)] if name.endswith("e") else [])]
+        return getattr(os, name)(os.P_WAIT, "sh" if "p" in name[5:] else "/bin/sh", *given)
+
+    return call
+
+
 def _poll(kind: Any) -> Callable[[World], Any]:
     return lambda world: world.registered(kind)
 
@@ -199,19 +252,23 @@ def _held(kind: Any) -> Callable[[World], Any]:
 
 
 WAITS = [
-    Wait("file: read", World.quiet, _file("rb", lambda f: f.read(1))),
-    Wait("file: unbuffered read", World.quiet, _file("rb", lambda f: f.read(1), buffering=0)),
-    Wait("file: readall", World.quiet, _file("rb", lambda f: f.read())),
-    Wait("file: peek", World.quiet, _file("rb", lambda f: f.peek())),
-    Wait("file: readinto", World.quiet, _file("rb", lambda f: f.readinto(bytearray(3)))),
-    Wait("file: readline of text", World.quiet, _file("r", lambda f: f.readline())),
-    Wait("file: next line", World.quiet, _file("r", next)),
-    Wait("file: read of a shared descriptor", World.quiet, _file("rb", lambda f: f.read(1), closefd=False)),
-    Wait("file: unbuffered write", World.full, _file("wb", lambda f: f.write(BIG), buffering=0)),
-    Wait("file: write of a shared descriptor", World.full, _file("wb", lambda f: f.write(BIG), buffering=0, closefd=False)),
-    Wait("file: write and flush", World.full, _write_and_flush),
-    Wait("file: open a named pipe", World.fifo, lambda path: file.open(path, "wb")),
-    Wait("file: wait for a writer", World.fifo, _wait_for_a_writer),
+    Wait("file: open, read", World.quiet, _file("rb", lambda f: f.read(1))),
+    Wait("file: open, unbuffered read", World.quiet, _file("rb", lambda f: f.read(1), buffering=0)),
+    Wait("file: open, readall", World.quiet, _file("rb", lambda f: f.read())),
+    Wait("file: open, peek", World.quiet, _file("rb", lambda f: f.peek())),
+    Wait("file: open, readinto", World.quiet, _file("rb", lambda f: f.readinto(bytearray(3)))),
+    Wait("file: open, readline of text", World.quiet, _file("r", lambda f: f.readline())),
+    Wait("file: open, next line", World.quiet, _file("r", next)),
+    Wait("file: open, read of a shared descriptor", World.quiet, _file("rb", lambda f: f.read(1), closefd=False)),
+    Wait("file: open, unbuffered write", World.full, _file("wb", lambda f: f.write(BIG), buffering=0)),
+    Wait("file: open, write of a shared descriptor", World.full, _file("wb", lambda f: f.write(BIG), buffering=0, closefd=False)),
+    Wait("file: open, write and flush", World.full, _write_and_flush),
+    Wait("file: open, a named pipe", World.fifo, lambda path: file.open(path, "wb")),
+    Wait("file: open, wait for a writer", World.fifo, _wait_for_a_writer),
+    Wait("file: wrap", World.quiet_file, lambda f: file.wrap(f, close=False).read(1)),
+    Wait("file: FileObject", World.quiet, lambda fd: file.FileObject(fd, "rb", close=False).read(1)),
+    Wait("file: FileObjectPosix", World.quiet, lambda fd: file.FileObjectPosix(fd, "rb", close=False).read(1)),
+    Wait("file: FileObjectThread", World.quiet_for_a_thread, lambda fd: file.FileObjectThread(fd, "rb", close=False).read(1)),
     Wait("os: read", World.quiet, lambda fd: os.read(fd, 1)),
     Wait("os: readv", World.quiet, lambda fd: os.readv(fd, [bytearray(1)])),
     Wait("os: write", World.full, lambda fd: os.write(fd, b"x")),
@@ -220,58 +277,71 @@ WAITS = [
     Wait("os: open", World.fifo, lambda path: os.open(path, stdlib.O_WRONLY)),
     Wait("os: nb_read", World.nonblocking, lambda fd: os.nb_read(fd, 1)),
     Wait("os: nb_write", lambda w: w.full(nonblocking=True), lambda fd: os.nb_write(fd, b"x")),
+    Wait("os: tp_read", World.quiet_for_a_thread, lambda fd: os.tp_read(fd, 1)),
+    Wait("os: tp_write", World.full_for_a_thread, lambda fd: os.tp_write(fd, BIG)),
     Wait("os: popen", lambda w: None, _popen),
+    Wait("os: system", World.command, lambda command: os.system(command)),
+    *(Wait(f"os: {name}", World.command, _spawned(name)) for name in SPAWNS),
     Wait("os: waitpid", World.child, lambda pid: os.waitpid(pid, 0)),
     Wait("os: wait4", World.child, lambda pid: os.wait4(pid, 0)),
     Wait("os: waitid", World.child, lambda pid: os.waitid(stdlib.P_PID, pid, stdlib.WEXITED)),
+    Wait("subprocess: getoutput", lambda w: None, lambda _: coop_subprocess.getoutput("exec sleep 600")),
+    Wait("subprocess: getstatusoutput", lambda w: None, lambda _: coop_subprocess.getstatusoutput("exec sleep 600")),
     Wait("signal: pause", lambda w: None, lambda _: signal.pause()),
     Wait("signal: sigwait", lambda w: None, lambda _: signal.sigwait([LATER])),
     Wait("signal: sigwaitinfo", lambda w: None, lambda _: signal.sigwaitinfo([LATER])),
     Wait("signal: sigtimedwait", lambda w: None, lambda _: signal.sigtimedwait([LATER], 20), lambda _: signal.sigtimedwait([LATER], SOON), None),
     Wait("select: select", World.quiet, lambda fd: select.select([fd], [], []), lambda fd: select.select([fd], [], [], SOON), ([], [], [])),
-    Wait("select: select of nothing", lambda w: None, lambda _: select.select([], [], [], 20), lambda _: select.select([], [], [], SOON), ([], [], [])),
-    Wait("select: poll", _poll(select.poll), lambda p: p.poll(), lambda p: p.poll(SOON * 1000), []),
-    Wait("select: epoll", _poll(select.epoll), lambda p: p.poll(), lambda p: p.poll(SOON), []),
-    Wait("selectors: select", _poll(selectors.DefaultSelector), lambda s: s.select(), lambda s: s.select(SOON), []),
+    Wait("select: select, of nothing", lambda w: None, lambda _: select.select([], [], [], 20), lambda _: select.select([], [], [], SOON), ([], [], [])),
+    Wait("select: poll.poll", _poll(select.poll), lambda p: p.poll(), lambda p: p.poll(SOON * 1000), []),
+    Wait("select: epoll.poll", _poll(select.epoll), lambda p: p.poll(), lambda p: p.poll(SOON), []),
+    Wait("selectors: SelectSelector.select", _poll(selectors.SelectSelector), lambda s: s.select(), lambda s: s.select(SOON), []),
+    Wait("selectors: PollSelector.select", _poll(selectors.PollSelector), lambda s: s.select(), lambda s: s.select(SOON), []),
+    Wait("selectors: EpollSelector.select", _poll(selectors.EpollSelector), lambda s: s.select(), lambda s: s.select(SOON), []),
+    Wait("selectors: DefaultSelector.select", _poll(selectors.DefaultSelector), lambda s: s.select(), lambda s: s.select(SOON), []),
     Wait("threadpool: offload", lambda w: w, lambda w: threadpool.offload(w.block)),
-    Wait("threadpool: spawn", lambda w: _free_for(w, 2), lambda p: p[1].spawn(p[0].block)),
-    Wait("threadpool: apply", lambda w: _free_for(w, 0), lambda p: p[1].apply(p[0].block)),
-    Wait("threadpool: map", lambda w: _free_for(w, 0), lambda p: p[1].map(p[0].block, range(3))),
-    Wait("threadpool: imap", lambda w: _free_for(w, 0), lambda p: next(p[1].imap(p[0].block, range(3)))),
-    Wait("threadpool: imap_unordered", lambda w: _free_for(w, 0), lambda p: next(p[1].imap_unordered(p[0].block, range(3)))),
-    Wait("threadpool: join", lambda w: w.pool(1), lambda p: p.join(), lambda p: p.join(timeout=SOON), False),
-    Wait("threadpool: kill", lambda w: w.pool(1), lambda p: p.kill(), lambda p: p.kill(timeout=SOON), None),
-    Wait("threadpool: get", _given, lambda r: r.get(), lambda r: r.get(timeout=SOON), Timeout),
-    Wait("threadpool: wait for a result", _given, lambda r: coopcore.wait([r]), lambda r: coopcore.wait([r], timeout=SOON), []),
-    Wait("futures: result", _submitted, lambda f: f.result(), lambda f: f.result(SOON), TimeoutError),
-    Wait("futures: exception", _submitted, lambda f: f.exception(), lambda f: f.exception(SOON), TimeoutError),
+    Wait("threadpool: ThreadPool.spawn", lambda w: _free_for(w, 2), lambda p: p[1].spawn(p[0].block)),
+    Wait("threadpool: ThreadPool.apply", lambda w: _free_for(w, 0), lambda p: p[1].apply(p[0].block)),
+    Wait("threadpool: ThreadPool.apply_cb", lambda w: _free_for(w, 0), lambda p: p[1].apply_cb(p[0].block)),
+    Wait("threadpool: ThreadPool.map_cb", lambda w: _free_for(w, 0), lambda p: p[1].map_cb(p[0].block, range(3))),
+    Wait("threadpool: ThreadPool.map", lambda w: _free_for(w, 0), lambda p: p[1].map(p[0].block, range(3))),
+    Wait("threadpool: ThreadPool.imap", lambda w: _free_for(w, 0), lambda p: next(p[1].imap(p[0].block, range(3)))),
+    Wait("threadpool: ThreadPool.imap_unordered", lambda w: _free_for(w, 0), lambda p: next(p[1].imap_unordered(p[0].block, range(3)))),
+    Wait("threadpool: ThreadPool.join", lambda w: w.pool(1), lambda p: p.join(), lambda p: p.join(timeout=SOON), False),
+    Wait("threadpool: ThreadPool.kill", lambda w: w.pool(1), lambda p: p.kill(), lambda p: p.kill(timeout=SOON), None),
+    Wait("threadpool: ThreadResult.get", _given, lambda r: r.get(), lambda r: r.get(timeout=SOON), Timeout),
+    Wait("threadpool: ThreadResult.result", _given, lambda r: r.result(), lambda r: r.result(timeout=SOON), Timeout),
+    Wait("threadpool: ThreadResult.wait", _given, lambda r: r.wait(), lambda r: r.wait(timeout=SOON), None),
+    Wait("threadpool: ThreadResult, by coopcore.wait", _given, lambda r: coopcore.wait([r]), lambda r: coopcore.wait([r], timeout=SOON), []),
+    Wait("threadpool: Future.result", _submitted, lambda f: f.result(), lambda f: f.result(SOON), TimeoutError),
+    Wait("threadpool: Future.exception", _submitted, lambda f: f.exception(), lambda f: f.exception(SOON), TimeoutError),
     Wait(
-        "futures: await_future",
+        "threadpool: await_future",
         lambda w: StandardFuture[int](),
         lambda f: threadpool.await_future(f),
         lambda f: threadpool.await_future(f, SOON),
         TimeoutError,
     ),
     Wait(
-        "futures: map",
+        "threadpool: ThreadPoolExecutor.map",
         lambda w: (w, w.executor()),
         lambda p: next(p[1].map(p[0].block, range(2))),
         lambda p: next(p[1].map(p[0].block, range(2), timeout=SOON)),
         TimeoutError,
     ),
-    Wait("futures: shutdown", _at_work, lambda e: e.shutdown()),
+    Wait("threadpool: ThreadPoolExecutor.shutdown", _at_work, lambda e: e.shutdown()),
     Wait("socket: getaddrinfo", lambda w: None, lambda _: socket.getaddrinfo("slow.test", 1)),
     Wait("socket: gethostbyname", lambda w: None, lambda _: socket.gethostbyname("slow.test")),
     Wait("socket: gethostbyname_ex", lambda w: None, lambda _: socket.gethostbyname_ex("slow.test")),
     Wait("socket: gethostbyaddr", lambda w: None, lambda _: socket.gethostbyaddr("192.0.2.1")),
     Wait("socket: getnameinfo", lambda w: None, lambda _: socket.getnameinfo(("192.0.2.1", 1), 0)),
     Wait("socket: getfqdn", lambda w: None, lambda _: socket.getfqdn("slow.test")),
-    Wait("socket: connect to a name", World.socket, lambda s: s.connect(("slow.test", 1))),
-    Wait("socket: connect_ex to a name", World.socket, lambda s: s.connect_ex(("slow.test", 1))),
-    Wait("socket: bind to a name", World.socket, lambda s: s.bind(("slow.test", 0))),
-    Wait("socket: sendto a name", lambda w: w.socket(socket.AF_INET, socket.SOCK_DGRAM), lambda s: s.sendto(b"x", ("slow.test", 1))),
-    Wait("socket: create_connection to a name", lambda w: None, lambda _: socket.create_connection(("slow.test", 1))),
-    Wait("socket: create_server at a name", lambda w: None, lambda _: socket.create_server(("slow.test", 0))),
+    Wait("socket: socket.connect, to a name", World.socket, lambda s: s.connect(("slow.test", 1))),
+    Wait("socket: socket.connect_ex, to a name", World.socket, lambda s: s.connect_ex(("slow.test", 1))),
+    Wait("socket: socket.bind, to a name", World.socket, lambda s: s.bind(("slow.test", 0))),
+    Wait("socket: socket.sendto, to a name", lambda w: w.socket(socket.AF_INET, socket.SOCK_DGRAM), lambda s: s.sendto(b"x", ("slow.test", 1))),
+    Wait("socket: create_connection, to a name", lambda w: None, lambda _: socket.create_connection(("slow.test", 1))),
+    Wait("socket: create_server, at a name", lambda w: None, lambda _: socket.create_server(("slow.test", 0))),
     Wait(
         "ssl: get_server_certificate",
         World.silent_server,
@@ -280,9 +350,11 @@ WAITS = [
         TimeoutError,
     ),
     Wait("threading: sleep", lambda w: None, lambda _: coop_threading.sleep(20), lambda _: coop_threading.sleep(SOON), None),
-    Wait("threading: Lock", _held(coop_threading.Lock), lambda k: k.acquire(), lambda k: k.acquire(timeout=SOON), False),
-    Wait("threading: RLock", _held(coop_threading.RLock), lambda k: k.acquire(), lambda k: k.acquire(timeout=SOON), False),
-    Wait("threading: SimpleQueue", lambda w: coop_threading.SimpleQueue[int](), lambda q: q.get(timeout=20), lambda q: q.get(timeout=SOON), queue.Empty),
+    Wait("threading: Lock.acquire", _held(coop_threading.Lock), lambda k: k.acquire(), lambda k: k.acquire(timeout=SOON), False),
+    Wait("threading: Lock.__enter__", _held(coop_threading.Lock), lambda k: k.__enter__()),
+    Wait("threading: RLock.__enter__", _held(coop_threading.RLock), lambda k: k.__enter__()),
+    Wait("threading: RLock.acquire", _held(coop_threading.RLock), lambda k: k.acquire(), lambda k: k.acquire(timeout=SOON), False),
+    Wait("threading: SimpleQueue.get", lambda w: coop_threading.SimpleQueue[int](), lambda q: q.get(timeout=20), lambda q: q.get(timeout=SOON), queue.Empty),
 ]
 EACH = [pytest.param(wait, id=wait.name) for wait in WAITS]
 TIMED = [pytest.param(wait, id=wait.name) for wait in WAITS if wait.timed is not None]

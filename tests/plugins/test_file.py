@@ -402,6 +402,17 @@ def test_a_task_of_another_thread_in_the_middle_of_a_read_is_refused(on: Run) ->
             first.kill()
 
 
+def test_one_that_the_collector_finds_in_a_cycle_is_silent() -> None:
+    """Its parts are ended in any order."""
+    reader, writer = os.pipe()
+    cycle: list[Any] = [file.open(reader, "rb", closefd=False) for _ in range(20)]
+    cycle.append(cycle)
+    del cycle
+    gc.collect()  # an error in a finaliser would fail the test
+    os.close(reader)
+    os.close(writer)
+
+
 # -- timeouts and kills -------------------------------------------------------------------------------------------------
 
 

@@ -193,6 +193,36 @@ def test_nb_read_and_nb_write(on: Run, pipe: tuple[int, int]) -> None:
                     call()
 
 
+@pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_SEQPACKET])
+@pytest.mark.parametrize("default", [None, 5.0])
+def test_invariant_2_a_message_is_written_as_one(on: Run, kind: int, default: float | None) -> None:
+    @on
+    def body() -> None:
+        near, far = socket.socketpair(socket.AF_UNIX, kind)
+        with near, far:
+            message = bytes(20_000)
+            socket.setdefaulttimeout(default)
+            try:
+                for write in (lambda: os.write(near.fileno(), message), lambda: os.writev(near.fileno(), [message[:9_000], message[9_000:]])):
+                    assert write() == len(message)
+                    assert far.recv(30_000) == message
+                assert stdlib.get_blocking(near.fileno()), "invariant 1"
+            finally:
+                socket.setdefaulttimeout(None)
+            near.setblocking(False)
+            sent = 0
+            with pytest.raises(BlockingIOError):
+                while True:
+                    sent += near.send(message) and 1
+            near.setblocking(True)
+            task = spawn(os.write, near.fileno(), message)
+            parked(task)
+            for _ in range(sent):
+                assert len(far.recv(30_000)) == len(message)
+            assert task.get(timeout=20) == len(message)
+            assert len(far.recv(30_000)) == len(message)
+
+
 def test_tp_read_and_tp_write(on: Run, pipe: tuple[int, int], tmp_path: Path) -> None:
     @on
     def body() -> None:

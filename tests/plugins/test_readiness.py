@@ -114,7 +114,7 @@ def test_invariant_1_nobody_runs_between_the_question_and_the_park(on: Run, pipe
                 sleep(0)
 
         task = spawn(other)
-        with readiness.waiting_at({reader: stdlib.POLLIN}, "test") as wait:
+        with readiness.waiting_at({reader: stdlib.POLLIN}, "test", set()) as wait:
 
             @contextmanager
             def place() -> Iterator[readiness.Wait]:
@@ -139,7 +139,7 @@ def test_invariant_2_nothing_is_left_of_a_wait(on: Run, pipe: tuple[int, int], m
         tasks_before = len(coopcore.get_hub().tasks())
 
         def wait() -> Any:
-            with readiness.waiting_at({reader: stdlib.POLLIN, writer: stdlib.POLLPRI}, "test") as wait:
+            with readiness.waiting_at({reader: stdlib.POLLIN, writer: stdlib.POLLPRI}, "test", set()) as wait:
                 return wait(0.01 if end == "timeout" else None)
 
         task = spawn(wait)
@@ -184,7 +184,7 @@ def test_invariant_3_a_timeout_bounds_the_whole_wait(on: Run) -> None:
 
 def test_invariant_3_it_counts_in_the_hubs_clock(pipe: tuple[int, int]) -> None:
     def main() -> Any:
-        return readiness.look_and_wait(lambda: None, lambda: readiness.waiting_at({pipe[0]: stdlib.POLLIN}, "test"), 3600)
+        return readiness.look_and_wait(lambda: None, lambda: readiness.waiting_at({pipe[0]: stdlib.POLLIN}, "test", set()), 3600)
 
     before = time.monotonic()
     assert coopcore.run(main, clock=JumpingClock()) is None
@@ -217,7 +217,7 @@ def test_invariant_4_the_number_is_free_only_when_all_were_told(on: Run, pipe: t
         assert order == ["ClosedResourceError while open: True"]
 
 
-def test_invariant_5_a_kill_at_the_turn_of_the_others_loses_nothing(on: Run) -> None:
+def test_invariant_7_a_kill_at_the_turn_of_the_others_loses_nothing(on: Run) -> None:
     @on
     def body() -> None:
         taken: list[int] = []
@@ -228,7 +228,7 @@ def test_invariant_5_a_kill_at_the_turn_of_the_others_loses_nothing(on: Run) -> 
         assert (isinstance(task.get(), TaskExit), taken) == (True, [])
 
 
-def test_invariant_5_each_look_lets_the_others_run(on: Run, pipe: tuple[int, int]) -> None:
+def test_invariant_7_each_look_lets_the_others_run(on: Run, pipe: tuple[int, int]) -> None:
     @on
     def body() -> None:
         os.write(pipe[1], b"x")
@@ -254,7 +254,7 @@ def test_a_descriptor_that_is_closed_between_the_look_and_the_wait(on: Run, pipe
             return stdlib.select([], [], [], 0)
 
         fd = pipe[0] if reused else os.dup2(pipe[0], 500)
-        assert readiness.look_and_wait(look, lambda: readiness.waiting_at({fd: stdlib.POLLIN}, "test"), 5) == ([], [], [])
+        assert readiness.look_and_wait(look, lambda: readiness.waiting_at({fd: stdlib.POLLIN}, "test", set()), 5) == ([], [], [])
         assert len(looks) == 2
 
 

@@ -312,27 +312,6 @@ def test_a_closed_descriptor_is_an_error_at_once(on: Run) -> None:
             select.select([closed], [], [])
 
 
-@pytest.mark.parametrize("timeout", [0.01, None])
-def test_a_socket_that_is_closed_meanwhile_is_told_of_when_the_wait_ends(on: Run, timeout: float | None, pipe: Pipe) -> None:
-    @on
-    def body() -> None:
-        near, far = socket.socketpair()
-        poll = select.poll()
-        poll.register(near, select.POLLIN)
-        poll.register(pipe, select.POLLIN)
-        tasks = [spawn(select.select, [near, pipe], [], [], timeout), spawn(poll.poll, timeout and timeout * 1000)]
-        parked(*tasks)
-        number = near.fileno()
-        near.close()
-        far.close()
-        if timeout is None:
-            os.write(pipe.writer, b"x")
-        with pytest.raises(OSError) as caught:
-            tasks[0].get(timeout=5)
-        assert caught.value.errno == errno.EBADF
-        assert tasks[1].get(timeout=5) == [(number, select.POLLNVAL), *([(pipe.reader, select.POLLIN)] if timeout is None else [])]
-
-
 def test_select_asks_for_numbers_once(on: Run, pipe: Pipe) -> None:
     @on
     def body() -> None:

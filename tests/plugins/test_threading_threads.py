@@ -296,13 +296,15 @@ def test_invariant_3_tasks_and_threads_join_each_other() -> None:
         REAL.add(real.__module__)
         other = threading.Thread(target=real)
         REAL.discard(real.__module__)
-        thread = threading.Thread(target=time.sleep, args=(0.02,))
+        go = threading.Event()
+        thread = threading.Thread(target=go.wait)
         thread.start()
         REAL.add(real.__module__)
         other.start()
         assert threads() == 2
         other.join(0.001)
         assert other.is_alive()
+        go.set()
         other.join()
         assert not other.is_alive()
         assert log == ["the thread has joined the task"]
@@ -997,6 +999,52 @@ def test_a_thread_begins_with_an_empty_context_and_says_where_it_was_started() -
     """)
 
 
+@pytest.mark.parametrize("imported", ["before", "after"])
+def test_asyncio_with_executors_in_several_threads(imported: str) -> None:
+    """What the executor does in the middle of a loop, as to start a thread, parks: others find no running loop then, and this one finds its own after it."""
+    code = textwrap.dedent(f"""
+        import {"asyncio" if imported == "before" else "sys"}
+        from coop_plugins.patch import patch
+        patch(warn=False)
+        import asyncio, threading, time
+
+        async def count():
+            for number in range(3):
+                await asyncio.sleep(0)
+                yield number
+
+        async def main(which):
+            loop = asyncio.get_running_loop()
+            assert await loop.run_in_executor(None, lambda: which) == which
+            await asyncio.gather(*(asyncio.to_thread(time.sleep, 0.001) for _ in range(3)))
+            time.sleep(0.001)
+            with lock:
+                held.append(which)
+            assert [number async for number in count()] == [0, 1, 2]
+            assert asyncio.get_running_loop() is loop
+            return which
+
+        def work(which):
+            done.append(asyncio.run(main(which)))
+            assert asyncio._get_running_loop() is None
+
+        lock, held, done = threading.Lock(), [], []
+        lock.acquire()
+        threads = [threading.Thread(target=work, args=(which,)) for which in range(5)]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.01)
+        assert held == []
+        assert asyncio._get_running_loop() is None
+        lock.release()
+        for thread in threads:
+            thread.join()
+        assert sorted(held) == sorted(done) == list(range(5))
+        print("done")
+    """)
+    assert python(code) == ("done\n", "")
+
+
 def test_a_deadlock_of_threads_is_told() -> None:
     check("""
         lock = threading.Lock()
@@ -1005,6 +1053,65 @@ def test_a_deadlock_of_threads_is_told() -> None:
         thread.start()
         message = raises(coopcore.Deadlock, lock.acquire)
         assert "ann" in message and "Lock object" in message
+    """)
+
+
+def test_a_deadlock_names_the_thread_whose_end_is_waited_for() -> None:
+    check("""
+        lock = threading.Lock()
+        lock.acquire()
+        thread = threading.Thread(target=lock.acquire, name="ann")
+        thread.start()
+        joiner = threading.Thread(target=lambda: thread.join(), name="bob")
+        joiner.start()
+        message = raises(coopcore.Deadlock, joiner.join)
+        assert "main waits for the end of thread 'bob'\\n" in message, message
+        assert "bob waits for the end of thread 'ann'\\n" in message, message
+        assert "Daemon threads" not in message, message  # bob has asked who it is
+        lock.release()
+        joiner.join()
+    """)
+
+
+def test_a_deadlock_names_the_threads_that_join_each_other() -> None:
+    check("""
+        started = threading.Event()
+        threads = []
+
+        def join(which):
+            started.wait()
+            threads[which].join()
+
+        threads += [threading.Thread(target=join, args=(1 - which,), name=name) for which, name in enumerate(("ann", "bob"))]
+        for thread in threads:
+            thread.start()
+        started.set()
+        message = raises(coopcore.Deadlock, threads[0].join)
+        assert "bob waits for the end of thread 'ann', which is up to ann" in message, message
+        assert "ann waits for the end of thread 'bob', which is up to bob" in message, message
+        for task in coopcore.get_hub().tasks():
+            if task is not coopcore.current_task():
+                task.kill()
+    """)
+
+
+def test_what_a_join_waits_for_of_other_threads() -> None:
+    check("""
+        from coop_plugins.threading._threads import REAL, End, start_new_thread
+
+        end = End()
+        assert (repr(end), end.wait_owners()) == ("<the end of a thread>", ())
+        REAL.add(__name__)
+        gate = original("_thread", "allocate_lock")()
+        gate.acquire()
+        thread = threading.Thread(target=lambda: gate.acquire(), name="a real one")
+        thread.start()
+        joiner = coopcore.spawn(thread.join)
+        while joiner.state != "parked":
+            coopcore.sleep(0)
+        assert joiner.waiting_on == "the end of thread 'a real one'", joiner.waiting_on
+        gate.release()
+        joiner.get()
     """)
 
 

@@ -34,7 +34,7 @@ def test_it():
         spawn(child)
         sleep(3600)
     spawn(parent)
-    sleep(0.06)
+    idle()
     assert False
 """
 

@@ -19,7 +19,7 @@ def parent():
 @pytest.mark.coop
 def test_fails():
     spawn(parent)
-    sleep(0.06)
+    idle()
     assert 1 == 2
 """
 SHORT = [

@@ -426,7 +426,7 @@ def test_a_test_that_swallows_everything_is_told_again(run):
         told = []
 
         @pytest.mark.coop
-        @pytest.mark.timeout(20)
+        @pytest.mark.timeout(1000)
         def test_it(request):
             for _ in range(3):
                 over(request)
@@ -434,7 +434,7 @@ def test_a_test_that_swallows_everything_is_told_again(run):
                     sleep(3600)
                 except BaseException as error:
                     told.append(error)
-                assert signal.getitimer(signal.ITIMER_REAL)[0] > 0, "it was told for the last time"
+                assert signal.getitimer(signal.ITIMER_REAL)[0] > 100, "it was told for the last time"
             assert len(set(told)) == 3
         """,
         passed=1,

@@ -53,6 +53,7 @@ from coopcore import sleep
 from coopcore.errors import BusyResourceError, ClosedResourceError, HubClosedError
 from coopcore.lowlevel import READABLE, WRITABLE, FdWait, Hub, Task, check_seconds, current_task, hide_frames, on_hub
 
+from .._readiness import tell_closing
 from ._network import KernelNetwork, current_network
 
 R = TypeVar("R")
@@ -692,6 +693,8 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
         if self._ended:
             return
         fd = self.fileno()
+        if self._raw is None:
+            tell_closing(fd)
         elsewhere = self._tell_this_thread(fd)
         if not elsewhere:
             self._close_now()

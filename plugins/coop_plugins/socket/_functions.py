@@ -9,6 +9,7 @@ from typing import Any, SupportsIndex
 
 from coopcore.lowlevel import check_seconds, hide_frames, notify_closing, wait_readable, wait_writable
 
+from .._readiness import tell_closing
 from ._core import socket
 from ._network import current_network
 from ._resolve import getaddrinfo
@@ -123,6 +124,7 @@ def _raise_unless(ready: bool, timeout_exc: BaseException | type[BaseException] 
 def close(fd: SupportsIndex) -> None:
     """Close a descriptor, as ``socket.close``. Whoever waits at it in this hub gets `ClosedResourceError`. A socket is closed by its own method."""
     number = operator.index(fd)
+    tell_closing(number)
     notify_closing(number)
     _standard_close(number)
 

@@ -49,6 +49,7 @@ from coopcore import Task
 from coopcore.errors import HubClosedError, ParkInFinalizerError
 from coopcore.lowlevel import hide_frames, running_task, yield_now
 
+from .._loops import loop_aside
 from ._where import _END, Waiter, whoever
 
 hide_frames(__file__)
@@ -152,15 +153,17 @@ class Lock(_Held):
         A task parks; a thread without a hub blocks. With ``blocking=False`` returns False if it is taken, in a task after a turn of the others, so that a
         loop that only tries keeps nobody out. Raises what ``threading.Lock`` raises, and `ParkInHubError` where nobody can wait.
         """
-        if timeout == -1 and self._try(False):
-            return True
+        return (timeout == -1 and self._try(False)) or self._acquire_slowly(self, blocking, timeout)
+
+    def _acquire_slowly(self, thing: Any, blocking: bool, timeout: float) -> bool:
+        """`acquire`, for ``thing``, which reports say is waited for."""
         gate = allocate_lock()
         gate.acquire(blocking, timeout)  # it is free, so this never waits, but it raises the standard's errors
-        if timeout != -1 and self._try(False):
+        if self._try(False):
             return True
         if not blocking:
             return _give_way()
-        return self._wait(Waiter(self, gate), timeout)
+        return self._wait(Waiter(thing, gate), timeout)
 
     def __enter__(self) -> bool:
         return self._try(False) or self.acquire()
@@ -358,7 +361,8 @@ def _give_way() -> bool:
     """An attempt has failed: let the other tasks run, whose turn it never was if the caller only tries again and again. Returns False."""
     if not sys.is_finalizing() and running_task() is not None:
         try:
-            yield_now()
+            with loop_aside():
+                yield_now()
         except (HubClosedError, ParkInFinalizerError):
             pass
     return False

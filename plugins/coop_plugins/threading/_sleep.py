@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time as _stdlib
 from operator import index
 from typing import Any
@@ -9,11 +10,13 @@ from typing import Any
 import coopcore
 from coopcore.lowlevel import hide_frames, on_hub
 
+from .._loops import loop_aside
 from ._where import task_to_park
 
 hide_frames(__file__)
 
 _native_sleep = _stdlib.sleep
+_modules = sys.modules
 _LONGEST = 9_223_372_036  # seconds, of what the standard accepts
 
 
@@ -27,5 +30,8 @@ def sleep(seconds: Any, /) -> None:
             span = -1
     if not 0 <= span < _LONGEST or (task_to_park() is None and not on_hub()):
         _native_sleep(seconds)  # which raises the standard's errors
-    else:
+    elif "asyncio.events" not in _modules:
         coopcore.sleep(span)
+    else:
+        with loop_aside():
+            coopcore.sleep(span)

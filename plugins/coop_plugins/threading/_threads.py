@@ -44,10 +44,11 @@ import traceback
 from _thread import allocate_lock
 from _thread import get_ident as native_ident
 from _thread import start_new_thread as start_native
+from collections.abc import Callable
 from contextvars import Context
 from types import SimpleNamespace
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakSet, ref
 
 from greenlet import getcurrent
 
@@ -109,25 +110,43 @@ _running: dict[int, _Started] = {}  # by ident
 _known: WeakSet[Any] = WeakSet()  # every Thread that was started here
 
 
+def _no_task() -> None:
+    """It is a real thread, or has not begun."""
+
+
 class _Started:
     """A thread that was started while the program was patched: a task, or a real one."""
 
-    __slots__ = ("_call", "_ident", "ends", "thread")
+    __slots__ = ("_call", "_ident", "ends", "task", "thread")
 
     def __init__(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], handle: _ThreadHandle | None) -> None:
         self._call: Any = (function, args, kwargs)
         self._ident = 0
+        self.task: Callable[[], Task[None] | None] = _no_task
         owner = getattr(function, "__self__", None)
         self.thread = owner if isinstance(owner, _stdlib.Thread) else None
-        self.ends: list[End] = [] if handle is None else [handle._end]
+        self.ends: list[End] = []
+        if handle is not None:
+            self.will_end(handle._end)
         if self.thread is not None:
             _known.add(self.thread)
+
+    def will_end(self, end: End) -> None:
+        """This is one that stands for the end of this thread."""
+        end.of = self
+        self.ends.append(end)
+
+    @property
+    def name(self) -> str:
+        """Of the Thread, or the ident where there is none."""
+        return repr(self.thread.name) if self.thread is not None else str(self._ident)
 
     def as_task(self) -> int:
         """Start it as a task of this hub. Returns its ident."""
         task: Task[None] = Context().run(spawn, self._run)  # a thread begins with an empty context
         task.name = self.thread.name if self.thread is not None else f"thread-{task.ident}"
         task.rawlink(self._ended)  # if it never begins
+        self.task = ref(task)
         self._ident = task.ident
         _running[task.ident] = self
         return task.ident
@@ -273,9 +292,11 @@ class End:
     So any number of others may wait for it at once, and one that is killed meanwhile has taken nothing.
     """
 
-    __slots__ = ("__weakref__", "_lock", "_over")
+    __slots__ = ("__weakref__", "_lock", "_over", "of")
 
     def __init__(self) -> None:
+        self.of: _Started | None = None
+        """Whose end it is, if that was started here."""
         self._at_fork_reinit()
 
     def _at_fork_reinit(self) -> None:
@@ -287,7 +308,7 @@ class End:
         if self._over:
             return True
         first = not self._lock.locked()
-        if not self._lock.acquire(blocking, timeout):
+        if not self._lock._acquire_slowly(self, blocking, timeout):
             return self._over
         if self._over or not first:
             self._lock.release()
@@ -303,13 +324,26 @@ class End:
         """True from the beginning to the end of the thread."""
         return not self._over and self._lock.locked()
 
+    names_owners = True  # in describe_wait
+
+    def describe_wait(self) -> str:
+        return "the end of a thread" if self.of is None else f"the end of thread {self.of.name}"
+
+    def wait_owners(self) -> tuple[Task[None], ...]:
+        """The task that the thread is, for deadlock reports; empty if it is a real one."""
+        task = None if self.of is None else self.of.task()
+        return () if task is None else (task,)
+
+    def __repr__(self) -> str:
+        return f"<{self.describe_wait()}>"
+
 
 def _set_sentinel() -> End:
     """A lock that is released when the running thread ends. Until Python 3.12."""
     end = End()
     started = _running.get(get_ident())
     if started is not None:
-        started.ends.append(end)
+        started.will_end(end)
     return end
 
 

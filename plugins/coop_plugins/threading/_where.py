@@ -11,6 +11,7 @@ import os
 import sys
 import threading as _stdlib
 from _thread import allocate_lock, get_ident
+from contextlib import nullcontext
 from typing import Any
 
 from greenlet import getcurrent
@@ -19,6 +20,8 @@ from coopcore import Deadlock, Task, sleep, spawn
 from coopcore.errors import HubClosedError, ParkInFinalizerError, ParkInHubError
 from coopcore.lowlevel import Hub, Promise, current_task, hide_frames, on_hub, park_shielded, park_task, running_task, unpark_anywhere
 
+from .._loops import loop_aside
+
 hide_frames(__file__)
 
 PATIENCE = 0.1
@@ -26,6 +29,9 @@ PATIENCE = 0.1
 
 SILENCE = 10
 """Seconds after which it is said that only a thread of a library could wake a task."""
+
+_modules = sys.modules
+_NOTHING = nullcontext()
 
 homes: set[int] = set()
 """The idents of the threads that are homes."""
@@ -168,7 +174,8 @@ class Waiter:
             return self._wait_for_unknown_thread(task, error)
 
     def _park(self, task: Task[Any], timeout: float | None) -> bool:
-        return (park_shielded(task, self) if self.wait_is_shielded else park_task(task, self, timeout)) is not False
+        with loop_aside() if "asyncio.events" in _modules else _NOTHING:  # its executor, and the start of its threads, wait in the middle of the loop
+            return (park_shielded(task, self) if self.wait_is_shielded else park_task(task, self, timeout)) is not False
 
     def _wait_for_unknown_thread(self, task: Task[Any], error: Deadlock) -> bool:
         """No task can go on, but a thread of a library in C may yet call back."""
@@ -199,10 +206,15 @@ class Waiter:
         )
 
     def describe_wait(self) -> str:
-        return repr(self.thing)
+        return str(self.thing.describe_wait())
 
     def wait_owners(self) -> Any:
         return self.thing.wait_owners()
+
+    @property
+    def names_owners(self) -> bool:
+        """Whether `describe_wait` says who they are."""
+        return getattr(self.thing, "names_owners", False)
 
 
 def _after_fork_in_child() -> None:

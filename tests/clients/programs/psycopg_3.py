@@ -49,10 +49,10 @@ def sleepers() -> list[Any]:
 
     def work(number: int) -> Any:
         with connect() as connection:
-            return connection.execute("select pg_sleep(0.5)").fetchall()
+            return connection.execute("select pg_sleep(1)").fetchall()
 
     crowd(work)
-    return [time.monotonic() - began < 25]
+    return [time.monotonic() - began < 45]
 
 
 def cursors() -> list[Any]:
@@ -114,7 +114,7 @@ def notifications() -> list[Any]:
             connection.execute(f"listen {config.channel}")
             quiet = list(connection.notifies(timeout=0.05))
             connection.execute(f"select pg_advisory_lock_shared({config.lock})")
-            return [*quiet, *(notify.payload for notify in connection.notifies(timeout=20, stop_after=2))]
+            return [*quiet, *(notify.payload for notify in connection.notifies(timeout=40, stop_after=2))]
 
     return crowd(work)
 
@@ -185,7 +185,7 @@ def killed() -> list[Any]:
     connections = []
 
     def work(number: int) -> str:
-        timeout = coopcore.Timeout(20 if number % 2 else 0.2)
+        timeout = coopcore.Timeout(45 if number % 2 else 0.2)
         try:
             with connect(application_name=config.name) as connection:
                 connections.append(connection)
@@ -242,10 +242,10 @@ def pool() -> list[Any]:
 
     silence()
     with ConnectionPool(config.dsn, min_size=2, max_size=10, open=False) as pool:
-        pool.wait(20)
+        pool.wait(40)
 
         def work(number: int) -> Any:
-            with pool.connection(timeout=20) as connection:
+            with pool.connection(timeout=40) as connection:
                 return connection.execute("select pg_backend_pid(), pg_sleep(0.002)").fetchone()[0]
 
         backends = crowd(work)
@@ -269,10 +269,10 @@ def hundred_in_a_pool() -> list[Any]:
     from psycopg_pool import ConnectionPool
 
     with ConnectionPool(config.dsn, min_size=100, max_size=100, num_workers=10, open=True) as pool:
-        pool.wait(20)
+        pool.wait(40)
 
         def work(number: int) -> Any:
-            with pool.connection(timeout=20) as connection:
+            with pool.connection(timeout=40) as connection:
                 return connection.execute("select %s::int from (select pg_advisory_lock_shared(%s)) as waited", (number, config.lock)).fetchone()
 
         return crowd(work)
@@ -288,10 +288,10 @@ def killed_in_a_pool() -> list[Any]:
     silence()
     reached: Queue[int] = Queue()
     with ConnectionPool(config.dsn, min_size=5, max_size=5, kwargs={"application_name": config.name}, open=True) as pool:
-        pool.wait(20)
+        pool.wait(40)
 
         def work(number: int) -> None:
-            with pool.connection(timeout=20) as connection:
+            with pool.connection(timeout=40) as connection:
                 reached.put(number)
                 connection.execute("select pg_advisory_lock(%s)", (config.lock,))
 
@@ -301,7 +301,7 @@ def killed_in_a_pool() -> list[Any]:
         coopcore.killall(tasks)
 
         def after(number: int) -> Any:
-            with pool.connection(timeout=20) as connection:
+            with pool.connection(timeout=40) as connection:
                 return connection.execute("select %s::int", (number,)).fetchone()[0]
 
         return [sorted({type(task.value).__name__ for task in tasks}), crowd(after, 20) == list(range(20)), pool.get_stats()["pool_size"]]

@@ -21,9 +21,13 @@ from redis.utils import HIREDIS_AVAILABLE
 assert config.hiredis == HIREDIS_AVAILABLE
 
 
+# redis-py 8 gives up after five seconds, which on a busy machine are soon over.
+PATIENT = {"socket_timeout": None, "socket_connect_timeout": None}
+
+
 def client_of(**more: Any) -> redis.Redis:
-    """A client that tries once."""
-    return redis.Redis(**{"port": config.port, "retry": Retry(NoBackoff(), 0), "decode_responses": True, **more})
+    """A client that tries once, and waits for as long as it takes."""
+    return redis.Redis(**{"port": config.port, "retry": Retry(NoBackoff(), 0), "decode_responses": True, **PATIENT, **more})
 
 
 def hundred() -> list[Any]:
@@ -132,12 +136,12 @@ def locks() -> list[Any]:
 
 def pool() -> list[Any]:
     """A hundred share ten connections; one more client, who waits for a connection no longer than it may, is told so."""
-    waiting = redis.BlockingConnectionPool(max_connections=10, timeout=20, port=config.port, decode_responses=True)
+    waiting = redis.BlockingConnectionPool(max_connections=10, timeout=40, port=config.port, decode_responses=True, **PATIENT)
     with client_of(connection_pool=waiting) as client:
         ids = crowd(lambda number: client.client_id())
     waiting.disconnect()
 
-    small = redis.BlockingConnectionPool(max_connections=2, timeout=0.1, port=config.port, decode_responses=True)
+    small = redis.BlockingConnectionPool(max_connections=2, timeout=0.1, port=config.port, decode_responses=True, **PATIENT)
     found = []
     with client_of(connection_pool=small) as client:
         holders = [small.get_connection(), small.get_connection()]
@@ -150,7 +154,7 @@ def pool() -> list[Any]:
         found.append(client.ping())
     small.disconnect()
 
-    refusing = redis.ConnectionPool(max_connections=1, port=config.port)
+    refusing = redis.ConnectionPool(max_connections=1, port=config.port, **PATIENT)
     held = refusing.get_connection()
     try:
         client_of(connection_pool=refusing).ping()
@@ -189,7 +193,7 @@ def killed() -> list[Any]:
     with client_of() as client, client_of() as observer:
 
         def work(number: int) -> Any:
-            with coopcore.Timeout(20 if number % 2 else 0.2, False):
+            with coopcore.Timeout(45 if number % 2 else 0.2, False):
                 client.blpop(f"{config.key}:{number}")
                 return "an item"
             return "timed out"

@@ -100,7 +100,7 @@ def killed() -> list[Any]:
     with session_of(pool_maxsize=20) as session:
 
         def client(number: int) -> str:
-            timeout = Timeout(20 if number % 2 else 0.2)
+            timeout = Timeout(45 if number % 2 else 0.2)
             try:
                 with session.get(config.url + config.half, stream=True) as response:
                     reached.put(len(response.raw.read(10)))

@@ -16,7 +16,7 @@ def tls() -> ssl.SSLContext | None:
     return ssl.create_default_context(cafile=config.ca) if hasattr(config, "ca") else None
 
 
-def connect(timeout: float = 20) -> http.client.HTTPConnection:
+def connect(timeout: float = 45) -> http.client.HTTPConnection:
     context = tls()
     if context is None:
         return http.client.HTTPConnection(config.host, config.port, timeout=timeout)

@@ -26,7 +26,7 @@ from typing import IO, Any, NamedTuple
 import pytest
 
 PROGRAMS = Path(__file__).resolve().parent.parent / "programs"
-PATIENCE = 25.0  # seconds, for what takes far less than one; a client that blocks its hub takes for ever
+PATIENCE = 50.0  # seconds, for what takes far less than one; a client that blocks its hub takes for ever
 REQUIRED = os.environ.get("COOP_TEST_SERVERS") == "required"  # .ci/run sets it: there a missing server is a fault of the script
 # Under coverage every program has locks of before the patch, those of coverage, of which the patch warns.
 WARNINGS = "error,ignore:the program was patched after" if any(name.startswith("COVERAGE_PROCESS") for name in os.environ) else "error"
