@@ -22,11 +22,13 @@ Invariants
 from __future__ import annotations
 
 import datetime as _stdlib_datetime
+import sys
 import time as _stdlib
 from collections.abc import Sequence
 from typing import Any, Self
 
 from coopcore import sleep
+from coopcore.errors import HubError
 from coopcore.lowlevel import Backend, check_seconds, current_hub, hide_frames, on_hub, running_task
 
 __all__ = [
@@ -43,6 +45,7 @@ __all__ = [
 ]
 
 _SECOND = 1_000_000_000
+_LONG = 10**10  # seconds; the core takes such a time for ever
 
 
 class VirtualClock:
@@ -109,8 +112,19 @@ class VirtualClock:
         return reports
 
     def advance(self, seconds: float) -> None:
-        """Let ``seconds`` of virtual time pass, with everything that is due in them. Parks the calling task, as `coopcore.sleep` does."""
-        sleep(seconds)
+        """Let ``seconds`` of virtual time pass, with everything that is due in them. Parks the calling task, as `coopcore.sleep` does.
+
+        Raises ValueError for a span that is negative or has no end, HubError in a task of a hub with another clock.
+        """
+        span = check_seconds(seconds, "the time to advance")
+        if span is None or not 0 <= span < _LONG:
+            raise ValueError(f"advance({seconds!r}): time goes on by a span that is not negative, and has an end")
+        if current_clock() is not self:
+            raise HubError(
+                f"advance({seconds!r}) of {self!r} was called on {current_hub().name}, which has another clock. "
+                f"A clock goes on where its own hub is at work: call it in a task of that hub."
+            )
+        sleep(span)
 
     def __repr__(self) -> str:
         return f"<VirtualClock at {self._now / _SECOND:.6f} s, {self.jumps} jumps>"
@@ -167,6 +181,9 @@ def perf_counter() -> float:
     return _stdlib.perf_counter() if clock is None else clock.now() / _SECOND
 
 
+_date, _datetime = _stdlib_datetime.date, _stdlib_datetime.datetime  # those of before any patch
+
+
 class _AnyOf(type):
     """Of a class that stands in for a standard one, whose objects count as its own."""
 
@@ -177,17 +194,32 @@ class _AnyOf(type):
         return issubclass(other, cls.__mro__[1])
 
 
+def _constructor(ours: type, plain: type) -> type:
+    """What a pickle names as the class of a moment: the reader has the standard one for certain, so ours goes by that one's name while it is in its place."""
+    return ours if getattr(sys.modules["datetime"], plain.__name__) is ours else plain  # the module itself: ours here is that of before the patch
+
+
 class date(_stdlib_datetime.date, metaclass=_AnyOf):  # noqa: N801 - the standard class's name
     """``datetime.date`` whose `today` follows the virtual clock."""
+
+    __module__ = "datetime"
 
     @classmethod
     def today(cls) -> Self:
         """The day that it is by the virtual clock, in local time."""
         return cls.fromtimestamp(time())
 
+    def __reduce__(self) -> Any:
+        return _constructor(date, _date), (self.year, self.month, self.day)
+
+    def __repr__(self) -> str:
+        return repr(_date(self.year, self.month, self.day))
+
 
 class datetime(_stdlib_datetime.datetime, metaclass=_AnyOf):  # noqa: N801 - as above
     """``datetime.datetime`` whose `now`, `today` and `utcnow` follow the virtual clock."""
+
+    __module__ = "datetime"
 
     @classmethod
     def now(cls, tz: _stdlib_datetime.tzinfo | None = None) -> Self:
@@ -205,13 +237,16 @@ class datetime(_stdlib_datetime.datetime, metaclass=_AnyOf):  # noqa: N801 - as 
         return cls.fromtimestamp(time(), _stdlib_datetime.UTC).replace(tzinfo=None)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        # To a pickle it is the standard class, which the reader has for certain.
-        return _stdlib_datetime.datetime.__reduce_ex__(_plain(self), protocol)
+        reduced: Any = _datetime.__reduce_ex__(_plain(self), protocol)
+        return _constructor(datetime, _datetime), *reduced[1:]
+
+    def __repr__(self) -> str:
+        return repr(_plain(self))
 
 
 def _plain(moment: _stdlib_datetime.datetime) -> _stdlib_datetime.datetime:
     given = (moment.year, moment.month, moment.day, moment.hour, moment.minute, moment.second, moment.microsecond, moment.tzinfo)
-    return _stdlib_datetime.datetime(*given, fold=moment.fold)
+    return _datetime(*given, fold=moment.fold)
 
 
 hide_frames(__file__)

@@ -8,8 +8,8 @@ from __future__ import annotations
 import errno
 import socket as _stdlib
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
+from types import TracebackType
 from typing import Any
 
 from coopcore import idle
@@ -37,27 +37,55 @@ class Sequencer:
         self._broken: str = ""
         self._turn = ParkingLot("its number in a sequence")
 
-    @contextmanager
-    def __call__(self, number: int) -> Iterator[None]:
+    def __call__(self, number: int) -> AbstractContextManager[None]:
+        """The block of this number. Raises RuntimeError for one that was used, TypeError or ValueError for one that no block can have."""
+        if not isinstance(number, int):
+            raise TypeError(f"the place of a block in a sequence is a number, not {number!r}")
+        if number < 0:
+            raise ValueError(f"the numbers of a sequence begin with 0: {number} will never be next")
         if number in self._used:
             raise RuntimeError(f"number {number} is used twice in one sequence; each block needs one of its own")
         self._used.add(number)
+        return _Block(self, number)
+
+    def _enter(self, number: int) -> None:
         try:
             while self._next != number:
                 self._check()
                 self._turn.park()
             self._check()
-            yield
         except BaseException as error:
-            self._broken = self._broken or f"{type(error).__name__} in number {number}"
-            self._turn.unpark_all()
+            self._break(number, type(error))
             raise
-        self._next += 1
+
+    def _leave(self, number: int, kind: type[BaseException] | None) -> None:
+        if kind is None:
+            self._next += 1
+            self._turn.unpark_all()
+        else:
+            self._break(number, kind)
+
+    def _break(self, number: int, kind: type[BaseException]) -> None:
+        self._broken = self._broken or f"{kind.__name__} in number {number}"
         self._turn.unpark_all()
 
     def _check(self) -> None:
         if self._broken:
             raise RuntimeError(f"the sequence is broken by {self._broken}, so its order cannot be kept any more")
+
+
+class _Block(AbstractContextManager[None]):
+    """One block of a sequence."""
+
+    def __init__(self, sequence: Sequencer, number: int) -> None:
+        self._sequence = sequence
+        self._number = number
+
+    def __enter__(self) -> None:
+        self._sequence._enter(self._number)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._sequence._leave(self._number, kind)
 
 
 class _Pipe:
@@ -90,6 +118,8 @@ class MemoryStream:
 
     def recv(self, bufsize: int, flags: int = 0) -> bytes:
         """At most ``bufsize`` bytes; ``b""`` at the end. Parks until there are some. ``flags`` may be 0 or MSG_PEEK."""
+        if bufsize < 0:
+            raise ValueError("negative buffersize in recv")
         pipe = self._in
         self._check_open()
         while not pipe.pieces:

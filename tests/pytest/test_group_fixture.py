@@ -112,4 +112,5 @@ def test_ends_before(task_group):
     )
     text = str(result.stdout)
     assert text.count("| KeyError: 'late'") == 1
-    assert "coop_pytest" not in text.replace("coop_pytest.", "")
+    if pytest.version_tuple >= (9,):  # older ones hide nothing of the traceback of a group
+        assert "coop_pytest" not in text.replace("coop_pytest.", "")

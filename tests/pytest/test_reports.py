@@ -231,6 +231,7 @@ def test_a_task_that_recurses_too_deeply_is_folded(run):
     assert len(result.outlines) < 60
 
 
+@pytest.mark.slow(reason="time itself is under test")
 def test_a_blocking_call_is_told_by_its_stack_alone(run):
-    result = run("import time\n@pytest.mark.coop(blocking=0.05)\ndef test_it():\n    time.sleep(0.5)", failed=1)
+    result = run("import time\n@pytest.mark.coop(blocking=0.05)\ndef test_it():\n    time.sleep(1)", failed=1)
     assert "hidden" not in str(result.stdout)
