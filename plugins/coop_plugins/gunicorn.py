@@ -170,6 +170,10 @@ class CoopWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
             setting = self.cfg.settings.get(name)
             if setting is not None and setting.get() != setting.default:
                 self.log.warning("the setting %s has no meaning for %s", name, type(self).__name__)
+        if self.cfg.preload_app:
+            self.log.warning(
+                "preload_app: the application was imported before this worker was patched, so what it took from the standard library then may block"
+            )
         self._servers = [self._server(listener) for listener in self.sockets]
 
     def init_signals(self) -> None:
