@@ -912,7 +912,7 @@ def test_the_access_log(on: Run, caplog: pytest.LogCaptureFixture) -> None:
     first, why, second = [record.getMessage() for record in caplog.records]
     assert first.startswith("127.0.0.1 - - [")
     assert '] "GET /a%0Ab HTTP/1.1" 200 10 0.' in first
-    assert '] "-" 400 0 0.' in second
+    assert '] "-" 400 16 0.' in second
     assert why.startswith("127.0.0.1 in '-': the request line is not")
 
 
