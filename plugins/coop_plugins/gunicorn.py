@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Iterator
 from datetime import timedelta
 from types import FrameType, SimpleNamespace
@@ -50,6 +51,7 @@ _WITHOUT_MEANING = (
     "casefold_http_method",
     "strip_header_spaces",
     "sendfile",
+    "threads",
     "root_path",
 )
 _LENT = (b"LISTEN_FDS=", b"GUNICORN_FD=")  # in the environment, if others have the listener as well: systemd, a master that this one succeeds
@@ -170,6 +172,10 @@ class CoopWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
             setting = self.cfg.settings.get(name)
             if setting is not None and setting.get() != setting.default:
                 self.log.warning("the setting %s has no meaning for %s", name, type(self).__name__)
+        if self.cfg.preload_app:
+            self.log.warning(
+                "preload_app: the application was imported before this worker was patched, so what it took from the standard library then may block"
+            )
         self._servers = [self._server(listener) for listener in self.sockets]
 
     def init_signals(self) -> None:
@@ -188,6 +194,11 @@ class CoopWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
         self._grace = 0.0
         self.cfg.worker_int(self)
         self._end()
+
+    def handle_abort(self, sig: int, frame: FrameType | None) -> None:
+        """SIGABRT: the master has had no sign of life for ``timeout`` seconds. Say where it is stuck, and end."""
+        self.log.critical("no sign of life for too long; the worker is stuck here:\n%s", "".join(traceback.format_stack(frame)))
+        super().handle_abort(sig, frame)
 
     def answered(self) -> None:
         """Count a request, and end when there have been as many as this worker was meant for."""

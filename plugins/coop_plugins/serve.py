@@ -14,6 +14,10 @@ import sys
 from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser, Namespace
 from collections.abc import Sequence
 from dataclasses import fields
+from difflib import get_close_matches
+from inspect import signature
+from traceback import print_exception
+from types import TracebackType
 from typing import Any
 
 from coopcore import spawn
@@ -48,9 +52,11 @@ def _parse(arguments: Sequence[str]) -> Namespace:
         formatter_class=ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("application", metavar="MODULE[:NAME]", help="NAME may be a call without arguments, of a factory; without one, application or app")
-    parser.add_argument("--bind", default="127.0.0.1:8000", metavar="ADDRESS", help="host:port, :port for every address, or the path of a Unix socket")
-    parser.add_argument("--backlog", type=int, default=None, help="connections that may wait in the kernel")
-    parser.add_argument("--connections", type=int, default=1000, help="how many are served at once; further ones wait in the kernel")
+    parser.add_argument(
+        "-b", "--bind", default="127.0.0.1:8000", metavar="ADDRESS", help="host:port, :port for every address, or a Unix socket as /path, ./path or unix:path"
+    )
+    parser.add_argument("--backlog", type=_number, default=1024, help="connections that may wait in the kernel")
+    parser.add_argument("--connections", type=_number, default=1000, help="how many are served at once; further ones wait in the kernel")
     parser.add_argument("--graceful", type=_seconds, default=30.0, metavar="SECONDS", help="that requests have to end in when the server stops")
     parser.add_argument("--reuse-port", action="store_true", help="let other processes serve at the same port")
     parser.add_argument("--certfile", metavar="FILE", help="speak TLS, with this certificate")
@@ -80,13 +86,22 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-_seconds.__name__ = "number of seconds"  # what argparse says that a wrong one is not
+def _number(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
+# What argparse says that a wrong one is not.
+_seconds.__name__ = "number of seconds"
+_number.__name__ = "number above 0"
 
 
 def main(arguments: Sequence[str]) -> int:
     """The command. Returns 0 after a stop that went well, 130 if that was interrupted; 2 for arguments that make no sense, 1 for an address that cannot be had.
 
-    What the application's import raises comes out.
+    1 for an application whose import fails, too: its traceback is printed.
     """
     try:
         chosen = _parse(arguments)
@@ -97,20 +112,60 @@ def main(arguments: Sequence[str]) -> int:
             from .patch import patch
 
             patch(skip=chosen.skip, warn=False)
-        os.chdir(chosen.chdir)
     except (LookupError, ValueError, TypeError) as error:
         return _failed(error, 2)
+    try:
+        os.chdir(chosen.chdir)
     except OSError as error:
-        return _failed(error, 1)
+        return _failed(f"--chdir: {error}", 1)
     sys.path.insert(0, os.getcwd())
     try:
         application = load_application(chosen.application)
+        _check(application, chosen.application)
     except _NotFound as error:
         return _failed(error, 2)
-    return _serve(application, chosen)
+    except Exception as error:
+        if _gevent_has_patched():
+            return _failed(_GEVENT, 2)
+        print(f"coopcore serve: {chosen.application} could not be imported:", file=sys.stderr)
+        print_exception(error.with_traceback(_own_part(error.__traceback__)))
+        return 1
+    return _failed(_GEVENT, 2) if _gevent_has_patched() else _serve(application, chosen)
 
 
-def _failed(error: BaseException, status: int) -> int:
+_GEVENT = "the application has gevent patch the standard library, whose hub then waits beside coopcore's: take gevent.monkey.patch_all() out of it"
+
+
+def _gevent_has_patched() -> bool:
+    return bool(getattr(sys.modules.get("gevent.monkey"), "saved", None))
+
+
+def _own_part(tb: TracebackType | None) -> TracebackType | None:
+    """A traceback from the application's first line on."""
+    while tb is not None and (tb.tb_frame.f_code.co_filename in (__file__, importlib.__file__) or "<frozen importlib" in tb.tb_frame.f_code.co_filename):
+        tb = tb.tb_next
+    return tb
+
+
+def _check(application: Any, name: str) -> None:
+    """Raise _NotFound if it can't be called as an application is."""
+    if callable(application) and not _takes(application, {}, print):
+        hint = f"Is it a factory? Then write {name}()." if _takes(application) else "Is it one for ASGI, or for something else?"
+        raise _NotFound(f"{name} is not called as a WSGI application is, with an environment and start_response. {hint}")
+
+
+def _takes(function: Any, *arguments: Any) -> bool:
+    """Whether it can be called so; True if nobody knows."""
+    try:
+        signature(function).bind(*arguments)
+    except TypeError:
+        return False
+    except ValueError:
+        pass  # written in C
+    return True
+
+
+def _failed(error: object, status: int) -> int:
     print(f"coopcore serve: {error}", file=sys.stderr)
     return status
 
@@ -145,17 +200,17 @@ def _serve(application: Any, chosen: Namespace) -> int:
     except OSError as error:
         return _failed(error, 1)
     # In a task, which runs once signals are taken care of: whoever reads the line may send one.
-    spawn(print, f"coopcore serve: {chosen.application} at {_shown(server)}, process {os.getpid()}", file=sys.stderr, flush=True)
+    spawn(print, f"coopcore serve: {chosen.application.removesuffix(':')} at {_shown(server)}, process {os.getpid()}", file=sys.stderr, flush=True)
     try:
         server.serve_forever(stop_timeout=chosen.graceful)
     except KeyboardInterrupt:
-        return _failed(KeyboardInterrupt("interrupted while it answered the last requests"), 130)
+        return _failed("interrupted while it answered the last requests", 130)
     return 0
 
 
 def load_application(name: str) -> Any:
     """The object that ``module``, ``module:name`` or ``module:factory()`` names. Raises LookupError with what is wrong; what the import raises comes out."""
-    module_name, _, attribute = name.partition(":")
+    module_name, _, attribute = name.removesuffix(":").partition(":")
     if not re.fullmatch(r"[\w-]+(\.[\w-]+)*", module_name):
         meant = re.sub(r"^\W+", "", module_name).removesuffix(".py").replace("/", ".")
         raise _NotFound(
@@ -180,9 +235,14 @@ def load_application(name: str) -> Any:
     thing: Any = module
     for part in attribute.removesuffix("()").split("."):
         if not hasattr(thing, part):
-            raise _NotFound(f"{module_name!r} has no {attribute.removesuffix('()')!r}. Is it spelt right?")
+            near = ", ".join(get_close_matches(part, dir(thing), 3))
+            raise _NotFound(f"{module_name!r} has no {attribute.removesuffix('()')!r}. Is it spelt right?{near and f' There is {near}.'}")
         thing = getattr(thing, part)
-    return thing() if called else thing
+    if not called:
+        return thing
+    if callable(thing) and not _takes(thing):
+        raise _NotFound(f"{attribute.removesuffix('()')!r} wants arguments, so it is no factory. Is it the application? Then leave () out.")
+    return thing()
 
 
 def _access_log() -> logging.Logger:

@@ -152,7 +152,6 @@ def test_a_unix_socket(serve: Any, folder: Path) -> None:
         (2, ["shop", "--bind", "localhost:http"], "'localhost:http': 'http' is not a port"),
         (2, ["shop", "--body-bytes", "0"], "limit body_bytes=0 is not a positive number"),
         (2, ["shop", "--skip", "sockt"], "there is nothing to patch that is called 'sockt'"),
-        (2, ["shop", "--connections", "0"], "spawn=0: a server needs room for at least one handler"),
         (1, ["shop", "--bind", "127.0.0.1:{taken}"], r"cannot listen at \('127.0.0.1', \d+\). Is another program bound to it"),
         (1, ["shop", "--chdir", "not/there"], "No such file or directory: 'not/there'"),
     ],

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -147,12 +148,16 @@ def test_a_limit_that_no_clock_can_count_is_refused(value: float) -> None:
         (".shop_of_breakers", "is no name of a module"),
         ("shop_of_breakers:app(1)", "a factory is called without arguments"),
         ("shop_of_breakers:app(", "a factory is called without arguments"),
+        ("shop_of_breakers:app()", "Is it the application? Then leave () out."),
+        ("shop_of_breakers:make", "Is it a factory? Then write shop_of_breakers:make()."),
+        ("shop_of_breakers:three", "Is it one for ASGI"),
+        ("shop_of_breakers:ap", "Is it spelt right? There is app."),
     ],
 )
 def test_what_names_no_application_is_told_so(
     name: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "shop_of_breakers.py").write_text("def app(environ, start_response): ...")
+    (tmp_path / "shop_of_breakers.py").write_text("def app(environ, start_response): ...\ndef make(): ...\ndef three(scope, receive, send): ...")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     assert serve.main(["--no-patch", name]) == 2
@@ -160,15 +165,40 @@ def test_what_names_no_application_is_told_so(
     assert re.fullmatch(f"coopcore serve: .*{re.escape(words)}.*\n", said), said
 
 
-@pytest.mark.parametrize("error", ["KeyError('DATABASE_URL')", "ValueError('x')", "TypeError('x')"])
-def test_an_error_of_the_application_itself_comes_out_with_its_traceback(error: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", ["KeyError('DATABASE_URL')", "ValueError('x')", "TypeError('x')", "ImportError('x')"])
+def test_an_error_of_the_application_itself_comes_out_with_its_own_traceback(
+    error: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A setting that is missing in the environment is a LookupError, and was told in one line that named nothing."""
     module = f"failing_{error[:5].lower()}"
     (tmp_path / f"{module}.py").write_text(f"raise {error}")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises((KeyError, ValueError, TypeError)):
-        serve.main(["--no-patch", module])
+    assert serve.main(["--no-patch", module]) == 1
+    first, second, third, *_, last = capsys.readouterr().err.splitlines()
+    assert first == f"coopcore serve: {module} could not be imported:"
+    assert second.startswith("Traceback")
+    assert f"{module}.py" in third
+    assert last == error.replace("('x')", ": x").replace("(", ": ").replace(")", "")
+
+
+def test_an_application_that_gevent_has_patched_is_told_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(sys.modules, "gevent.monkey", SimpleNamespace(saved={"select": {}}))  # type: ignore[arg-type]  # as much of a module as is looked at
+    assert serve.main(["--no-patch", "os:path.join"]) == 2
+    assert "take gevent.monkey.patch_all() out of it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("option", "value"), [("--connections", "0"), ("--backlog", "-1"), ("--backlog", "x")])
+def test_what_is_no_number_of_connections_is_told_by_the_options_name(option: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        serve.main(["site", option, value])
+    assert f"argument {option}: invalid number above 0 value" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [{"backlog": -1}, {"backlog": "x"}, {"backlog": True}, {"ssl_context": 1}])
+def test_arguments_of_a_server_are_named(options: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match=f"{next(iter(options))}="):
+        StreamServer(("127.0.0.1", 0), handle, **options)
 
 
 @pytest.mark.parametrize("seconds", ["-1", "nan", "inf", "soon"])
@@ -191,7 +221,7 @@ def test_a_trusted_proxy_is_an_address(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "shop_behind_proxies.py").write_text("def app(environ, start_response): ...")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert serve.main(["--no-patch", "--trusted-proxy", "10.0.0.0/8", "--trusted-proxy", "nobody", "shop_behind_proxies"]) == 2
+    assert serve.main(["--no-patch", "--quiet", "--trusted-proxy", "10.0.0.0/8", "--trusted-proxy", "nobody", "shop_behind_proxies"]) == 2
     assert "trusted_proxies: 'nobody' does not appear to be" in capsys.readouterr().err
 
 

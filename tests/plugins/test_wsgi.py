@@ -924,7 +924,7 @@ def test_the_access_log(on: Run, caplog: pytest.LogCaptureFixture) -> None:
     first, why, second = [record.getMessage() for record in caplog.records]
     assert first.startswith("127.0.0.1 - - [")
     assert re.search(r'\] "GET /a%0Ab HTTP/1.1" 200 10 \d+\.', first)
-    assert re.search(r'\] "-" 400 0 \d+\.', second)
+    assert re.search(r'\] "-" 400 16 \d+\.', second)
     assert why.startswith("127.0.0.1 in '-': the request line is not")
 
 

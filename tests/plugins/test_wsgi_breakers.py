@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import signal
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from coop_plugins.wsgi import Limits, WSGIServer, _response
 from coop_plugins.wsgi._body import _SMALL, Body
 from coop_plugins.wsgi._proxies import Proxies
 from coopcore import sleep
+from coopcore.lowlevel import deferring
 from tests.plugins.test_wsgi import Client, echo, exchange, hello, on, serving
 from tests.plugins.tls import client_context, server_context
 
@@ -246,18 +248,90 @@ def test_a_line_of_the_error_log_that_never_ends_is_not_kept(on: Run, caplog: py
     assert sum(len(record.getMessage()) for record in caplog.records) > 20_000
 
 
-def test_an_application_that_ends_the_program_is_told_of_in_the_log(on: Run, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("where", ["application", "body", "close"])
+def test_an_application_that_calls_exit_ends_its_request_and_no_more(on: Run, where: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A parser of arguments does so, deep in a library. It ended the program, without a word in any log."""
+
+    class Body:
+        def __iter__(self) -> Iterator[bytes]:
+            if where == "body":
+                raise SystemExit(3)
+            return iter([b"x"])
+
+        def close(self) -> None:
+            if where == "close":
+                raise SystemExit(3)
+
     def application(environ: Any, start_response: Any) -> Iterable[bytes]:
-        raise SystemExit(3)
+        if where == "application":
+            raise SystemExit(3)
+        start_response("200 OK", [])
+        return Body()
 
-    with pytest.raises(SystemExit):
+    @on
+    def body() -> None:
+        with serving(application) as server:
+            for _ in range(2):
+                assert exchange(server, GET).startswith(b"HTTP/1.1 200 " if where == "close" else b"HTTP/1.1 500 ")
 
-        @on
-        def body() -> None:
-            with serving(application) as server:
-                exchange(server, GET)
+    assert caplog.text.count("SystemExit: 3") == 2
 
-    assert "the application called sys.exit() in 'GET / HTTP/1.1' from 127.0.0.1, which ends the program" in caplog.text
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_signal_handler_that_calls_exit_ends_the_program_though_a_request_is_served(on: Run, wrapped: bool) -> None:
+    def handler(signum: int, frame: Any) -> None:
+        raise SystemExit(4)
+
+    def application(environ: Any, start_response: Any) -> Iterable[bytes]:
+        signal.raise_signal(signal.SIGUSR1)
+        raise AssertionError("it goes on")
+
+    before = signal.signal(signal.SIGUSR1, deferring(handler) if wrapped else handler)
+    try:
+        with pytest.raises(SystemExit) as caught:
+
+            @on
+            def body() -> None:
+                with serving(application) as server:
+                    exchange(server, GET)
+
+        assert caught.value.code == 4
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def test_what_an_application_answers_after_an_upgrade_is_dropped(on: Run, caplog: pytest.LogCaptureFixture) -> None:
+    """Views of frameworks have to return something."""
+
+    def application(environ: Any, start_response: Any) -> Iterable[bytes]:
+        upgraded = environ["coop.upgrade"]("echo")
+        upgraded.sendall(upgraded.recv(5))
+        start_response("200 OK", [("Content-Length", "4")])
+        return [b"page"]
+
+    @on
+    def body() -> None:
+        with serving(application) as server, Client(server) as client:
+            client.send(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\nhello")
+            assert client.file.read().endswith(b"\r\n\r\nhello")
+
+    assert caplog.text == ""
+
+
+def test_a_request_that_the_server_did_not_wait_for_is_in_the_error_log(on: Run, caplog: pytest.LogCaptureFixture) -> None:
+    def application(environ: Any, start_response: Any) -> Iterable[bytes]:
+        sleep(1000)
+        return []
+
+    @on
+    def body() -> None:
+        with serving(application) as server, Client(server) as client:
+            client.send(GET)
+            while not any(not connection.idle for connection in server.connections):
+                sleep(0)
+            server.stop(0.01)
+
+    assert "the server ended before 'GET / HTTP/1.1' from 127.0.0.1 was answered" in caplog.text
 
 
 # -- answers --------------------------------------------------------------------------------------------------------------------
@@ -312,6 +386,7 @@ def test_a_stream_without_an_end_ends_where_nobody_waits_for_it(on: Run) -> None
         ("2\u0660\u0660 OK", [], [], "is not a status"),
         ("200 OK", [], b"bytes", "put them into a list"),
         ("200 OK", [], ["text"], "Encode text first"),
+        ("200 OK", [], None, "has it a return on every way?"),
         ("200 OK", [], [bytearray(b"x")], "Convert it first"),
     ],
 )

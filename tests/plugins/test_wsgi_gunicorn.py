@@ -42,12 +42,13 @@ def test_what_no_server_can_be_made_of_ends_gunicorn(options: list[str], source:
 
 @pytest.mark.slow(reason="starts gunicorn, which takes its time")
 def test_no_connection_is_kept_and_what_has_no_meaning_is_warned_of(start: Start) -> None:
-    master = start("--keep-alive", "0", "--casefold-http-method")
+    master = start("--keep-alive", "0", "--casefold-http-method", "--preload")
     with socket.create_connection(("127.0.0.1", master.port), timeout=30) as client:
         client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         with client.makefile("rb") as reading:
             assert b"\r\nConnection: close\r\n" in reading.read()
     master.says("the setting casefold_http_method has no meaning for CoopWorker")
+    master.says("preload_app: the application was imported before")
     assert master.ends() == 0
 
 

@@ -71,7 +71,10 @@ def _port(port: Any, listener: Any) -> int:
     try:
         number = operator.index(int(port) if isinstance(port, str) and port.isascii() and port.lstrip("-").isdigit() else port)
     except TypeError:
-        raise ValueError(f"{listener!r}: {port!r} is not a port; a number from 0 to 65535 is wanted, as in 127.0.0.1:8000") from None
+        hint = "a number from 0 to 65535 is wanted, as in 127.0.0.1:8000"
+        if isinstance(listener, str) and ":" not in listener:
+            hint += f"; for a Unix socket write ./{listener} or unix:{listener}"
+        raise ValueError(f"{listener!r}: {port!r} is not a port; {hint}") from None
     if not 0 <= number <= 65535:
         raise ValueError(f"{listener!r}: port {number} is out of range; ports go from 0 (any free one) to 65535")
     return number

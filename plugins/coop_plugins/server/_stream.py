@@ -45,6 +45,8 @@ class StreamServer(BaseServer):
     ) -> None:
         super().__init__(listener, handle, spawn, reuse_port=reuse_port)
         if backlog is not None:
+            if not isinstance(backlog, int) or isinstance(backlog, bool) or backlog < 0:
+                raise ValueError(f"backlog={backlog!r}: how many connections may wait in the kernel, a number; leave it out for {self.backlog}")
             self.backlog = backlog
         self.ssl_context = _context(ssl_context, certfile, keyfile)
         """What clients are spoken to with; None for plain connections. Its sockets are cooperative from now on."""
@@ -132,6 +134,8 @@ def _context(given: ssl.SSLContext | None, certfile: str | None, keyfile: str | 
     if given is None:
         given = SSLContext(PROTOCOL_TLS_SERVER)
         _load(given, str(certfile), keyfile)
+    elif not hasattr(given, "sslsocket_class"):
+        raise TypeError(f"ssl_context={given!r} is no ssl.SSLContext")
     elif certfile is not None or keyfile is not None:
         raise ValueError("give an ssl_context, or certfile and keyfile, not both")
     if not issubclass(given.sslsocket_class, SSLSocket):

@@ -150,6 +150,8 @@ class Response:
     """False if the connection is closed after it."""
     status = ""
     head_sent = False
+    handed_over = False
+    """True once the connection has gone over to another protocol: what the application answers is dropped."""
     over = False
     """True once nothing more may be written."""
     complete = False
@@ -179,6 +181,8 @@ class Response:
 
     def start_response(self, status: str, headers: Headers, exc_info: Any = None) -> Callable[[bytes], None]:
         """As PEP 3333 has it."""
+        if self.handed_over:
+            return self.write  # frameworks want an answer of each request; this one has had its own
         if exc_info is not None:
             try:
                 if self.head_sent:
@@ -205,6 +209,7 @@ class Response:
         if self.status:
             raise AssertionError("the response has begun; a connection can only go over to another protocol in place of start_response()")
         self.status = "101 Switching Protocols"
+        self.handed_over = True
         self.head_sent = self._bodiless = True
         self.keep_alive = False
 
@@ -243,6 +248,8 @@ class Response:
 
     def send_body(self, body: Iterable[bytes]) -> None:
         """Send all that the application returned, and end the response."""
+        if body is None:
+            raise TypeError("the application returned None, and not an iterable of bytes such as [b'text']: has it a return on every way?")
         if isinstance(body, (list, tuple)):
             size = 0
             for piece in body:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import errno
 import logging
 import re
+import signal
 import socket as _stdlib
 import struct
 import time
@@ -26,6 +27,7 @@ from functools import partial
 from http import HTTPStatus
 from inspect import iscoroutinefunction
 from tempfile import SpooledTemporaryFile
+from traceback import walk_tb
 from typing import Any
 from urllib.parse import quote
 from wsgiref.util import FileWrapper
@@ -352,18 +354,18 @@ class _Connection:
             server.log_client(self.remote, request.line, error)
             self.unread = True
             self._fail(response, error.status)
-        except (Exception, Timeout) as error:
+        except (Exception, Timeout, SystemExit) as error:
+            if isinstance(error, SystemExit) and _of_a_signal(error):
+                self._kill(request, response)
+                raise
             if self.lost is not None:
                 server.log_client(self.remote, request.line, self.lost)
                 self._reset()  # what is in the kernel's buffer, and the end behind it, would look like a whole answer to a client that is only slow
             else:
                 server.log_error(f"the application failed in {request.line!r} from {self.remote}", error)
                 self._fail(response, 500)
-        except BaseException as error:
-            if isinstance(error, SystemExit):
-                server.log_error(f"the application called sys.exit() in {request.line!r} from {self.remote}, which ends the program", error)
-            if response.head_sent and not response.complete:
-                self._reset()  # killed: closed as it is, a response without a length would look whole
+        except BaseException:
+            self._kill(request, response)
             raise
         finally:
             response.over = True
@@ -419,8 +421,17 @@ class _Connection:
             return
         try:
             close()
-        except (Exception, Timeout) as error:
+        except (Exception, Timeout, SystemExit) as error:
+            if isinstance(error, SystemExit) and _of_a_signal(error):
+                raise
             self.server.log_error(f"close() of what the application returned failed in {request.line!r} from {self.remote}", error)
+
+    def _kill(self, request: Request, response: Response) -> None:
+        """The task was killed, or the program ends."""
+        if not response.complete and not self.server.started:
+            self.server.log_error(f"the server ended before {request.line!r} from {self.remote} was answered", None)
+        if response.head_sent and not response.complete:
+            self._reset()  # closed as it is, a response without a length would look whole
 
     def _fail(self, response: Response, status: int) -> None:
         """The application did not finish. Answer in its place if nothing was sent; cut the connection in any case."""
@@ -430,7 +441,7 @@ class _Connection:
             self._reset()
             return
         response.status = str(status)
-        self._send_page(status, response.request.method != "HEAD")
+        response.sent = self._send_page(status, response.request.method != "HEAD")
 
     def _reset(self) -> None:
         """End the connection by a reset, which no client takes for the end of a response; nor is it told that this is the end of TLS."""
@@ -443,18 +454,21 @@ class _Connection:
     def _refuse(self, error: ClientError) -> None:
         """Answer what was no request."""
         self.server.log_client(self.remote, "-", error)
-        self.server.log_access(self.remote, "-", str(error.status), 0, 0.0)
+        sent = 0
         try:
-            self._send_page(error.status, True)
+            sent = self._send_page(error.status, True)
         except OSError:
             pass  # it is gone already
+        self.server.log_access(self.remote, "-", str(error.status), sent, 0.0)
 
-    def _send_page(self, status: int, with_body: bool) -> None:
+    def _send_page(self, status: int, with_body: bool) -> int:
+        """Send a page that says nothing but the status. Returns the size of its body."""
         phrase = HTTPStatus(status).phrase
         page = f"{status} {phrase}\n"
         headers = f"Content-Type: text/plain\r\nContent-Length: {len(page)}\r\nDate: {self.server.date()}\r\nConnection: close\r\n"
         head = f"HTTP/1.1 {status} {phrase}\r\n{headers}\r\n"
         self.send((head + (page if with_body else "")).encode("ascii"))
+        return len(page) if with_body else 0
 
     def _drain(self, request: Request, response: Response) -> bool:
         """Read what the application left of the body. False if that is too much, or cannot be had."""
@@ -755,6 +769,20 @@ def _logger(given: Any, name: str) -> Any:
 def _enabled(log: Any) -> bool:
     ask = getattr(log, "isEnabledFor", None)
     return ask is None or bool(ask(logging.INFO))
+
+
+def _of_a_signal(error: BaseException) -> bool:
+    """Whether one of the program's signal handlers has raised it: then it is meant for the program, whose code was only interrupted. Else it ends a request."""
+    handlers = {_code_of(signal.getsignal(signum)) for signum in signal.valid_signals()} - {None}
+    frames = walk_tb(error.__traceback__)
+    return any(frame.f_code in handlers for frame, _ in frames)
+
+
+def _code_of(handler: Any) -> Any:
+    while hasattr(handler, "__wrapped__"):
+        handler = handler.__wrapped__
+    function = handler if hasattr(handler, "__code__") or not callable(handler) else getattr(handler, "__func__", type(handler).__call__)
+    return getattr(function, "__code__", None)
 
 
 def _plain(host: str) -> str:
