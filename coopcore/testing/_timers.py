@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import coopcore
 
-from ..lowlevel import Alarm, ParkingLot, current_hub, current_task, park, unpark
+from ..lowlevel import Alarm, ParkingLot, current_hub, park, unpark
 from ..protocols import TimerQueue
 from ._base import SECOND
 
@@ -229,19 +229,21 @@ class TimerQueueContract:
         def main() -> list[str]:
             order: list[str] = []
             hub = current_hub()
-            start = hub.clock.now()  # one for all, or the process might be stopped between two
 
             def nap(seconds: float) -> None:
-                alarm = Alarm(hub, start + int(seconds * SECOND), unpark, current_task())
-                park(alarm)
+                park(f"the end of {seconds} s")
                 order.append(str(seconds))
 
-            tasks = [coopcore.spawn(nap, seconds) for seconds in (0.02, 0.0, 0.01, 0.005)]
+            naps = {seconds: coopcore.spawn(nap, seconds) for seconds in (0.02, 0.0, 0.01, 0.005)}
+            coopcore.sleep(0)
+            start = hub.clock.now()
+            for seconds, task in naps.items():  # all before the hub looks for the first time, however long this process is stopped between two
+                Alarm(hub, start + int(seconds * SECOND), unpark, task)
             assert ParkingLot("a timeout").park(0.001) is False, "a timed park was not ended by its timer"
             killed = coopcore.spawn(coopcore.sleep, 0.001)
             coopcore.sleep(0)
             killed.kill()
-            coopcore.joinall(tasks, timeout=5)
+            coopcore.joinall(naps.values(), timeout=5)
             return order
 
         order = coopcore.run(main, timers=self.make())
