@@ -159,7 +159,7 @@ def test_in_real_time(run):
         """
     )
     outcomes = result.parseoutcomes()
-    assert outcomes.get("failed", 0) + outcomes.get("errors", 0) == 1
+    assert outcomes.get("failed", 0) + outcomes.get("errors", 0) >= 1, "in the teardown, which has as much time, it may happen again"
     result.stdout.fnmatch_lines(["E *Timeout (>0.1s) from pytest-timeout.", "E *Every task, and what it waits for:"])
 
 
@@ -464,7 +464,7 @@ def test_a_time_that_is_over_before_the_test_begins(run, monkeypatch, method):
         """
     )
     outcomes = result.parseoutcomes()
-    assert outcomes.get("failed", 0) + outcomes.get("errors", 0) == 1, "it is told in the first phase that there is"
+    assert outcomes.get("failed", 0) + outcomes.get("errors", 0) >= 1, "it is told in the first phase that there is; and in the teardown, if that is slow"
     assert outcomes["passed"] >= 1
 
 
