@@ -151,17 +151,13 @@ def test_a_call_into_c_that_was_spawned_as_it_is_fails_the_test_alone(run, monke
         passed=1,
         failed=2,
     )
-    said = [
+    # What follows is the list of tasks: the test itself, which may have gone on by then.
+    assert words_of(result, "test_joins")[:4] == [
         "Timeout (>1.0s) from pytest-timeout.",
         "The hub did not answer within 0.1 s, because this blocked the thread:",
         "  task 'sleep-1', spawned at test_it.py:7 in test_joins",
         "Every task, and what it waits for:",
-        "<Hub 'the epoll hub' 1 task, 1 ready>",
-        "test_joins (ready)",
-        '  File "test_it.py", line 7, in test_joins',
-        "    spawn(time.sleep, 60).join()",
     ]
-    assert words_of(result, "test_joins") == said
     assert words_of(result, "test_waits")[5:] == [
         ">       sleep(3600)",
         "E       Failed: Timeout (>1.0s) from pytest-timeout.",
