@@ -175,7 +175,7 @@ def _serve(application: Any, chosen: Namespace) -> int:
 
     class Served(WSGIServer):
         def stop(self, timeout: float | None = None) -> None:
-            busy = sum(not connection.idle for connection in self.connections)
+            busy = sum(connection.idle is False for connection in self.connections)
             if busy:
                 print(f"coopcore serve: {busy} to answer, in at most {timeout:g} s; a further signal ends at once", file=sys.stderr, flush=True)
             super().stop(timeout)

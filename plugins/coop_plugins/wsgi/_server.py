@@ -72,8 +72,8 @@ class _Connection:
         """Since when it has been waiting for a request, in the clock's nanoseconds."""
         self._alarm: Alarm | None = None
         """Rings when it has waited for too long. That moment moves with each request, the alarm only when it rings: most never need it."""
-        self.idle = True
-        """True while it waits for a request."""
+        self.idle: bool | None = True
+        """True while it waits for a request, None once it has answered the last one."""
         self.answered = False
         """True once a request has come."""
         self.plain = bool(_AT_ONCE) and server.ssl_context is None
@@ -119,6 +119,7 @@ class _Connection:
                 self.idle = False
                 self.answered = True
                 if not self._answer(request):
+                    self.idle = None
                     break
                 del request  # not kept while the next one is waited for
                 self.idle = True
