@@ -43,11 +43,14 @@ except ImportError as missing:
     ) from missing
 
 # Those of the IANA's registry. Any other is the application's to know, unless it is one of these in other letters, which a proxy may take for the same.
-_METHODS = frozenset(
-    b"ACL BASELINE-CONTROL BIND CHECKIN CHECKOUT CONNECT COPY DELETE GET HEAD LABEL LINK LOCK MERGE MKACTIVITY MKCALENDAR MKCOL MKREDIRECTREF MKWORKSPACE "
-    b"MOVE OPTIONS ORDERPATCH PATCH POST PRI PROPFIND PROPPATCH PUT QUERY REBIND REPORT SEARCH TRACE UNBIND UNCHECKOUT UNLINK UNLOCK UPDATE "
-    b"UPDATEREDIRECTREF VERSION-CONTROL".split()
-)
+_METHODS = {
+    name: name.decode("ascii")
+    for name in (
+        b"ACL BASELINE-CONTROL BIND CHECKIN CHECKOUT COPY DELETE GET HEAD LABEL LINK LOCK MERGE MKACTIVITY MKCALENDAR MKCOL MKREDIRECTREF MKWORKSPACE "
+        b"MOVE OPTIONS ORDERPATCH PATCH POST PRI PROPFIND PROPPATCH PUT QUERY REBIND REPORT SEARCH TRACE UNBIND UNCHECKOUT UNLINK UNLOCK UPDATE "
+        b"UPDATEREDIRECTREF VERSION-CONTROL".split()
+    )
+}
 _METHOD_MOST = 20  # the longest of them has 17
 _AROUND_TARGET = _METHOD_MOST + len("  HTTP/1.1")  # bytes that a request line has besides its target, at most
 
@@ -149,9 +152,9 @@ class RequestLine:
     ) -> None:
         self.method = method
         self.target = target
-        self.version = version if version == "1.0" else "1.1"
+        self.version = "1.0" if version == "1.0" else "1.1"
         """What is spoken. A client of a later minor version is spoken to as one of 1.1."""
-        self.protocol = f"HTTP/{version}"
+        self.protocol = "HTTP/1.1" if version == "1.1" else f"HTTP/{version}"
         """What the client said."""
         self.path = path
         self.query = query
@@ -434,7 +437,7 @@ class RequestReader:
             method, path, query = usual.groups(b"")
             if len(path) + len(query) >= self.limits.request_line:
                 return self._read_unusual_line(given)  # says what is wrong with it, if anything is
-            line = RequestLine(_read_method(method), given[len(method) + 1 : -9], "1.1", path, query)
+            line = RequestLine(_METHODS.get(method) or _read_method(method), given[len(method) + 1 : -9], "1.1", path, query)
         self._lines.note(given, line)
         return line
 
@@ -739,7 +742,7 @@ def _read_method(method: bytes) -> str:
     """The name of a method. Raises ClientError for one that no application has to know."""
     if len(method) > _METHOD_MOST:
         _fail(501, "the method is longer than any that is known")
-    if method == b"CONNECT":
+    if method.upper() == b"CONNECT":
         _fail(501, "CONNECT is for proxies")
     if method not in _METHODS and method.upper() in _METHODS:
         _fail(501, "the method is in small letters, and methods have capitals")
