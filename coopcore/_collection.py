@@ -7,7 +7,10 @@ that the cyclic collector runs may not: it stands in the middle of the collector
 it waited there, nothing more would be collected in the whole process, whatever ran, and that task would be held up by something that it knows nothing of.
 
 The collector tells of its start and end through ``gc.callbacks``. At the start the hub's budget of switches is set to zero, which sends each park and
-yield to `Hub._choose_for`, off the hot path, and there this module is asked. So parks and yields cost nothing more, and a collection two calls.
+yield to `Hub._choose_for`, off the hot path, and there this module is asked. So parks and yields cost nothing more, and a collection a few calls.
+
+A signal handler may raise before the first instruction of what is told of the end, which so is never told. Therefore the end is noted by a function of C, too,
+which no handler can interrupt.
 
 What was interrupted may be a park or a yield of the very task that the finaliser would make wait: then its reason and its turn are what they were when
 the refusal is raised.
@@ -34,7 +37,9 @@ from .errors import ParkInFinalizerError
 if TYPE_CHECKING:
     from ._task import Task
 
-collecting = 0  # the ident of the thread in which the collector is at work
+collecting = 0  # the ident of the thread in which the collector is at work, unless `_noted` says that it has ended
+_noted: dict[str, Any] = {}  # "stop" is in it from the end of a collection until the start of the next one is told
+_note = _noted.__setitem__
 _interrupted: Task[Any] | None = None  # the task that it interrupted in the middle of a park
 _reason: object = None  # of that park
 
@@ -42,20 +47,27 @@ _reason: object = None  # of that park
 def attend() -> None:
     """A hub lives: have the collector tell of its start and end."""
     if _on_collection not in gc.callbacks:
-        gc.callbacks.append(_on_collection)
+        gc.callbacks += [_note, _on_collection]
 
 
 def disregard() -> None:
     """No hub lives any more."""
-    global collecting
     if _on_collection in gc.callbacks:
         gc.callbacks.remove(_on_collection)
+        gc.callbacks.remove(_note)
+    _ended()
+
+
+def _ended() -> None:
+    global collecting, _interrupted, _reason
     collecting = 0
+    _interrupted = _reason = None
 
 
 def _on_collection(phase: str, _info: dict[str, int]) -> None:
     global collecting, _interrupted, _reason
     if phase == "start":
+        _ended()  # the last one, whose end perhaps was not told
         try:
             stack = getcurrent()
         except RuntimeError:  # the interpreter ends, and greenlets with it
@@ -66,15 +78,17 @@ def _on_collection(phase: str, _info: dict[str, int]) -> None:
             hub._budget = 0
         if task is not None and task._reason is not None:
             _interrupted, _reason = task, task._reason
+        _noted.pop("stop", None)
         collecting = get_ident()
     else:
-        collecting = 0
-        _interrupted = _reason = None
+        _ended()
 
 
 def check(task: Task[Any]) -> None:
     """Raise `ParkInFinalizerError` if the collector is at work in this thread: whoever wants to wait is a finaliser."""
-    if collecting and collecting == get_ident():
+    if "stop" in _noted:
+        _ended()
+    elif collecting and collecting == get_ident():
         raise ParkInFinalizerError(
             f"a finaliser (__del__, or the callback of a weak reference) that the garbage collector runs in {task.name!r} tried to wait. Nothing else could be "
             f"collected until that wait ended, so it is refused. Close the object when it is done with (a `with` block, close()), before it becomes garbage; "

@@ -365,7 +365,7 @@ def test_invariant_5_without_a_hub_the_collector_calls_nothing_of_ours() -> None
         inside = run(lambda: len(gc.callbacks))
         print(inside - len(before), gc.callbacks == before)
     """)
-    assert (out, err) == ("1 True\n", "")
+    assert (out, err) == ("2 True\n", "")
 
 
 def test_invariant_5_each_hub_counts() -> None:
@@ -374,6 +374,20 @@ def test_invariant_5_each_hub_counts() -> None:
         thread.start()
         thread.join()
         assert gc.callbacks.count(_on_collection) == 1
+
+    run(main)
+
+
+def test_invariant_3_a_signal_handler_that_raises_as_the_end_is_told_keeps_nobody_from_waiting() -> None:
+    def main() -> None:
+        _on_collection("start", {})
+        _collection._note("start", {})
+        with pytest.raises(ParkInFinalizerError):
+            sleep(0)
+        _collection._note("stop", {})  # and the handler raises before the first instruction of the other
+        sleep(0)
+        sleep(0.001)
+        assert _collection.collecting == 0 and _collection._interrupted is None
 
     run(main)
 
