@@ -336,7 +336,7 @@ def _where_asked_for(kind: str) -> str:
     """The places where a name of this kind can come from; commands and primitives come from the call alone."""
     if kind not in _PROTOCOLS:
         return ""
-    return f" where it was asked for (an argument, {'a mark, ' if kind == 'backend' else ''}or the variable COOP_{kind.upper()})"
+    return f" where it was asked for (an argument, {'a mark, ' if kind in ('backend', 'clock') else ''}or the variable COOP_{kind.upper()})"
 
 
 def _said(error: Exception) -> str:

@@ -129,6 +129,10 @@ def missing_from(place: str) -> set[str]:
         return public(gevent.Greenlet()) - public(coopcore.Task(print))
     if place == "Hub":
         return public(gevent.get_hub()) - public(coopcore.Hub)
+    if place.endswith("Server"):
+        theirs, ours = ("gevent.pywsgi", "coop_plugins.wsgi") if place == "WSGIServer" else ("gevent.server", "coop_plugins.server")
+        made = getattr(importlib.import_module(ours), place)(("127.0.0.1", 0), print)  # what is not started has opened nothing
+        return public(getattr(importlib.import_module(theirs), place)) - public(made)
     if place in ("Group", "Pool"):
         return public(getattr(importlib.import_module("gevent.pool"), place)()) - public(getattr(coop_plugins.pool, place)())
     ours = namespace("coop_plugins")[place]()

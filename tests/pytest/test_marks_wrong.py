@@ -21,6 +21,7 @@ WRONG = [
     ("backend=[['epoll']]", "@pytest.mark.coop(backend=...) takes the name of a backend, or a list of names, not ['epoll']."),
     ("backend=[]", "@pytest.mark.coop(backend=[]) names no backend, so the test would never run. Name at least one, or leave it out."),
     ("backend=['epoll', 'epoll']", "@pytest.mark.coop(backend=['epoll', 'epoll']) names a backend twice. Name each once."),
+    ("clock='virtuel'", f"@pytest.mark.coop(clock='virtuel'): there is no clock named 'virtuel'; on offer are: virtual. {OFFERED.replace('BACKEND', 'CLOCK')}"),
     ("clock=['virtual']", "@pytest.mark.coop(clock=...) takes the name of a clock, not ['virtual']."),
     ("leaks='socks'", f"@pytest.mark.coop(leaks=...) takes True, False, or names out of {NAMES}; not 'socks'."),
     ("leaks=[['tasks']]", f"@pytest.mark.coop(leaks=...) takes True, False, or names out of {NAMES}; not [['tasks']]."),
