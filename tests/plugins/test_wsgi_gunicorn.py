@@ -114,9 +114,12 @@ def test_nobody_is_kept_out_while_others_may_have_the_listener(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_what_is_known_of_processes() -> None:
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env={"WHO": "me"}) as child:
+    program = [sys.executable, "-c", "print(flush=True); input()"]
+    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={"WHO": "me"}) as child:
+        assert child.stdout is not None
+        child.stdout.readline()  # it runs
         assert child.pid in gunicorn._children_of(os.getpid())
-        assert gunicorn._environment(child.pid) in (b"WHO=me\0", gunicorn._environment(os.getpid()))  # not run yet, perhaps
+        assert gunicorn._environment(child.pid) == b"WHO=me\0"
         child.communicate(b"\n")
     assert gunicorn._environment(child.pid) == b""
     assert list(gunicorn._files_of(child.pid)) == []

@@ -21,6 +21,7 @@ from __future__ import annotations
 import concurrent.futures as _stdlib
 import logging
 import os
+from _thread import allocate_lock
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.thread import BrokenThreadPool
 from contextvars import Context, copy_context
@@ -297,6 +298,7 @@ class ProcessPoolExecutor(_stdlib.Executor):
 
     def __init__(self, max_workers: int | None = None, **options: Any) -> None:
         self.executor = _stdlib.ProcessPoolExecutor(max_workers, **options)
+        self._ends = allocate_lock()  # by one thread at a time: a shutdown goes on when whoever waits for it is interrupted, and may call it again
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """Have a process call ``fn(*args, **kwargs)``, all of which are pickled. Returns its future. Does not wait for it.
@@ -319,9 +321,14 @@ class ProcessPoolExecutor(_stdlib.Executor):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Accept nothing more, and end the processes when all is done. Parks until then, if ``wait``. ``cancel_futures``: cancel what is not begun."""
         if wait:
-            offload(self.executor.shutdown, True, cancel_futures=cancel_futures)
+            offload(self._end, cancel_futures)
         else:
             self.executor.shutdown(False, cancel_futures=cancel_futures)
+
+    def _end(self, cancel_futures: bool) -> None:
+        """In a thread."""
+        with self._ends:
+            self.executor.shutdown(True, cancel_futures=cancel_futures)
 
 
 def _call_each(fn: Callable[..., T], chunk: list[tuple[Any, ...]]) -> list[T]:
