@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import os
 import sys
-from _thread import RLock, allocate_lock, get_ident, start_new_thread
+from _thread import LockType, RLock, allocate_lock, get_ident, start_new_thread
 from collections import deque
 from collections.abc import Callable
 from threading import TIMEOUT_MAX, Thread
@@ -35,6 +35,11 @@ from typing import Protocol
 from weakref import WeakSet
 
 from coopcore.lowlevel import hide_frames
+
+
+def new_lock() -> LockType:
+    """A lock for threads, in a patched program too: this module is there before anything is patched."""
+    return allocate_lock()
 
 
 class Job(Protocol):

@@ -21,7 +21,6 @@ from __future__ import annotations
 import concurrent.futures as _stdlib
 import logging
 import os
-from _thread import allocate_lock
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.thread import BrokenThreadPool
 from contextvars import Context, copy_context
@@ -34,7 +33,7 @@ from coopcore import spawn
 from coopcore.errors import HubClosedError
 from coopcore.lowlevel import Hub, Promise, current_hub, hide_frames, on_hub, promise, running_task
 
-from ._crew import Crew
+from ._crew import Crew, new_lock
 from ._pool import _label, offload
 
 T = TypeVar("T")
@@ -298,7 +297,7 @@ class ProcessPoolExecutor(_stdlib.Executor):
 
     def __init__(self, max_workers: int | None = None, **options: Any) -> None:
         self.executor = _stdlib.ProcessPoolExecutor(max_workers, **options)
-        self._ends = allocate_lock()  # by one thread at a time: a shutdown goes on when whoever waits for it is interrupted, and may call it again
+        self._ends = new_lock()  # by one thread at a time: a shutdown goes on when whoever waits for it is interrupted, and may call it again
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """Have a process call ``fn(*args, **kwargs)``, all of which are pickled. Returns its future. Does not wait for it.

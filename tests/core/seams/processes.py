@@ -13,10 +13,21 @@ def unmeasured() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
 
 
+# In the child of a fork coverage begins anew, under a lock that its own hooks take as well: a collection in the middle of that, which calls Python code, would
+# lock it up. One line, without a name that the program would see.
+_NO_COLLECTION_IN_A_FORK = (
+    "(lambda gc, os, was: os.register_at_fork(before=lambda: (was.append(gc.isenabled()), gc.disable()), "
+    "**dict.fromkeys(('after_in_parent', 'after_in_child'), lambda: was.pop() and gc.enable())))(__import__('gc'), __import__('os'), [])"
+)
+
+
 def python(code: str, *, status: int = 0, timeout: float = 60, measured: bool = True, **environment: str) -> tuple[str, str]:
     """Run a program. Returns what it wrote to stdout and stderr; fails the test if it ends with another status, or not within ``timeout`` seconds."""
     # A fork while other threads exist is what some of these programs are about: from 3.12 on Python warns of it.
-    command = [sys.executable, "-X", "dev", "-W", "error", "-W", "ignore:This process:DeprecationWarning", "-c", textwrap.dedent(code)]
+    code = textwrap.dedent(code)
+    if measured and os.environ.keys() - unmeasured().keys() and code.startswith("\n"):  # else the numbers of lines would be others
+        code = _NO_COLLECTION_IN_A_FORK + code
+    command = [sys.executable, "-X", "dev", "-W", "error", "-W", "ignore:This process:DeprecationWarning", "-c", code]
     result = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=(os.environ if measured else unmeasured()) | environment)
     assert result.returncode == status, result.stderr
     return result.stdout, result.stderr

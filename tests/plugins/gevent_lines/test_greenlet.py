@@ -380,7 +380,7 @@ def test_an_uncaught_error_is_printed(lib: Any, fail: Any, capsys: pytest.Captur
     import gc
 
     gc.collect()
-    lib.settle()
+    lib.sleep(0.001)  # the hub has looked at what came from elsewhere, and collections may happen in any thread
     assert "ValueError: on purpose" in capsys.readouterr().err
 
 
