@@ -6,15 +6,13 @@ import os
 import socket as stdlib
 import ssl as stdlib_ssl
 import struct
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-import coopcore
 from coop_plugins import socket
 from coop_plugins.server import StreamServer
-from coopcore import current_task, get_hub, sleep, spawn
+from coopcore import current_task, get_hub, sleep
 from tests.plugins.test_server import LOCAL, Run, call, echo, on
 from tests.plugins.tls import LOCALHOST, client_context, server_context
 
@@ -133,47 +131,3 @@ def test_a_kill_in_the_handshake_leaves_nothing(on: Run) -> None:
 def test_arguments_that_do_not_fit(options: Any, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         StreamServer(LOCAL, echo, **options)
-
-
-def test_https(tmp_path: Path) -> None:
-    pytest.importorskip("httptools")
-    from coop_plugins.wsgi import WSGIServer
-
-    big = b"x" * 3_000_000
-    file = tmp_path / "file"
-    file.write_bytes(big[:500_000])
-
-    def application(environ: Any, start_response: Any) -> Any:
-        start_response("200 OK", [])
-        if environ["PATH_INFO"] == "/big":
-            return [big]
-        if environ["PATH_INFO"] == "/file":
-            return environ["wsgi.file_wrapper"](file.open("rb"))
-        return [f"{environ['wsgi.url_scheme']} {environ['HTTPS']}".encode()]
-
-    def ask(server: WSGIServer, path: str, close: bool) -> bytes:
-        with secure(server) as client:
-            client.settimeout(10)
-            client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n{'Connection: close' if close else 'A: b'}\r\n\r\n".encode())
-            with client.makefile("rb") as reading:
-                status = reading.readline()
-                assert status == b"HTTP/1.1 200 OK\r\n"
-                size = 0
-                while (line := reading.readline()) != b"\r\n":
-                    if line.lower().startswith(b"content-length: "):
-                        size = int(line.split()[1])
-                return bytes(reading.read() if close else reading.read(size))
-
-    def body() -> None:
-        with WSGIServer(LOCAL, application, certfile=LOCALHOST) as server:
-            server.start()
-            asking = [spawn(ask, server, path, close) for path in ("/", "/big", "/file") for close in (True, False)]
-            assert [task.get(timeout=20) for task in asking] == [b"https on"] * 2 + [big] * 2 + [big[:500_000]] * 2
-            with call(server) as plain:
-                plain.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-                try:
-                    assert not plain.recv(1000).startswith(b"HTTP")
-                except ConnectionResetError:
-                    pass  # what it sent was never read
-
-    coopcore.run(body)
