@@ -1,12 +1,12 @@
 # What people and CI run. Needs make and a Python 3.11 or newer; everything else is put into a virtual environment, .venv-<version>.
-# PYTHON=python3.12 chooses another Python than python3. ARGS="-k queue" adds arguments to pytest. JOBS=1 runs the tests in one process; three keep two cores busy, as many tests wait.
+# PYTHON=python3.12 chooses another Python than python3. ARGS="-k queue" adds arguments to pytest. JOBS=1 runs the tests in one process; four keep two cores busy, as many tests wait.
 
 .PHONY: help demo test test-all lint coverage wheel pytest-matrix bench soak mutants format clean
 .DEFAULT_GOAL := help
 
 export PYTHON ?=
 ARGS ?=
-export JOBS ?= 3
+export JOBS ?= 4
 
 help:
 	@echo "make demo       run the eleven example programs"
