@@ -66,7 +66,7 @@ def test_invariant_1_each_is_reported_once_with_the_callers_line(pytester, run, 
     start = lines.index(f"def {call}():")
     number = next(number for number, line in enumerate(lines, 1) if number > start and "# culprit" in line)
     report = [
-        f"test_it.py::test_it blocked the epoll hub for *.* s, at *test_it.py:{number} in {call}; the limit is 0.2 s.",
+        f"test_it.py::test_it blocked the epoll hub for *.* s, at *test_it.py:{number} in {call}*; the limit is 0.2 s.",
         f'  File "*test_it.py", line {number}, in {call}',
         f"    {lines[number - 1].strip()}",
         "Nothing else could run meanwhile. Next step: call what parks in its place (the plugins', or the standard library's in a patched program), give it to "
@@ -115,19 +115,19 @@ def test_in_fixtures_and_beside_another_failure(run, found):
     result.stdout.fnmatch_lines(
         [
             "*ERROR at setup of test_early*",
-            "test_it.py::test_early blocked the epoll hub for *.* s, at *test_it.py:* in early; the limit is 0.1 s.",
+            "test_it.py::test_early blocked the epoll hub for *.* s, at *test_it.py:* in early*; the limit is 0.1 s.",
             "*ERROR at teardown of test_late*",
-            "test_it.py::test_late blocked the epoll hub for *.* s, at *test_it.py:* in late; the limit is 0.1 s.",
+            "test_it.py::test_late blocked the epoll hub for *.* s, at *test_it.py:* in late*; the limit is 0.1 s.",
             "E       assert 1 == 2",
             "*- blocking calls -*",
-            "test_it.py::test_fails blocked the epoll hub for *.* s, at *test_it.py:* in test_fails; the limit is 0.1 s.",
+            "test_it.py::test_fails blocked the epoll hub for *.* s, at *test_it.py:* in test_fails*; the limit is 0.1 s.",
         ]
     )
 
 
 def test_pure_python_is_reported_too(run, found):
     result = run(USES + "\n@pytest.mark.coop(blocking=0.1)\ndef test_it():\n    compute()\n", failed=1)
-    result.stdout.fnmatch_lines(["test_it.py::test_it blocked the epoll hub for *.* s, at *test_it.py:* in compute; the limit is 0.1 s."])
+    result.stdout.fnmatch_lines(["test_it.py::test_it blocked the epoll hub for *.* s, at *test_it.py:* in compute*; the limit is 0.1 s."])
 
 
 def test_a_limit_that_is_none(pytester):
