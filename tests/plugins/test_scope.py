@@ -965,6 +965,22 @@ def test_invariant_8_an_error_that_the_body_got_from_a_task_comes_out_once() -> 
 
 
 @in_a_hub
+def test_invariant_8_what_has_gone_wrong_so_far_is_known_in_the_block() -> None:
+    wrong = ValueError("on purpose")
+
+    def fail() -> None:
+        raise wrong
+
+    with pytest.raises(ExceptionGroup) as caught, TaskGroup() as group:
+        assert group.failures == ()
+        group.spawn(fail)
+        with pytest.raises(Cancelled):
+            park("a cancellation")
+        assert group.failures == (wrong,)
+    assert caught.value.exceptions == (wrong,) and group.failures == ()
+
+
+@in_a_hub
 def test_invariant_8_a_base_exception_makes_a_base_exception_group() -> None:
     class Odd(BaseException):
         pass
