@@ -37,7 +37,7 @@ import pytest
 from coopcore import Hub
 from coopcore.lowlevel import hide_frames
 
-from ._native import Flag, Lock, native, start_thread
+from ._native import Flag, native, new_lock, start_thread
 from ._places import Stack, is_machinery
 from ._tree import runs_in_another_thread
 
@@ -186,7 +186,7 @@ class Monitor:
     """The thread that watches. There is at most one stretch at a time."""
 
     def __init__(self) -> None:
-        self._lock = Lock()
+        self._lock = new_lock()
         self._changed = Flag()
         self._begun = Flag()
         self._ended = Flag()

@@ -32,11 +32,9 @@ def start_thread(fn: Callable[..., object], *args: Any) -> None:
     native("_thread", "start_new_thread")(fn, args)
 
 
-class Lock:
+def new_lock() -> Any:
     """A lock, for a ``with`` block, that one thread may take several times."""
-
-    def __new__(cls) -> Any:
-        return native("_thread", "RLock")()
+    return native("_thread", "RLock")()
 
 
 class Flag:

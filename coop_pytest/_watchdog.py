@@ -35,7 +35,7 @@ from coopcore import Hub, current_task
 from coopcore.lowlevel import deferring, hide_frames, on_hub, throw_in
 
 from ._hubs import Hubs
-from ._native import Lock, Timer, is_main_thread, native
+from ._native import Timer, is_main_thread, native, new_lock
 from ._places import without_machinery
 from ._tree import tree
 
@@ -65,7 +65,7 @@ class Watchdog:
         self.settings = settings
         self._hubs = hubs
         self._by_signal = settings.method == "signal" and is_main_thread()
-        self._lock = Lock()
+        self._lock = new_lock()
         self._number = 0  # rises with each timer, so that a late one is told from the present one
         self._thread: Timer | None = None
         self._handler_before: Any = None

@@ -5,9 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from time import monotonic_ns
+from typing import Any
+
+import coopcore
+
+from ..lowlevel import Alarm, current_hub, park, unpark
 
 MILLISECOND = 1_000_000
 SECOND = 1_000_000_000
@@ -53,6 +58,24 @@ def raises(kind: type[Exception] | tuple[type[Exception], ...], why: str) -> Ite
 def since(start: int) -> int:
     """Nanoseconds of real time since ``start``."""
     return monotonic_ns() - start
+
+
+def naps(spans: Iterable[float], order: list[str]) -> list[coopcore.Task[Any]]:
+    """A task for each span, which adds it to ``order`` when it is over. They count from one moment, and their alarms are all set before the hub looks for the
+    first time, however long this process is stopped between two.
+    """
+
+    def nap(seconds: float) -> None:
+        park(f"the end of {seconds} s")
+        order.append(str(seconds))
+
+    tasks = {seconds: coopcore.spawn(nap, seconds) for seconds in spans}
+    coopcore.sleep(0)
+    hub = current_hub()
+    start = hub.clock.now()
+    for seconds, task in tasks.items():
+        Alarm(hub, start + int(seconds * SECOND), unpark, task)
+    return list(tasks.values())
 
 
 @contextmanager

@@ -14,9 +14,9 @@ from time import monotonic_ns
 
 import coopcore
 
-from ..lowlevel import Alarm, ParkingLot, current_task, park, promise, unpark, wait_readable
+from ..lowlevel import ParkingLot, current_task, promise, wait_readable
 from ..protocols import READABLE, Clock, Ready
-from ._base import MILLISECOND, PATIENCE, SECOND, pipe, since
+from ._base import MILLISECOND, PATIENCE, SECOND, naps, pipe, since
 
 _HOUR = 3600 * SECOND
 
@@ -151,14 +151,7 @@ class ClockContract:
                 start = hub.clock.now()
                 coopcore.sleep(seconds)
                 assert hub.clock.now() - start >= int(seconds * SECOND), f"sleep({seconds}) ended after {hub.clock.now() - start} ns"
-            start = hub.clock.now()  # one for all, or the process might be stopped between two
-
-            def nap(seconds: float) -> None:
-                alarm = Alarm(hub, start + int(seconds * SECOND), unpark, current_task())
-                park(alarm)
-                order.append(str(seconds))
-
-            coopcore.joinall([coopcore.spawn(nap, seconds) for seconds in (0.02, 0.005, 0.01)], raise_error=True)
+            coopcore.joinall(naps((0.02, 0.005, 0.01), order), raise_error=True)
             return order
 
         order = coopcore.run(main, clock=self.make())

@@ -9,9 +9,9 @@ from typing import Any, NoReturn
 
 import coopcore
 
-from ..lowlevel import Alarm, ParkingLot, current_hub, park, unpark
+from ..lowlevel import ParkingLot
 from ..protocols import TimerQueue
-from ._base import SECOND
+from ._base import naps
 
 
 class _Opaque:
@@ -228,22 +228,12 @@ class TimerQueueContract:
     def test_hub_programs_run_on_it(self) -> None:
         def main() -> list[str]:
             order: list[str] = []
-            hub = current_hub()
-
-            def nap(seconds: float) -> None:
-                park(f"the end of {seconds} s")
-                order.append(str(seconds))
-
-            naps = {seconds: coopcore.spawn(nap, seconds) for seconds in (0.02, 0.0, 0.01, 0.005)}
-            coopcore.sleep(0)
-            start = hub.clock.now()
-            for seconds, task in naps.items():  # all before the hub looks for the first time, however long this process is stopped between two
-                Alarm(hub, start + int(seconds * SECOND), unpark, task)
+            tasks = naps((0.02, 0.0, 0.01, 0.005), order)
             assert ParkingLot("a timeout").park(0.001) is False, "a timed park was not ended by its timer"
             killed = coopcore.spawn(coopcore.sleep, 0.001)
             coopcore.sleep(0)
             killed.kill()
-            coopcore.joinall(naps.values(), timeout=5)
+            coopcore.joinall(tasks, timeout=5)
             return order
 
         order = coopcore.run(main, timers=self.make())

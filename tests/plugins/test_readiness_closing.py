@@ -105,6 +105,14 @@ def parked(*tasks: coopcore.Task[Any]) -> None:
         sleep(0)
 
 
+def _waiting(kind: Kind, descriptors: list[int]) -> tuple[Any, coopcore.Task[Any]]:
+    """What watches these, and a task that waits there."""
+    made = kind.make(descriptors)
+    task = spawn(kind.wait, made, None)
+    parked(task)
+    return made, task
+
+
 def _close_made(made: Any) -> None:
     if hasattr(made, "close"):
         made.close()
@@ -186,9 +194,7 @@ def test_invariant_5_the_wait_ends(on: Run, kind: Kind, way: str, quiet: int, th
     @on
     def body() -> None:
         fd, close = THINGS[thing]()
-        made = kind.make([quiet, fd])
-        task = spawn(kind.wait, made, None)
-        parked(task)
+        made, task = _waiting(kind, [quiet, fd])
         close()
         _check(kind, task, fd)
         _close_made(made)
@@ -198,9 +204,7 @@ def test_invariant_5_a_file_that_takes_the_number_is_not_taken_for_it(on: Run, k
     @on
     def body() -> None:
         fd, close = _a_socket()
-        made = kind.make([quiet, fd])
-        task = spawn(kind.wait, made, None)
-        parked(task)
+        made, task = _waiting(kind, [quiet, fd])
         reader, writer = stdlib.pipe()
         stdlib.write(writer, b"x")
         close()
@@ -215,9 +219,7 @@ def test_it_is_closed_by_another_thread(on: Run, kind: Kind, way: str, quiet: in
     @on
     def body() -> None:
         fd, close = _a_socket()
-        made = kind.make([quiet, fd])
-        task = spawn(kind.wait, made, None)
-        parked(task)
+        made, task = _waiting(kind, [quiet, fd])
         thread = threading.Thread(target=close)
         thread.start()
         _check(kind, task, fd)
@@ -252,9 +254,7 @@ def test_invariant_6_a_wait_that_was_killed_or_is_over_is_told_nothing(on: Run, 
     @on
     def body() -> None:
         fd, close = _a_socket()
-        made = kind.make([quiet, fd])
-        killed = spawn(kind.wait, made, None)
-        parked(killed)
+        made, killed = _waiting(kind, [quiet, fd])
         killed.kill()
         assert not any(kind.wait(made, 0.001)[:3]) or kind.tells is None
         with pytest.raises(Timeout), Timeout(0.001):
@@ -268,9 +268,7 @@ def test_a_kill_in_the_same_turn_and_the_next_wait_is_not_told(on: Run, kind: Ki
     @on
     def body() -> None:
         fd, close = _a_socket()
-        made = kind.make([quiet, fd])
-        task = spawn(kind.wait, made, None)
-        parked(task)
+        made, task = _waiting(kind, [quiet, fd])
         close()
         task.kill()
         assert isinstance(task.value, TaskExit)
@@ -326,9 +324,7 @@ def test_an_epoll_among_others_that_is_closed(on: Run, way: str, quiet: int) -> 
 def test_a_file_that_leaves_its_descriptor_open_ends_no_wait(on: Run, kind: Kind, way: str, quiet: int) -> None:
     @on
     def body() -> None:
-        made = kind.make([quiet])
-        task = spawn(kind.wait, made, None)
-        parked(task)
+        made, task = _waiting(kind, [quiet])
         file.open(quiet, "rb", closefd=False).close()
         parked(task)
         task.kill()

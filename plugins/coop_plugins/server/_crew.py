@@ -92,10 +92,10 @@ def crew_of(how: Any) -> Any:
         if how < 1:
             raise ValueError(f"spawn={how}: a server needs room for at least one handler. Leave spawn out for no limit.")
         return _Crew(how)
-    if isinstance(how, Crew) and not isinstance(how, type):
-        return how
     if isinstance(how, type) and issubclass(how, Crew):
         raise TypeError(f"spawn={how.__name__}: that is the class. Give one of its objects, such as {how.__name__}(1000).")
+    if isinstance(how, Crew):
+        return how
     if callable(how):
         return _Calls(how)
     raise TypeError(
