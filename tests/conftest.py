@@ -41,6 +41,9 @@ class _OnlyThese:
 if ONLY:
     sys.meta_path.insert(0, _OnlyThese)  # type: ignore[arg-type]  # all of a finder that is ever called
 
+# Programs that tests start colour no traceback, though FORCE_COLOR be set.
+os.environ["PYTHON_COLORS"] = "0"
+
 # A background job of a shell ignores Ctrl-C, and so would every process that the tests start and interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -104,7 +104,7 @@ def run_tests(folder: Path, files: list[str], mutant: Mutant | None) -> Ran:
     # The copy comes first on the path of this process, since it is where it runs, and of those that the tests start.
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COVERAGE_", "COOP_"))}
     environment |= {"PYTHONPATH": str(folder)}
-    command = [sys.executable, "-m", "pytest", "-c", str(TESTS.parent / "pyproject.toml"), "-x", "-q", "-p", "no:cacheprovider", "-p", "witness"]
+    command = [sys.executable, "-m", "pytest", "-c", str(TESTS.parent / "pyproject.toml"), "-x", "-q", "--color=no", "-p", "no:cacheprovider", "-p", "witness"]
     command += ["--tb=line", f"--timeout={A_TEST * patience}", *(str(TESTS / file) for file in files)]
     try:
         done = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=ALL_TESTS * patience)
