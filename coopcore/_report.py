@@ -25,6 +25,10 @@ _CORE = os.path.dirname(__file__)
 _MANY = 100  # tasks listed in full
 _FEW = 5  # holders named for each
 
+idle_threads: set[int] = set()
+"""The idents of threads that have nothing to do, as those of a pool between two jobs. Reports leave them out: nothing in them blocks, or will wake anybody.
+A pool puts the ident of a thread in before it waits for a job, and takes it out after; in the child of a fork it is empty."""
+
 
 def stands_at(task: Task[Any]) -> str:
     """Where a task waits, or, in a signal handler or from another thread, where it runs: ``file:line in function``."""
@@ -117,7 +121,7 @@ def _advice(parked: list[Task[Any]], hub: Hub) -> list[str]:
     if forgotten:
         names = ", ".join(forgotten[:_FEW]) + (f" and {len(forgotten) - _FEW} more" if len(forgotten) > _FEW else "")
         return [f"Likely cause: {names} {'was' if len(forgotten) == 1 else 'were'} made and never started. Next step: call start(), or use spawn()."]
-    real = sys._current_frames().keys() - {hub.thread}  # in a patched program there are Threads that are tasks
+    real = sys._current_frames().keys() - {hub.thread} - idle_threads  # in a patched program there are Threads that are tasks
     daemons = [repr(thread.name) for thread in reversed(threading.enumerate()) if thread.daemon and thread.ident in real]  # the newest first
     uncounted = [
         f"Daemon threads are not waited for: {', '.join(daemons[:_FEW])}{' ...' if len(daemons) > _FEW else ''}. "

@@ -28,6 +28,7 @@ from coopcore.lowlevel import (
     ParkingLot,
     TaskRecord,
     current_hub,
+    idle_threads,
     make_hub,
     notify_closing,
     park,
@@ -394,6 +395,24 @@ def test_invariant_6_a_daemon_does_not_and_the_report_names_it() -> None:
         daemon.start()
         with pytest.raises(Deadlock, match=r"Daemon threads are not waited for: .*'the daemon'.* say so while the task waits: `with promise"):
             park("what no thread wakes")
+        end.set()
+        daemon.join()
+
+    run(main)
+
+
+def test_a_thread_that_is_idle_is_not_named_in_the_report() -> None:
+    end = threading.Event()
+
+    def main() -> None:
+        daemon = threading.Thread(target=end.wait, daemon=True, name="the daemon")
+        daemon.start()
+        assert daemon.ident is not None
+        idle_threads.add(daemon.ident)
+        with pytest.raises(Deadlock) as caught:
+            park("what no thread wakes")
+        idle_threads.remove(daemon.ident)
+        assert "daemon" not in str(caught.value)
         end.set()
         daemon.join()
 
