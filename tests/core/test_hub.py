@@ -25,10 +25,10 @@ from coop_plugins.backends.selectors import SelectorsBackend
 from coopcore import Deadlock, Hub, LeftBehindWarning, Task, TaskExit, Timeout, _hub, current_task, get_hub, joinall, run, sleep, spawn
 from coopcore.errors import BusyResourceError, ClosedResourceError, HubClosedError, HubError, InterfaceError, ParkInFinalizerError, WrongThreadError
 from coopcore.lowlevel import (
+    IdleThread,
     ParkingLot,
     TaskRecord,
     current_hub,
-    idle_threads,
     make_hub,
     notify_closing,
     park,
@@ -402,16 +402,19 @@ def test_invariant_6_a_daemon_does_not_and_the_report_names_it() -> None:
 
 
 def test_a_thread_that_is_idle_is_not_named_in_the_report() -> None:
-    end = threading.Event()
+    begun, end = threading.Event(), threading.Event()
+
+    def idle() -> None:
+        with IdleThread():
+            begun.set()
+            end.wait()
 
     def main() -> None:
-        daemon = threading.Thread(target=end.wait, daemon=True, name="the daemon")
+        daemon = threading.Thread(target=idle, daemon=True, name="the daemon")
         daemon.start()
-        assert daemon.ident is not None
-        idle_threads.add(daemon.ident)
+        begun.wait()
         with pytest.raises(Deadlock) as caught:
             park("what no thread wakes")
-        idle_threads.remove(daemon.ident)
         assert "daemon" not in str(caught.value)
         end.set()
         daemon.join()

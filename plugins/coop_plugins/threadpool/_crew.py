@@ -34,7 +34,7 @@ from traceback import print_exception
 from typing import Protocol
 from weakref import WeakSet
 
-from coopcore.lowlevel import hide_frames, idle_threads
+from coopcore.lowlevel import IdleThread, hide_frames
 
 
 def new_lock() -> LockType:
@@ -228,7 +228,9 @@ class Crew:
                     self._leave(hand)
                     return None
                 self._idle.append(hand)
-            if _wait_idle(hand.bell, timeout):
+            with IdleThread():
+                rung = hand.bell.acquire(True, timeout)
+            if rung:
                 continue
             with self._lock:
                 if hand in self._idle:
@@ -243,16 +245,6 @@ class Crew:
         self._leaving = max(self._leaving - 1, 0)
         if not self._hands and self.on_end is not None:
             self.on_end()
-
-
-def _wait_idle(bell: LockType, timeout: float) -> bool:
-    """Whether the bell was rung in time."""
-    ident = get_ident()
-    idle_threads.add(ident)
-    try:
-        return bell.acquire(True, timeout)
-    finally:
-        idle_threads.discard(ident)
 
 
 def _start_thread(fn: Callable[[_Hand], None], hand: _Hand, name: str) -> None:
