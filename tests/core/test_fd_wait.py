@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 from greenlet import getcurrent, greenlet
 from seams.raised import Rain, RaisesOnce
-from seams.stack import with_room
+from seams.stack import full_at_the_next_switch, with_room
 
 from coopcore import _hub, run, sleep, spawn
 from coopcore.errors import ClosedResourceError
@@ -146,3 +146,17 @@ def test_a_full_stack_loses_nobody(on: Any) -> None:
             assert begun == [1]
 
     assert set(outcomes) == {"full", False}
+
+
+def test_a_stack_that_is_full_at_the_switch_leaves_nothing_behind(on: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    @on
+    def body(wait: FdWait, write: Any) -> None:
+        hub = current_hub()
+        begun: list[int] = []
+        spawn(begun.append, 1)
+        full_at_the_next_switch(monkeypatch, hub)
+        with pytest.raises(RecursionError, match="no room"):
+            wait.park(hub.clock.now() + 10**11)
+        assert (begun, wait.task, hub.waiting_at_descriptors, len(hub.timers)) == ([1], None, 0, 0)
+        write()
+        assert wait.park() is True

@@ -18,7 +18,7 @@ import pytest
 from seams.clock import JumpingClock
 from seams.hubs import pass_time
 from seams.raised import Rain, RaisesOnce
-from seams.stack import with_room
+from seams.stack import full_at_the_next_switch, with_room
 
 import coopcore
 from coopcore import Deadlock, Task, TaskExit, Timeout, _state, current_task, run, sleep, spawn, spawn_later
@@ -935,6 +935,19 @@ def test_invariant_11_a_full_stack_loses_nobody(wait: Callable[[], object], firs
 
     run(main, clock=JumpingClock(), scheduler=Fifo() if scheduled else None)
     assert "full" in outcomes and len(outcomes) > 1
+
+
+@pytest.mark.parametrize("wait", [lambda: sleep(0), yield_now, lambda: park("nothing"), lambda: park("nothing", 1)])
+def test_invariant_11_it_raises_when_its_turn_comes(wait: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
+    def main() -> None:
+        hub, log = current_hub(), list[str]()
+        spawn(log.append, "another")
+        full_at_the_next_switch(monkeypatch, hub)
+        with pytest.raises(RecursionError, match="no room"):
+            wait()
+        assert (log, entries(current_task()), current_task()._reason, len(hub.timers)) == (["another"], 0, None, 0)
+
+    run(main, clock=JumpingClock())
 
 
 def test_invariant_11_a_full_stack_in_a_greenlet_that_is_no_tasks() -> None:

@@ -134,3 +134,21 @@ def test_invariant_5_a_signal_handler_that_raises_loses_no_timer(at: str, monkey
     timers.add(0, "early")  # in a bucket that was just emptied, perhaps
     assert drain(timers, 1000 << SHIFT) == (["early", *left] if left[0] else [0, "early", *left[1:]])
     assert len(timers) == 0
+
+
+def test_invariant_5_a_signal_handler_that_raises_when_a_timer_was_added_to_a_bucket() -> None:
+    """Nobody gets its handle, so it must not fire."""
+
+    class Bucket(list[Any]):
+        def append(self, handle: Any) -> None:
+            super().append(handle)
+            raise KeyError("from the handler")
+
+    timers = BucketTimers()
+    timers.add(1, "first")
+    timers._buckets[0] = Bucket(timers._buckets[0])
+    with pytest.raises(KeyError):
+        timers.add(2, "second")
+    assert len(timers) == 1
+    assert drain(timers, 10) == ["first"]
+    assert len(timers) == 0
