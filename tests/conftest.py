@@ -14,6 +14,7 @@ import os
 import random
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Generator
 from math import isfinite
@@ -55,6 +56,10 @@ for name in [name for name in os.environ if name.upper() in SETTINGS or name.sta
 if codecs.lookup(locale.getpreferredencoding(False)).name != "utf-8":
     os.environ["PYTHONUTF8"] = "1"
     locale.setlocale(locale.LC_CTYPE, "C.UTF-8")
+
+# The path of a Unix socket has 107 bytes at most, of which pytest's own folders take more than seventy.
+if len(tempfile.gettempdir()) > 24 and os.access("/tmp", os.W_OK | os.X_OK):
+    os.environ["TMPDIR"] = tempfile.tempdir = "/tmp"
 
 # A background job of a shell ignores Ctrl-C, and so would every process that the tests start and interrupt. Where the ends of children are ignored, nobody
 # gets to know how they ended.
