@@ -47,8 +47,8 @@ if ONLY:
 # Programs that tests start colour no traceback, though FORCE_COLOR be set.
 os.environ["PYTHON_COLORS"] = "0"
 
-# Libraries and servers that tests use have the settings that the tests give them, and no proxy stands before them.
-SETTINGS = {"ALL_PROXY", "FORWARDED_ALLOW_IPS", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "PORT", "SSLKEYLOGFILE", "WEB_CONCURRENCY"}
+# Libraries and servers that tests use have the settings that the tests give them, no proxy stands before them, and programs import what lies beside them.
+SETTINGS = {"ALL_PROXY", "FORWARDED_ALLOW_IPS", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "PORT", "PYTHONSAFEPATH", "SSLKEYLOGFILE", "WEB_CONCURRENCY"}
 for name in [name for name in os.environ if name.upper() in SETTINGS or name.startswith(("DJANGO_", "FLASK_", "GUNICORN_", "PG", "WERKZEUG_"))]:
     del os.environ[name]
 
