@@ -70,7 +70,7 @@ def drained(stack: ExitStack) -> Any:
 
 def full(stack: ExitStack) -> Any:
     near, far = tcp(stack)
-    accept_nothing(far)
+    accept_nothing(near, far)
     fill(near)
     return near
 

@@ -17,21 +17,20 @@ SHIFTS = [
     (r"for \d+\.\d\d s", "for 0.00 s"),
     (r"\b(beat|sleep)-\d+", r"\1-1"),
     (r"\(\d{6,}\)", "(1)"),
-    (r"[^ ]*/test_it\.py", "test_it.py"),
 ]
 
 
 @pytest.fixture
-def dump_of(in_the_source):
+def dump_of(in_the_source, pytester):
     """See below."""
-    return lambda result: in_the_source("\n".join(dump_in(result))).splitlines()
+    return lambda result: in_the_source("\n".join(dump_in(pytester.path, result))).splitlines()
 
 
-def dump_in(result):
-    """What was printed at the end, without the frames of pytest and ours, and without numbers that differ from run to run."""
+def dump_in(folder, result):
+    """What was printed at the end, without the frames of pytest and ours, and without names and numbers that differ from run to run."""
     text = "\n".join(line.rstrip() for line in [*result.outlines, *result.errlines]) + "\n"
     text = text[text.index("++ Tasks") :]
-    text = MACHINERY.sub("", re.sub(r'"[^"]*/test_it\.py"', '"test_it.py"', text))
+    text = MACHINERY.sub("", text.replace(f"{folder}/", ""))
     for pattern, same in SHIFTS:
         text = re.sub(pattern, same, text)
     return text.rstrip("\n").splitlines()
@@ -114,17 +113,16 @@ def test_by_a_thread_a_call_that_was_spawned_as_it_is_ends_the_process_too(pytes
 
 
 @pytest.fixture
-def words_of(in_the_source):
+def words_of(in_the_source, pytester):
     """What the report of a test says."""
-    return lambda *args: in_the_source("\n".join(words_in(*args))).splitlines()
+    return lambda *args: in_the_source("\n".join(words_in(*args)).replace(f"{pytester.path}/", "")).splitlines()
 
 
 def words_in(result, test):
     lines = [line.rstrip() for line in result.outlines]
     start = next(number for number, line in enumerate(lines) if re.fullmatch(f"_+ {test} _+", line)) + 1
     end = next(number for number in range(start, len(lines)) if re.match("(____|====)", lines[number]))
-    text = re.sub(r"for \d+\.\d\d s", "for 0.00 s", re.sub(r"sleep-\d+", "sleep-1", "\n".join(lines[start:end])))
-    return re.sub(r'"?[^ "]*/test_it\.py', lambda match: match[0][: match[0].startswith('"')] + "test_it.py", text).splitlines()
+    return re.sub(r"for \d+\.\d\d s", "for 0.00 s", re.sub(r"sleep-\d+", "sleep-1", "\n".join(lines[start:end]))).splitlines()
 
 
 def test_a_call_into_c_that_was_spawned_as_it_is_fails_the_test_alone(run, monkeypatch, words_of):
