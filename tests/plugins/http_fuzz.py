@@ -158,8 +158,8 @@ class _Llhttp:
         self.requests[-1][3] = True
 
 
-# Where llhttp stops, and RFC 9112 doesn't: spaces in the extension of a chunk, and what a trailer says about the connection.
-_SPACED = re.compile(rb"[ \t][;=]|[;=][ \t]")
+# Where llhttp stops, and RFC 9112 doesn't: spaces in the extension of a chunk, a tab behind a coding, and what a trailer says about the connection.
+_SPACED = re.compile(rb"[ \t][;=]|[;=][ \t]|(?i:chunked) *\t")
 
 
 @cache
