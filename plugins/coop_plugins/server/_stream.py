@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from coopcore import sleep
 from coopcore.lowlevel import current_hub, hide_frames, running_task
 
-from ._base import BaseServer
+from ._base import GONE, BaseServer
 from ._crew import Handle
 from ._listener import bound_socket, has_half_open, let_nobody_in
 
@@ -125,7 +125,9 @@ class StreamServer(BaseServer):
                 args = self.do_read()
             except (TimeoutError, BlockingIOError):
                 return True
-            except OSError:
+            except OSError as error:
+                if error.errno in GONE:
+                    continue
                 return False
             if args is not None:
                 self.do_handle(*args)
