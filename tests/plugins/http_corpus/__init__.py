@@ -1017,7 +1017,10 @@ _either("a bad trailer that nobody reads", b"POST /unread HTTP/1.1\r\nHost: x\r\
 _fine("a large body that nobody reads", b"POST /unread HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (4000 * len(EVIL)) + 4000 * EVIL)
 _fine("large chunks that nobody reads", b"POST /unread HTTP/1.1\r\nHost: x\r\n" + _TE + b"\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (4000 * len(EVIL), 4000 * EVIL))
 _fine("a body that nobody asked to be sent", b"POST /unread HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(EVIL) + EVIL)
-_either("an offer and a body that nobody reads", b"GET /unread HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: %d\r\n\r\n" % len(EVIL) + EVIL)
+_either(
+    "an offer and a body that nobody reads",
+    b"GET /unread HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: %d\r\n\r\n" % len(EVIL) + EVIL,
+)
 
 _in("9.6")
 _last("Connection: close", get(b"Connection: close"))
@@ -1139,14 +1142,23 @@ _fine("a header that differs by two underscores", get(b"X_Real-IP: evil", b"X-Re
 _fine("a length that differs by an underscore", post(b"Content_Length: 2", _CL, body=b"abcde"), 400, body=b"abcde", told={"CONTENT_LENGTH": "5"})
 _fine("a type that differs by an underscore", get(b"Content-Type: a/b", b"Content_Type: c/d"), 400, told={"CONTENT_TYPE": "a/b"})
 _fine("a Host that differs by HTTP_", get(b"HTTP_HOST: evil", b"Http-Host: evil"), 400, told={"HTTP_HOST": "x"})
-_fine("headers of the names of CGI's variables", get(b"Script-Name: /evil", b"Path-Info: /evil", b"Request-Method: EVIL"), told={"SCRIPT_NAME": "", "PATH_INFO": "/case", "REQUEST_METHOD": "GET"})
+_fine(
+    "headers of the names of CGI's variables",
+    get(b"Script-Name: /evil", b"Path-Info: /evil", b"Request-Method: EVIL"),
+    told={"SCRIPT_NAME": "", "PATH_INFO": "/case", "REQUEST_METHOD": "GET"},
+)
 _fine("a length is told once", post(_CL, body=b"abcde"), body=b"abcde", told={"CONTENT_LENGTH": "5", "HTTP_CONTENT_LENGTH": None})
 _fine("spaces and tabs around a value", get(b"A: \t b\tc \t "), told={"HTTP_A": "b\tc"}, rfc="5")
 _fine("a no-break space around a value", get(b"A: \xa0b\xa0"), told={"HTTP_A": "\xa0b\xa0"}, rfc="5")
 _fine("a value of obs-text", get(b"A: \x80\xff"), told={"HTTP_A": "\x80\xff"}, rfc="9110 5.5")
 _fine("the version of HTTP/1.0", b"GET /case HTTP/1.0\r\n\r\n", told={"SERVER_PROTOCOL": "HTTP/1.0"}, rfc="2.3")
 _in("3.2.2")
-_fine("a URL counts, and not the Host", get(target=b"http://other:81/case?a", host=b"evil"), 400, told={"HTTP_HOST": "other:81", "PATH_INFO": "/case", "QUERY_STRING": "a"})
+_fine(
+    "a URL counts, and not the Host",
+    get(target=b"http://other:81/case?a", host=b"evil"),
+    400,
+    told={"HTTP_HOST": "other:81", "PATH_INFO": "/case", "QUERY_STRING": "a"},
+)
 _fine("a URL without a path is told as a slash", get(target=b"http://x?a"), told={"PATH_INFO": "/", "QUERY_STRING": "a"})
 _in("3.2.1")
 _fine("two slashes at the start are a path", get(target=b"//evil.test/case"), told={"PATH_INFO": "//evil.test/case"})
