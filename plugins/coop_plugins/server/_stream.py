@@ -120,7 +120,7 @@ class StreamServer(BaseServer):
         while left and listener is not None and self._socket is listener and not self._crew.full():  # another task may close it meanwhile
             waits = max(deadline - clock.now(), 0) / _NANOSECONDS
             left -= not waits
-            listener.settimeout(waits)
+            self.socket.settimeout(waits)
             try:
                 args = self.do_read()
             except (TimeoutError, BlockingIOError):
