@@ -457,7 +457,7 @@ class _Connection:
         self.server.log_client(self.remote, "-", error)
         sent = 0
         try:
-            sent = self._send_page(error.status, True)
+            sent = self._send_page(error.status, not self.reader.asks_for_head)
         except OSError:
             pass  # it is gone already
         self.server.log_access(self.remote, "-", str(error.status), sent, 0.0)
@@ -471,14 +471,18 @@ class _Connection:
         self.send((head + (page if with_body else "")).encode("ascii"))
         return len(page) if with_body else 0
 
+    def reads_rest(self, request: Request) -> bool:
+        return not (request.expects_continue or self.reader.failure is not None or (request.content_length or 0) - request.received > _DRAIN_MOST)
+
     def _drain(self, request: Request, response: Response) -> bool:
         """Read what the application left of the body. False if that is too much, or cannot be had."""
-        if request.expects_continue:
+        if not self.reads_rest(request):
             return False
+        most = request.received + _DRAIN_MOST
         try:
             while not request.complete:
                 request.body.clear()
-                if self.spoilt or request.received > _DRAIN_MOST:
+                if self.spoilt or request.received > most:
                     return False
                 self._receive_body(request, response, _PIECE)
         except ClientError as error:
