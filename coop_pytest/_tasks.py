@@ -6,6 +6,7 @@ of the context in which it was made, so everything that is started further down 
 
 from __future__ import annotations
 
+import sys
 import traceback
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
@@ -28,8 +29,16 @@ KILL_TIMEOUT = 2.0
 _MOST_ROUNDS = 20
 _MANY = 1000  # things that were made, until those are forgotten that are gone
 
-# pytest's way to say something about the test as a whole; a task may say it, too.
-VERDICTS = (pytest.skip.Exception, pytest.xfail.Exception, pytest.exit.Exception)
+
+def is_skip(error: BaseException | None) -> bool:
+    """Whether it says that the test was skipped: in pytest's words, or in those of unittest, which pytest takes for the same."""
+    unittest = sys.modules.get("unittest")
+    return isinstance(error, pytest.skip.Exception) or (unittest is not None and isinstance(error, unittest.SkipTest))
+
+
+def is_verdict(error: BaseException) -> bool:
+    """Whether it says something about the test as a whole. A task may say it, too."""
+    return is_skip(error) or isinstance(error, (pytest.xfail.Exception, pytest.exit.Exception))
 
 
 class Owner:
@@ -131,7 +140,7 @@ def take_failures(hub: Hub, lost: list[Failed], since: int = 0) -> list[Failed]:
 
 def only_verdicts(failures: Sequence[Failed], tell: Callable[[str], object]) -> list[Failed]:
     """Where no test is to fail for these: ``tell(text)`` of them, and return those that are verdicts on the test, such as a skip, which count anyway."""
-    told = [failed for failed in failures if not isinstance(failed.error, VERDICTS)]
+    told = [failed for failed in failures if not is_verdict(failed.error)]
     if told:
         tell("\n\n".join(failed.in_full() for failed in told))
     return [failed for failed in failures if failed not in told]
@@ -148,7 +157,7 @@ def raise_failed(failures: Sequence[Failed]) -> None:
     """Raise what stands for these failures, of which there is at least one, with the traceback of the first."""
     __tracebackhide__ = True
     for failed in failures:
-        if isinstance(failed.error, VERDICTS):
+        if is_verdict(failed.error):
             raise failed.error
     first, *others = failures
     words = "".join(traceback.format_exception_only(first.error)).strip()

@@ -74,6 +74,8 @@ class Watchdog:
         self._waited = 0
         self._blocked = ""
         self._raised: list[BaseException] = []
+        self.untold: BaseException | None = None
+        """The latest failure that was thrown into the test, until a report tells of an error: what the test keeps to itself fails it at its end."""
 
     def start(self) -> None:
         """Begin to count the seconds, from zero."""
@@ -189,6 +191,7 @@ class Watchdog:
         lines += _other_threads()
         error = pytest.fail.Exception("\n".join(lines))
         self._raised.append(error)
+        self.untold = error
         return error
 
     def _is_debugging(self) -> bool:

@@ -245,7 +245,7 @@ def test_it(wide):
         """
 teardown: Failed: fixture 'wide' (module scope) left behind: 1 socket.
   <coop_plugins.socket.socket fd=3, family=2, type=1, proto=0, laddr=('0.0.0.0', 0)>, made at test_it.py:10 in wide
-Next step: close sockets before the end; or, if this is as it should be, look for less: @pytest.mark.coop(leaks=('subprocesses', 'threads', 'locks')).
+Next step: close sockets before the end; or, if this is as it should be, look for less: in the ini file, coop_leaks = subprocesses threads locks.
 """,
         [],
         id="left by a wider fixture",
@@ -349,6 +349,94 @@ test_it (parked for 0.00 s, waits for Queue.get of <coop_plugins.queue.Queue at 
 """,
         [],
         id="a timeout",
+    ),
+    pytest.param(
+        """
+@pytest.mark.coop
+@pytest.mark.timeout(20)
+def test_it(request):
+    over(request)
+    try:
+        sleep(3600)
+    except BaseException:
+        pass
+""",
+        """
+call: Failed: Timeout (>20.0s) from pytest-timeout.
+Every task, and what it waits for:
+<Hub 'the epoll hub' 1 task, 0 ready>
+test_it (parked for 0.00 s, waits for the end of its sleep)
+  File "test_it.py", line 7, in test_it
+    sleep(3600)
+""",
+        [],
+        id="a timeout that the test keeps to itself",
+    ),
+    pytest.param(
+        """
+import unittest
+@pytest.mark.coop
+class TestIt(unittest.TestCase):
+    @pytest.mark.timeout(20)
+    def test_it(self):
+        over(self._testMethod)
+        sleep(3600)
+    @pytest.fixture(autouse=True)
+    def method(self, request):
+        self._testMethod = request
+""",
+        """
+call: Failed: Timeout (>20.0s) from pytest-timeout.
+Every task, and what it waits for:
+<Hub 'the epoll hub' 1 task, 0 ready>
+test_it (parked for 0.00 s, waits for the end of its sleep)
+  File "test_it.py", line 8, in test_it
+    sleep(3600)
+""",
+        [],
+        id="a timeout in a TestCase",
+    ),
+    pytest.param(
+        """
+import unittest
+@pytest.mark.coop
+class TestIt(unittest.TestCase):
+    def test_it(self):
+        def boom():
+            raise ValueError("boom")
+        spawn(boom)
+        sleep(0)
+        self.fail("mine")
+""",
+        """
+call: AssertionError: mine
+--- failed tasks ---
+task 'boom-1', spawned at test_it.py:8 in TestIt.test_it, failed, and nobody joined it:
+Traceback (most recent call last):
+  File "test_it.py", line 7, in boom
+    raise ValueError("boom")
+ValueError: boom
+""",
+        [],
+        id="a failed task beside a failed TestCase",
+    ),
+    pytest.param(
+        """
+import unittest
+@pytest.mark.coop
+class TestIt(unittest.TestCase):
+    def test_it(self):
+        def boom():
+            raise ValueError("boom")
+        spawn(boom)
+        sleep(0)
+        self.skipTest("so")
+""",
+        """
+call: coop_pytest.TaskFailed: task 'boom-1', spawned at test_it.py:8 in TestIt.test_it, failed, and nobody joined it: ValueError: boom
+""",
+        [],
+        id="a failed task beside a TestCase that skips",
     ),
     pytest.param(
         """

@@ -257,6 +257,100 @@ def test_an_except_clause_does_not_swallow_it(run):
     )
 
 
+def test_a_test_that_swallows_it_and_ends_has_failed_all_the_same(run):
+    """Once, however often it was told, and whoever tells it."""
+    run(
+        """
+        import unittest
+
+        def swallow():
+            try:
+                sleep(3600)
+            except BaseException:
+                pass
+
+        @pytest.fixture
+        def swallows(request):
+            over(request)
+            swallow()
+
+        @pytest.mark.coop
+        @pytest.mark.timeout(20)
+        def test_it(request):
+            over(request)
+            swallow()
+
+        @pytest.mark.coop
+        @pytest.mark.timeout(20)
+        def test_fixture(swallows):
+            pass
+
+        @pytest.mark.coop
+        @pytest.mark.timeout(20)
+        def test_tells_something_else(request):
+            over(request)
+            swallow()
+            raise ValueError
+
+        @pytest.mark.coop
+        @pytest.mark.timeout(20)
+        class TestCase(unittest.TestCase):
+            @pytest.fixture(autouse=True)
+            def requested(self, request):
+                self.request = request
+
+            def test_case(self):
+                over(self.request)
+                swallow()
+
+        @pytest.mark.coop
+        def test_next():
+            sleep(0)
+        """,
+        failed=4,
+        passed=1,
+    )
+
+
+@pytest.mark.skipif(pytest.version_tuple < (9,), reason="pytest has subtests since version 9")
+def test_after_a_subtest_that_failed_the_time_begins_anew(run):
+    """pytest-timeout stops its timer there, as if a debugger might follow."""
+    result = run(
+        """
+        import unittest
+
+        @pytest.mark.coop
+        @pytest.mark.timeout(20)
+        def test_it(subtests, request):
+            with subtests.test(number=1):
+                over(request)
+                sleep(3600)
+            over(request)
+            sleep(3600)
+
+        @pytest.mark.coop
+        @pytest.mark.timeout(20)
+        class TestCase(unittest.TestCase):
+            @pytest.fixture(autouse=True)
+            def requested(self, request):
+                self.request = request
+
+            def test_case(self):
+                with self.subTest(number=1):
+                    assert False
+                over(self.request)
+                sleep(3600)
+        """
+    )
+    ends = [line.partition(" (>")[0] for line in result.outlines if line.startswith(("FAILED", "SUBFAILED"))]
+    assert ends == [
+        "SUBFAILED(number=1) test_it.py::test_it - Failed: Timeout",
+        "FAILED test_it.py::test_it - Failed: Timeout",
+        "SUBFAILED(number=1) test_it.py::TestCase::test_case - assert False",
+        "FAILED test_it.py::TestCase::test_case - Failed: Timeout",
+    ]
+
+
 def test_a_busy_test_that_yields_is_reached(run):
     run(
         """
@@ -419,7 +513,7 @@ def test_the_last_resort_is_the_end_of_the_process(pytester, run_apart, body, re
 
 
 def test_a_test_that_swallows_everything_is_told_again(run):
-    run(
+    result = run(
         """
         import signal
 
@@ -436,9 +530,11 @@ def test_a_test_that_swallows_everything_is_told_again(run):
                     told.append(error)
                 assert signal.getitimer(signal.ITIMER_REAL)[0] > 100, "it was told for the last time"
             assert len(set(told)) == 3
+            raise ValueError("it was told three times")
         """,
-        passed=1,
+        failed=1,
     )
+    result.stdout.fnmatch_lines(["E *ValueError: it was told three times"])
 
 
 @pytest.mark.parametrize("method", METHODS)
