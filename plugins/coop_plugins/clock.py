@@ -56,6 +56,7 @@ __all__ = [
 
 _SECOND = 1_000_000_000
 _LONG = 10**10  # seconds; the core takes such a time for ever
+_frames = sys._current_frames
 _LOOK = 10_000_000  # nanoseconds until the next look at a thread that is under way, and
 _MOST_LOOK = 100_000_000  # the most: one that ends tells nobody
 PATIENCE = 10
@@ -102,16 +103,18 @@ class VirtualClock:
             return self._noted(backend.poll(0))
         if outside:
             return self._noted(self._wait_really(backend, deadline))
-        reports = self._noted(backend.poll(0))
-        if not reports and not self._woken():
-            look = self._threads.next_look()
-            if look:
-                self._settled = False
-                return self._noted(self._wait_really(backend, min(deadline, self._now + look)))
-        if not reports and not self._settled and (current_hub().waiting_at_descriptors or self._threads.wait_for_input):
+        reports = backend.poll(0)
+        if reports:
+            return self._noted(reports)
+        hub = current_hub()
+        if len(_frames()) > 1 and (look := self._threads.next_look()):
+            self._settled = False
+            return self._noted(self._wait_really(backend, min(deadline, self._now + look)))
+        if not self._settled and (hub.waiting_at_descriptors or self._threads.wait_for_input):
             self._settled = True
             reports = self._noted(backend.poll(int(self.settle * _SECOND)))
-        if not reports and not self._woken():
+        # Somebody outside may have called: the poll has returned for that, or will, and the time must not pass before it was looked at.
+        if not (reports or hub.has_calls):
             self._now = deadline
             self.jumps += 1
         return reports
@@ -120,10 +123,6 @@ class VirtualClock:
         if reports:
             self._settled = False
         return reports
-
-    def _woken(self) -> bool:
-        """Whether somebody outside has called: the poll has returned for that, and the time must not pass before it was looked at."""
-        return current_hub().has_calls
 
     def _wait_really(self, backend: Backend, deadline: int) -> Sequence[tuple[int, int]]:
         began = _stdlib.monotonic_ns()
@@ -163,9 +162,7 @@ class _Threads:
     def next_look(self) -> int:
         """Nanoseconds of real time that may pass until the next look, while one of them can go on by itself; 0 if none can."""
         self.wait_for_input = False
-        frames = sys._current_frames()
-        if len(frames) == 1:  # soon told, also where thousands of tasks are threads to `threading`
-            return 0
+        frames = _frames()
         here = threading.get_ident()
         for thread in threading.enumerate():
             frame = frames.get(thread.ident or 0)
