@@ -394,7 +394,7 @@ class Plugin:
         if "tasks" in run.leaks and not run.is_spoilt:
             assert run.hub is not None
             left += find_left(lambda: loose(run.own_tasks()), run.hub, list)
-        self._kill_leftovers(run)
+        _refuse_stragglers("this test", end_tasks(run.own_tasks))
         if run.leaks and not run.is_spoilt:
             left += self._find_left(run)
         if left:
@@ -429,16 +429,6 @@ class Plugin:
                         owner.made.remove(made)
                 left = [made for made in left if id(made.thing()) not in reached]
         return list(left)
-
-    def _kill_leftovers(self, run: Run) -> None:
-        stragglers = end_tasks(run.own_tasks)
-        if stragglers:
-            names = ", ".join(f"{task.name!r} (spawned at {task.spawned_at}, waits for {task.waiting_on or 'nothing'})" for task in stragglers)
-            pytest.fail(
-                f"{len(stragglers)} task(s) of this test did not end when they were killed: {names}. "
-                f"A task must let TaskExit pass, and be quick in its `finally`.",
-                pytrace=False,
-            )
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
@@ -569,10 +559,7 @@ class Plugin:
                 self._judge_fixture(fixture, fixture.hub)
 
     def _judge_fixture(self, fixture: Fixture, hub: Hub) -> None:
-        stragglers = end_tasks(lambda: tasks_of(fixture, hub))
-        if stragglers:
-            names = ", ".join(f"{task.name!r} (spawned at {task.spawned_at})" for task in stragglers)
-            pytest.fail(f"{len(stragglers)} task(s) of {fixture} did not end when they were killed: {names}. A task must let TaskExit pass.", pytrace=False)
+        _refuse_stragglers(str(fixture), end_tasks(lambda: tasks_of(fixture, hub)))
         self._judge_end_of(hub)
         self._judge_what_is_left_by(fixture)
 
@@ -632,6 +619,15 @@ class Plugin:
 def _without_deadlock(hub: Hub) -> AbstractContextManager[object]:
     """Let no deadlock be told meanwhile, but on a virtual clock, which would stand still."""
     return Promise(hub, "whatever this test waits for") if hub.clock.pressure is time.monotonic_ns else nullcontext()
+
+
+def _refuse_stragglers(whose: str, stragglers: Sequence[Task[Any]]) -> None:
+    if stragglers:
+        names = ", ".join(f"{task.name!r} (spawned at {task.spawned_at}, waits for {task.waiting_on or 'nothing'})" for task in stragglers)
+        pytest.fail(
+            f"{len(stragglers)} task(s) of {whose} did not end when they were killed: {names}. A task must let TaskExit pass, and be quick in its `finally`.",
+            pytrace=False,
+        )
 
 
 def _place(hub: Hub | None) -> str:
