@@ -36,14 +36,15 @@ from coopcore import Deadlock, Hub, Task, current_task, hookimpl
 from coopcore.errors import CoopError
 from coopcore.lowlevel import Promise, TaskView, hide_frames, plugins, scope_of, shielded
 
-from . import MARK, TREE, TaskFailed, _examples
+from . import MARK, TREE, TaskFailed
 from ._blocking import Blocking
 from ._contexts import Layer
+from ._examples import Judge
 from ._hubs import Hubs
 from ._leaks import Made, Watch, by_ini, by_mark, find_left, loose, part_of, reached_from, report
 from ._mark import MarkError, Plan, is_async, wanted_of
 from ._places import without_machinery
-from ._tasks import OWNER, Failed, Owner, end_tasks, is_skip, is_verdict, only_verdicts, raise_failed, take_failures, tasks_of
+from ._tasks import OWNER, Failed, Owner, end_tasks, in_full, is_skip, is_verdict, only_verdicts, raise_failed, take_failures, tasks_of
 from ._tree import tree
 from ._uncommon import keep_failure, unwrapped, wrap_finalizers
 from ._watchdog import Settings, Watchdog
@@ -315,7 +316,7 @@ class Plugin:
         run = self._run_of(item)
         if run is None or run.hub is None:
             return (yield)
-        with _examples.judged(item, run, _next_ident, self._is_timeout):
+        with Judge(run, _next_ident, self._is_timeout).judging(item):
             return (yield from self._judged(run, _next_ident()))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -448,7 +449,7 @@ class Plugin:
             run.is_spoilt = run.is_spoilt or not made.passed
         if run is not None and run.unreported:
             failures, run.unreported = run.unreported, []
-            _add_section(made, "failed tasks", "\n\n".join(failed.in_full() for failed in failures))
+            _add_section(made, "failed tasks", "\n\n".join(in_full(failures)))
         if run is not None:
             for title, text in run.sections:
                 _add_section(made, title, text)

@@ -27,6 +27,7 @@ hide_frames(__file__)
 
 KILL_TIMEOUT = 2.0
 _MOST_ROUNDS = 20
+_MOST_TOLD = 10  # failed tasks
 _MANY = 1000  # things that were made, until those are forgotten that are gone
 
 
@@ -126,6 +127,12 @@ class Failed(NamedTuple):
         return f"{self}:\n{''.join(trace)}".rstrip()
 
 
+def in_full(failures: Sequence[Failed]) -> list[str]:
+    """Each with its traceback; of a great many the first ones."""
+    rest = len(failures) - _MOST_TOLD
+    return [failed.in_full() for failed in failures[:_MOST_TOLD]] + ([f"... and {rest} more"] if rest > 0 else [])
+
+
 def take_failures(hub: Hub, lost: list[Failed], since: int = 0) -> list[Failed]:
     """Everything in ``lost``, which is empty then, and what failed on this hub, is still referred to and was not received, from task number ``since`` on."""
     settle()
@@ -142,7 +149,7 @@ def only_verdicts(failures: Sequence[Failed], tell: Callable[[str], object]) -> 
     """Where no test is to fail for these: ``tell(text)`` of them, and return those that are verdicts on the test, such as a skip, which count anyway."""
     told = [failed for failed in failures if not is_verdict(failed.error)]
     if told:
-        tell("\n\n".join(failed.in_full() for failed in told))
+        tell("\n\n".join(in_full(told)))
     return [failed for failed in failures if failed not in told]
 
 
@@ -166,7 +173,7 @@ def raise_failed(failures: Sequence[Failed]) -> None:
         message.append("".join(traceback.format_exception(first.error)).rstrip())
     if others:
         message.append(f"{len(others)} more failed:")
-        message += [failed.in_full() for failed in others]
+        message += in_full(others)
     kind = _TooDeep if isinstance(first.error, RecursionError) else TaskFailed
     error = kind("\n".join(message))
     error.__cause__, error.__suppress_context__ = first.error.__cause__, True
