@@ -43,6 +43,7 @@ from ._examples import Judge
 from ._hubs import Hubs
 from ._leaks import Made, Watch, by_ini, by_mark, find_left, loose, part_of, reached_from, report
 from ._mark import MarkError, Plan, is_async, wanted_of
+from ._native import Alarm
 from ._places import without_machinery
 from ._tasks import OWNER, Failed, Owner, end_tasks, in_full, is_skip, is_verdict, only_verdicts, raise_failed, take_failures, tasks_of
 from ._tree import tree
@@ -187,6 +188,7 @@ class Plugin:
         self._item = ""  # which test runs, marked or not
         self._runs: dict[pytest.Item, Run] = {}  # the same, for `Blocking`
         self._watchdog: Watchdog | None = None
+        self._alarm = Alarm()
         self._fixtures: list[Fixture] = []
         self._lost: list[Failed] = []  # as Run.lost, while no test runs on a hub
         self._marked: dict[pytest.Item, Plan] = {}
@@ -235,6 +237,7 @@ class Plugin:
 
     def pytest_unconfigure(self) -> None:
         self._watch.close()
+        self._alarm.close()
         self._core.manager.unregister(self)
 
     @hookimpl
@@ -605,7 +608,7 @@ class Plugin:
             return None
         if self._watchdog is not None:
             self._watchdog.cancel()
-        self._watchdog = Watchdog(item, settings, self._hubs)
+        self._watchdog = Watchdog(item, settings, self._hubs, self._alarm)
         self._watchdog.start()
         return True
 
