@@ -13,7 +13,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from coopcore.lowlevel import hide_frames
+from coopcore.lowlevel import IdleThread, hide_frames
 
 hide_frames(__file__)
 
@@ -30,8 +30,13 @@ def is_main_thread() -> bool:
 
 
 def start_thread(fn: Callable[..., object], *args: Any) -> None:
-    """Call ``fn(*args)`` in a thread that ends with the process."""
-    native("_thread", "start_new_thread")(fn, args)
+    """Call ``fn(*args)`` in a thread that ends with the process. It wakes no task, so it hides no deadlock."""
+
+    def run() -> None:
+        with IdleThread():
+            fn(*args)
+
+    native("_thread", "start_new_thread")(run, ())
 
 
 def new_lock() -> Any:

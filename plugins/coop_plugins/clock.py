@@ -39,7 +39,7 @@ from weakref import WeakSet
 
 from coopcore import sleep
 from coopcore.errors import HubError
-from coopcore.lowlevel import Backend, Hub, check_seconds, current_hub, hide_frames, on_hub, running_task
+from coopcore.lowlevel import Backend, Hub, IdleThread, check_seconds, current_hub, hide_frames, on_hub, running_task
 
 __all__ = [
     "VirtualClock",
@@ -166,7 +166,7 @@ class _Threads:
         here = threading.get_ident()
         for thread in threading.enumerate():
             frame = frames.get(thread.ident or 0)
-            if thread.daemon or thread.ident == here or thread in self._before:
+            if thread.daemon or thread.ident == here or thread.ident in IdleThread.idents or thread in self._before:
                 continue
             if thread.ident is None or (frame is not None and self._goes_on(frame)):  # the former is about to begin; a task's has no frame
                 return self._held_by(thread, frame)

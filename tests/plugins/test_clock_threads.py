@@ -19,6 +19,7 @@ from coop_plugins.clock import VirtualClock, current_clock
 from coop_plugins.event import AsyncResult, Event
 from coop_plugins.threading import SimpleQueue
 from coopcore import get_hub, sleep, spawn
+from coopcore.lowlevel import IdleThread
 
 YEARS = 10**9
 YEAR = 3600 * 24 * 365
@@ -303,6 +304,22 @@ def test_one_that_was_there_before():
     with thread(watch):
         virtually(lambda: sleep(YEARS))
         over.set()
+
+
+def test_one_that_says_that_it_is_idle():
+    def body():
+        over = threading.Event()
+
+        def watch():
+            with IdleThread():
+                while not over.wait(WHILE):
+                    pass
+
+        with thread(watch):
+            sleep(YEARS)
+            over.set()
+
+    virtually(body)
 
 
 def test_the_workers_of_an_executor():

@@ -25,13 +25,18 @@ def patched(tmp_path: Path, code: str, *strikes: int, status: int = 0) -> tuple[
                 if line == "ready\n":
                     break
             child.send_signal(signum)
-        out, err = child.communicate(timeout=30)
+        try:
+            out, err = child.communicate(timeout=30)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            raise
     assert child.returncode == status, err
     return lines + out.split("\n")[:-1], err
 
 
+# A handler that comes in the middle of a print of "ready" may not print: Python's streams refuse it ("reentrant call"). So it writes.
 STOPS = """
-    import signal, threading, time
+    import os, signal, threading, time
     stop = threading.Event()
 
     def worker():
@@ -41,7 +46,7 @@ STOPS = """
 
     def handler(signum, frame):
         with lock:
-            print("handler", signal.Signals(signum).name, flush=True)
+            os.write(1, f"handler {signal.Signals(signum).name}\\n".encode())
         stop.set()
 
     lock = threading.Lock()
