@@ -125,6 +125,32 @@ def words_in(result, test):
     return re.sub(r"for \d+\.\d\d s", "for 0.00 s", re.sub(r"sleep-\d+", "sleep-1", "\n".join(lines[start:end]))).splitlines()
 
 
+def test_invariant_5_a_call_into_c_from_the_first_moment_on_ends_the_process(pytester, run_apart, dump_of):
+    pytester.makeconftest("from coop_pytest import _watchdog\n_watchdog.GRACE = _watchdog.PATIENCE = 0.1")
+    result = run_apart(
+        """
+        import hashlib
+
+        @pytest.mark.coop
+        @pytest.mark.timeout(1)
+        def test_it():
+            hashlib.pbkdf2_hmac("sha256", b"", b"", 2_000_000_000)
+        """
+    )
+    assert result.ret == 1
+    assert dump_of(result) == [
+        "++ Tasks ++",
+        "<Hub 'the epoll hub' 1 task, 0 ready>",
+        "test_it (running)",
+        SENTENCE,
+        "++ Timeout ++",
+        "++ Stack of MainThread (1) ++",
+        '  File "test_it.py", line 7, in test_it',
+        '    hashlib.pbkdf2_hmac("sha256", b"", b"", 2_000_000_000)',
+        "++ Timeout ++",
+    ]
+
+
 def test_a_call_into_c_that_was_spawned_as_it_is_fails_the_test_alone(run, monkeypatch, words_of):
     monkeypatch.setattr(_watchdog, "GRACE", 0.1)
     result = run(
