@@ -32,7 +32,7 @@ from typing import Any, Protocol, TypeGuard
 import pytest
 
 from coopcore import Hub, current_task
-from coopcore.lowlevel import deferring, hide_frames, on_hub, throw_in
+from coopcore.lowlevel import IdleThread, deferring, hide_frames, on_hub, throw_in
 
 from ._hubs import Hubs
 from ._native import Timer, is_main_thread, native, new_lock
@@ -234,6 +234,6 @@ def _other_threads() -> list[str]:
     lines = []
     frames = sys._current_frames()
     for thread in threading.enumerate():
-        if thread is not threading.current_thread() and thread.ident in frames:
+        if thread is not threading.current_thread() and thread.ident in frames and thread.ident not in IdleThread.idents:
             lines += [f"Thread {thread.name}:", "".join(traceback.format_stack(frames[thread.ident])).rstrip()]
     return lines

@@ -28,7 +28,7 @@ from greenlet import getcurrent
 from . import hookspecs
 from ._hub import Hub, abandon_hubs_after_fork
 from ._interrupt import attend_to_signals, forget_after_fork
-from ._report import print_failure, warn
+from ._report import IdleThread, print_failure, warn
 from ._state import on_hub, raise_park_in_hub, running_task, set_adopter
 from ._task import Task, TaskRecord, Worker
 from ._timeout import check_seconds
@@ -594,6 +594,7 @@ def _after_fork_in_child() -> None:
     global _plugins_lock
     _plugins_lock = threading.Lock()  # a thread that is not here may have held it
     forget_after_fork()
+    IdleThread.idents.clear()
     abandon_hubs_after_fork(_end_forked_child)
     stack = getcurrent()
     for name in ("task", "hub"):

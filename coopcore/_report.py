@@ -10,9 +10,10 @@ import sys
 import threading
 import traceback
 import warnings
+from _thread import get_ident
 from collections.abc import Iterable
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ._state import STARTED
 from ._task import HIDDEN_FILES, Task
@@ -24,6 +25,23 @@ if TYPE_CHECKING:
 _CORE = os.path.dirname(__file__)
 _MANY = 100  # tasks listed in full
 _FEW = 5  # holders named for each
+
+
+class IdleThread:
+    """``with IdleThread():`` this thread has nothing to do, as one of a pool between two jobs: reports leave it out, for it neither blocks nor wakes anybody.
+
+    ``IdleThread.idents`` is the set of those that there are. The child of a fork has none.
+    """
+
+    __slots__ = ("_ident",)
+    idents: ClassVar[set[int]] = set()
+
+    def __enter__(self) -> None:
+        self._ident = get_ident()
+        self.idents.add(self._ident)
+
+    def __exit__(self, *error: object) -> None:
+        self.idents.discard(self._ident)
 
 
 def stands_at(task: Task[Any]) -> str:
@@ -117,7 +135,7 @@ def _advice(parked: list[Task[Any]], hub: Hub) -> list[str]:
     if forgotten:
         names = ", ".join(forgotten[:_FEW]) + (f" and {len(forgotten) - _FEW} more" if len(forgotten) > _FEW else "")
         return [f"Likely cause: {names} {'was' if len(forgotten) == 1 else 'were'} made and never started. Next step: call start(), or use spawn()."]
-    real = sys._current_frames().keys() - {hub.thread}  # in a patched program there are Threads that are tasks
+    real = sys._current_frames().keys() - {hub.thread} - IdleThread.idents  # in a patched program there are Threads that are tasks
     daemons = [repr(thread.name) for thread in reversed(threading.enumerate()) if thread.daemon and thread.ident in real]  # the newest first
     uncounted = [
         f"Daemon threads are not waited for: {', '.join(daemons[:_FEW])}{' ...' if len(daemons) > _FEW else ''}. "

@@ -6,7 +6,7 @@ from ._assemble import load_offer, make_hub, plugins
 from ._hub import FdWait, Hub, Promise
 from ._interrupt import StandingPromise, change_wakeup_fd, deferring, interrupted_hub, wait_for_signal
 from ._lot import ParkingLot
-from ._report import stack_of, stands_at
+from ._report import IdleThread, stack_of, stands_at
 from ._state import (
     FROM_AFAR,
     current_task,
@@ -94,6 +94,7 @@ __all__ = [
     "Failure",
     "FdWait",
     "Hub",
+    "IdleThread",
     "Network",
     "Offer",
     "ParkingLot",

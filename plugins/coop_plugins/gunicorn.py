@@ -236,7 +236,6 @@ class CoopWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
 
     def _server(self, listener: Any) -> _Server:
         cfg = self.cfg
-        trusted = [each for each in cfg.forwarded_allow_ips if each != "*"] if isinstance(cfg.forwarded_allow_ips, list) else []
         server = _Server(
             self,
             listener.sock,
@@ -244,7 +243,7 @@ class CoopWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
             limits=_limits(cfg),
             ssl_context=ssl_context(cfg) if cfg.is_ssl else None,
             environ={"wsgi.multiprocess": cfg.workers > 1},
-            trusted_proxies=["0.0.0.0/0", "::/0", "unix"] if "*" in cfg.forwarded_allow_ips else trusted,
+            trusted_proxies=[*cfg.forwarded_allow_ips, "unix"],  # gunicorn, too, believes whoever may use a Unix socket
         )
         if cfg.workers > 1:
             server.max_accept = 1  # leave some to the others

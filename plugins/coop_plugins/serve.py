@@ -66,7 +66,7 @@ def _parse(arguments: Sequence[str]) -> Namespace:
         action="append",
         default=[],
         metavar="ADDRESS",
-        help="believe the forwarding headers of this address or network, or unix (may be repeated)",
+        help="believe the forwarding headers of this address or network, unix, or * for whoever connects (may be repeated)",
     )
     parser.add_argument("--quiet", action="store_true", help="write no line for each request")
     parser.add_argument("--chdir", default=".", metavar="FOLDER", help="to look for the module in")

@@ -25,6 +25,7 @@ from coop_plugins.backends.selectors import SelectorsBackend
 from coopcore import Deadlock, Hub, LeftBehindWarning, Task, TaskExit, Timeout, _hub, current_task, get_hub, joinall, run, sleep, spawn
 from coopcore.errors import BusyResourceError, ClosedResourceError, HubClosedError, HubError, InterfaceError, ParkInFinalizerError, WrongThreadError
 from coopcore.lowlevel import (
+    IdleThread,
     ParkingLot,
     TaskRecord,
     current_hub,
@@ -394,6 +395,27 @@ def test_invariant_6_a_daemon_does_not_and_the_report_names_it() -> None:
         daemon.start()
         with pytest.raises(Deadlock, match=r"Daemon threads are not waited for: .*'the daemon'.* say so while the task waits: `with promise"):
             park("what no thread wakes")
+        end.set()
+        daemon.join()
+
+    run(main)
+
+
+def test_a_thread_that_is_idle_is_not_named_in_the_report() -> None:
+    begun, end = threading.Event(), threading.Event()
+
+    def idle() -> None:
+        with IdleThread():
+            begun.set()
+            end.wait()
+
+    def main() -> None:
+        daemon = threading.Thread(target=idle, daemon=True, name="the daemon")
+        daemon.start()
+        begun.wait()
+        with pytest.raises(Deadlock) as caught:
+            park("what no thread wakes")
+        assert "daemon" not in str(caught.value)
         end.set()
         daemon.join()
 

@@ -19,6 +19,7 @@ def patched(tmp_path: Path, code: str, *strikes: int, status: int = 0) -> tuple[
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         lines = []
+<<<<<<< HEAD
         try:
             for signum in strikes:
                 for line in child.stdout:
@@ -29,11 +30,28 @@ def patched(tmp_path: Path, code: str, *strikes: int, status: int = 0) -> tuple[
             out, err = child.communicate(timeout=30)
         finally:
             child.kill()  # if it has not ended
+=======
+        for signum in strikes:
+            for line in child.stdout:
+                lines.append(line.strip())
+                if line == "ready\n":
+                    break
+            child.send_signal(signum)
+        try:
+            out, err = child.communicate(timeout=30)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            raise
+>>>>>>> main
     assert child.returncode == status, err
     return lines + out.split("\n")[:-1], err
 
 
+<<<<<<< HEAD
 # It says that it is ready past sys.stdout, which no handler may print to in the middle of a print.
+=======
+# A handler that comes in the middle of a print of "ready" may not print: Python's streams refuse it ("reentrant call"). So it writes.
+>>>>>>> main
 STOPS = """
     import os, signal, threading, time
     stop = threading.Event()
@@ -45,7 +63,7 @@ STOPS = """
 
     def handler(signum, frame):
         with lock:
-            print("handler", signal.Signals(signum).name, flush=True)
+            os.write(1, f"handler {signal.Signals(signum).name}\\n".encode())
         stop.set()
 
     lock = threading.Lock()

@@ -1022,6 +1022,31 @@ def test_graceful_that_nobody_can_be_told_of(monkeypatch: pytest.MonkeyPatch) ->
     assert ended == [143] and b"the report failed: AttributeError" in said[0]
 
 
+def test_graceful_by_a_signal_that_comes_in_the_middle_of_a_print() -> None:
+    """Python's streams then let no other print in ("reentrant call")."""
+    _, err = python(
+        """
+        import io, os, signal, sys
+        from coop_plugins.signal import graceful_exit
+
+        class Stderr(io.RawIOBase):
+            def writable(self):
+                return True
+
+            def write(self, data):
+                os.kill(os.getpid(), signal.SIGTERM)
+                return len(data)
+
+        with graceful_exit() as ending:
+            ending.signum = signal.SIGINT
+            sys.stderr = io.TextIOWrapper(io.BufferedWriter(Stderr()))
+            print("this", file=sys.stderr, flush=True)
+        """,
+        status=143,
+    )
+    assert err == "coopcore: SIGINT was to end the program, and a second signal came, SIGTERM; it is ended at once.\n"
+
+
 def test_graceful_with_a_signal_that_cannot_be_caught(go: Go) -> None:
     def main() -> None:
         before = standard.getsignal(standard.SIGTERM)

@@ -1053,7 +1053,7 @@ def test_asyncio_with_executors_in_several_threads(imported: str) -> None:
             return which
 
         def work(which):
-            done.append(asyncio.run(main(which)))
+            done.append(asyncio.run(main(which), debug=False))  # else, by -X dev, a slow step is told of
             assert asyncio._get_running_loop() is None
 
         lock, held, done = threading.Lock(), [], []

@@ -15,6 +15,7 @@ import pytest
 
 from coop_plugins.threadpool import _crew
 from coop_plugins.threadpool._crew import Crew
+from coopcore.lowlevel import IdleThread
 
 
 class Job:
@@ -75,6 +76,19 @@ def hold(crew: Crew, count: int) -> list[Job]:
     for job in jobs:
         assert job.begun.wait(10)
     return jobs
+
+
+def test_a_thread_says_whether_it_is_idle(crews: Callable[..., Crew]) -> None:
+    crew = crews(1)
+    (job,) = hold(crew, 1)
+    ident = crew._idents.copy().pop()
+    assert ident not in IdleThread.idents
+    job.go.set()
+    until(lambda: ident in IdleThread.idents)
+    assert hold(crew, 1)[0].go.set() is None
+    crew.drop()
+    until(lambda: not len(crew))
+    assert ident not in IdleThread.idents
 
 
 def test_invariant_1_jobs_begin_in_order(crews: Callable[..., Crew]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,7 @@ def said(pytester, write):
         before = (pytester.path / "test_it.py").read_text().rstrip().count("\n") - source.rstrip().count("\n")
         pytester.makeini(f"[pytest]\n{ini}")
         reports = Reports()
+        others = [re.escape(thread.name) for thread in threading.enumerate()]  # which another test may have left
         pytester.runpytest_inprocess("-Werror", "-pno:cacheprovider", "-pcoop", "-ptimeout", *args, plugins=[reports])
         texts = []
         for when, report in reports.seen:
@@ -68,6 +70,7 @@ def said(pytester, write):
             texts.append("\n".join([f"{when}: {text}".rstrip(), *(f"--- {section[0]} ---\n{section[1]}" for section in sections)]))
         whole = "\n".join(texts).replace(f"{pytester.path}/", "")
         whole = re.sub(r"(test_it\.py(?::|\", line ))(\d+)", lambda match: f"{match[1]}{int(match[2]) - before}", whole)
+        whole = re.sub(rf"^Thread (?:{'|'.join(others)}):(?:\n  .*)*\n?", "", whole, flags=re.MULTILINE).rstrip("\n")
         for pattern, same in DIFFERS:
             whole = re.sub(pattern, same, whole)
         return whole

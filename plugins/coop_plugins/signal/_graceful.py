@@ -145,9 +145,13 @@ class graceful_exit:  # noqa: N801 - a verb to its users: with graceful_exit():
     def _end(self, why: str, signum: int) -> None:
         """Say who is still there, and end the process."""
         try:
-            print(self._report(why), file=sys.stderr)
-            for stream in (sys.stdout, sys.stderr):
-                stream.flush()
+            report = self._report(why)
+            try:
+                print(report, file=sys.stderr)
+                for stream in (sys.stdout, sys.stderr):
+                    stream.flush()
+            except RuntimeError:  # the signal came in the middle of a print, in which streams let nobody else in
+                os.write(2, f"{report}\n".encode(errors="backslashreplace"))
         except Exception as error:
             os.write(2, b"coopcore: the report failed: %s\n" % repr(error).encode())
         finally:

@@ -34,7 +34,7 @@ from traceback import print_exception
 from typing import Protocol
 from weakref import WeakSet
 
-from coopcore.lowlevel import hide_frames
+from coopcore.lowlevel import IdleThread, hide_frames
 
 
 def new_lock() -> LockType:
@@ -228,7 +228,9 @@ class Crew:
                     self._leave(hand)
                     return None
                 self._idle.append(hand)
-            if hand.bell.acquire(True, timeout):
+            with IdleThread():
+                rung = hand.bell.acquire(True, timeout)
+            if rung:
                 continue
             with self._lock:
                 if hand in self._idle:

@@ -17,13 +17,14 @@ class Proxies:
             raise TypeError(f"trusted_proxies is a list of addresses and networks, not the string {trusted!r}: write [{trusted!r}]")
         trusted = list(trusted)
         self._unix = "unix" in trusted
+        self._anybody = "*" in trusted
         self._networks: list[IPv4Network | IPv6Network] = []
         for each in trusted:
-            if each != "unix":
+            if each not in ("unix", "*"):
                 try:
                     self._networks.append(ip_network(each))
                 except ValueError as error:
-                    raise ValueError(f'trusted_proxies: {error}. Give addresses, networks such as "10.0.0.0/8", or "unix".') from None
+                    raise ValueError(f'trusted_proxies: {error}. Give addresses, networks such as "10.0.0.0/8", "unix", or "*".') from None
 
     def apply(self, environ: dict[str, Any]) -> None:
         """Correct the address of the client, and the scheme, if the peer is trusted.
@@ -38,7 +39,7 @@ class Proxies:
             if not _is_address(hop):
                 break
             client = hop
-            if not self.trusts(hop):
+            if not self._names(hop):
                 break
         if client != peer:
             environ["REMOTE_ADDR"] = client
@@ -48,7 +49,13 @@ class Proxies:
             environ["wsgi.url_scheme"] = scheme
 
     def trusts(self, peer: str) -> bool:
-        """Whether the word of a peer counts, by its address; empty for one at a Unix socket."""
+        """Whether the word of a peer counts, by its address; empty for one at a Unix socket.
+
+        "*" is whoever connects, and not whoever they name: else everybody's address would be what they say of themselves.
+        """
+        return self._anybody or self._names(peer)
+
+    def _names(self, peer: str) -> bool:
         if not peer:
             return self._unix
         try:

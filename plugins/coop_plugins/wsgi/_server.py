@@ -578,8 +578,9 @@ class WSGIServer(StreamServer):
     ``listener``, ``backlog``, ``spawn``, ``reuse_port`` and those for TLS are as for `StreamServer`; one handler is one connection. ``log`` and
     ``error_log``: a logger (anything with ``info`` and ``error``), None for none, or "default" for the loggers ``coop_plugins.wsgi.access`` and ``.error``.
     ``environ``: added to every request's. ``limits``: what a client may cost, see `Limits`. ``trusted_proxies``: addresses, networks ("10.0.0.0/8"), or
-    "unix" for a Unix socket, whose X-Forwarded-For and X-Forwarded-Proto are believed; nobody's are by default. ``spool_chunked``: receive all of a body that
-    comes in chunks first, in memory or, from 1 MiB on, in a temporary file, and tell its Content-Length, for applications that read no more than that says.
+    "unix" for a Unix socket, or "*" for whoever connects, whose X-Forwarded-For and X-Forwarded-Proto are believed; nobody's are by default.
+    ``spool_chunked``: receive all of a body that comes in chunks first, in memory or, from 1 MiB on, in a temporary file, and tell its Content-Length, for
+    applications that read no more than that says.
     """
 
     backlog = 1024
