@@ -19,18 +19,6 @@ def patched(tmp_path: Path, code: str, *strikes: int, status: int = 0) -> tuple[
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         lines = []
-<<<<<<< HEAD
-        try:
-            for signum in strikes:
-                for line in child.stdout:
-                    lines.append(line.strip())
-                    if line == "ready\n":
-                        break
-                child.send_signal(signum)
-            out, err = child.communicate(timeout=30)
-        finally:
-            child.kill()  # if it has not ended
-=======
         for signum in strikes:
             for line in child.stdout:
                 lines.append(line.strip())
@@ -42,16 +30,11 @@ def patched(tmp_path: Path, code: str, *strikes: int, status: int = 0) -> tuple[
         except subprocess.TimeoutExpired:
             child.kill()
             raise
->>>>>>> main
     assert child.returncode == status, err
     return lines + out.split("\n")[:-1], err
 
 
-<<<<<<< HEAD
-# It says that it is ready past sys.stdout, which no handler may print to in the middle of a print.
-=======
 # A handler that comes in the middle of a print of "ready" may not print: Python's streams refuse it ("reentrant call"). So it writes.
->>>>>>> main
 STOPS = """
     import os, signal, threading, time
     stop = threading.Event()
@@ -70,7 +53,7 @@ STOPS = """
     signal.signal(signal.SIGTERM, handler)
     thread = threading.Thread(target=worker)
     thread.start()
-    os.write(1, b"ready\\n")
+    print("ready", flush=True)
     stop.wait()
     thread.join()
     assert signal.getsignal(signal.SIGTERM) is handler

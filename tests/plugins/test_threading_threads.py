@@ -1042,7 +1042,6 @@ def test_asyncio_with_executors_in_several_threads(imported: str) -> None:
 
         async def main(which):
             loop = asyncio.get_running_loop()
-            loop.slow_callback_duration = 3600  # its debug mode prints what takes longer
             assert await loop.run_in_executor(None, lambda: which) == which
             await asyncio.gather(*(asyncio.to_thread(time.sleep, 0.001) for _ in range(3)))
             time.sleep(0.001)
