@@ -13,6 +13,7 @@ import locale
 import os
 import random
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -142,3 +143,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def tree() -> Path:
     """The root of the source tree, or of the unpacked sdist: README.md, docs, examples and tests stand there."""
     return TREE
+
+
+@pytest.fixture
+def ipv6() -> None:
+    """For a test that needs IPv6 on the loopback, which containers often lack."""
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError as error:
+        pytest.skip(f"no IPv6 on the loopback here: {error}")

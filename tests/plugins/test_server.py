@@ -1034,14 +1034,11 @@ def test_the_handlers_are_as_before_afterwards(on: Run) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a filter of Linux")
 @pytest.mark.parametrize("family", [stdlib.AF_INET, stdlib.AF_INET6])
-def test_a_listener_that_lets_nobody_in_completes_no_connection(family: int) -> None:
+def test_a_listener_that_lets_nobody_in_completes_no_connection(family: int, request: pytest.FixtureRequest) -> None:
     from coop_plugins.server._listener import _ATTACH_FILTER, let_nobody_in
 
-    host = "127.0.0.1" if family == stdlib.AF_INET else "::1"
-    try:
-        stdlib.create_server((host, 0), family=family).close()
-    except OSError as error:
-        pytest.skip(f"no IPv6 on the loopback here: {error}")
+    if family == stdlib.AF_INET6:
+        request.getfixturevalue("ipv6")
     with stdlib.socket(family) as listener, stdlib.socket(family) as before, stdlib.socket(family) as after:
         try:
             listener.setsockopt(stdlib.SOL_SOCKET, _ATTACH_FILTER, struct.pack("HP", 0, 0))  # none of no instructions
@@ -1049,7 +1046,7 @@ def test_a_listener_that_lets_nobody_in_completes_no_connection(family: int) -> 
             pytest.skip("this kernel lets only those filter TCP that have CAP_NET_ADMIN")
         except OSError:
             pass  # what it says of such a filter
-        listener.bind((host, 0))
+        listener.bind(("127.0.0.1" if family == stdlib.AF_INET else "::1", 0))
         listener.listen()
         before.connect(listener.getsockname())
         let_nobody_in(listener)

@@ -26,7 +26,8 @@ class Postgres:
     def __init__(self, port: int, folder: str, user: str) -> None:
         self.port = port
         self.tcp = f"host=127.0.0.1 port={port} user={user} dbname=postgres sslmode=disable"
-        self.tls = f"host=127.0.0.1 port={port} user={user} dbname=postgres sslmode=require"
+        none = f"sslcert='{folder}/none' sslrootcert='{folder}/none'"  # and not those in the folder of who runs the tests
+        self.tls = f"host=127.0.0.1 port={port} user={user} dbname=postgres sslmode=require {none}"
         self.unix = f"host='{folder}' port={port} user={user} dbname=postgres"
 
 
