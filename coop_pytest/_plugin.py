@@ -445,7 +445,8 @@ class Plugin:
                         self._watchdog.untold = None
                     self._draw_tree(run, caught.value)
                     if not item.config.getoption("fulltrace"):
-                        self._shorten(caught.value)
+                        for error in (caught.value, *_told_by_doctest(caught.value)):
+                            self._shorten(error)
                         _begin_with_the_task(caught)
         made = yield
         if run is not None:
@@ -659,6 +660,14 @@ def _begin_with_the_task(caught: pytest.ExceptionInfo[BaseException]) -> None:
     ours = [place for place, entry in enumerate(entries) if entry.frame.code.raw is raise_failed.__code__]
     if ours and entries[ours[-1] + 1 :]:
         caught.traceback = entries[ours[-1] + 1 :]
+
+
+def _told_by_doctest(error: BaseException) -> list[BaseException]:
+    """What the examples of a doctest have raised; with --doctest-continue-on-failure there can be several."""
+    doctest = sys.modules.get("doctest")
+    kept = getattr(error, "failures", None)
+    failures = [error, *(kept if isinstance(kept, list) else ())]
+    return [failure.exc_info[1] for failure in failures if doctest is not None and isinstance(failure, doctest.UnexpectedException)]
 
 
 def _caught_by_case(item: pytest.Item) -> BaseException | None:

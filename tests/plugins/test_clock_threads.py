@@ -356,8 +356,12 @@ def test_after_a_while_it_says_whom_it_waits_for(monkeypatch, capsys):
             while not over.wait(WHILE):
                 pass
 
+        now = current_clock()
+        assert now is not None
         with thread(watch, name="the watch"):
-            sleep(10 * WHILE)
+            while not now._threads._is_told:
+                sleep(WHILE)
+            sleep(10 * WHILE)  # in which it says nothing more
             over.set()
 
     virtually(body)
