@@ -1059,6 +1059,24 @@ def test_a_listener_that_lets_nobody_in_completes_no_connection(family: int, req
             listener.accept()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the way of Linux")
+def test_a_listener_at_a_unix_socket_that_lets_nobody_in_refuses_them(tmp_path: Path) -> None:
+    from coop_plugins.server._listener import let_nobody_in
+
+    path = str(tmp_path / "s")
+    with stdlib.socket(stdlib.AF_UNIX) as listener, stdlib.socket(stdlib.AF_UNIX) as before, stdlib.socket(stdlib.AF_UNIX) as after:
+        listener.bind(path)
+        listener.listen()
+        before.connect(path)
+        let_nobody_in(listener)
+        with pytest.raises(ConnectionRefusedError):
+            after.connect(path)
+        listener.settimeout(0)
+        listener.accept()[0].close()
+        with pytest.raises(OSError):
+            listener.accept()
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="filters of Linux")
 @pytest.mark.slow(reason="the kernel sends its part of a handshake again after a second")
 @pytest.mark.parametrize(("family", "host"), [(stdlib.AF_INET, "127.0.0.1"), (stdlib.AF_INET6, "::1")])

@@ -851,6 +851,42 @@ def test_invariant_5_a_request_on_its_way_when_the_server_closes_is_answered(vir
                 assert client.at_end()
 
 
+@pytest.mark.parametrize("asks", [True, False], ids=["it asks again", "it does not"])
+def test_invariant_5_a_client_that_was_told_that_it_is_kept_may_ask_again(virtually: Run, asks: bool) -> None:
+    """The head of its answer went out before the server closed, the rest after it."""
+
+    def application(environ: Any, start_response: Any) -> Iterable[bytes]:
+        start_response("200 OK", [("Content-Length", "2")])
+        yield b"a"
+        while not closed:
+            sleep(0.01)
+        yield b"b"
+
+    closed = []
+
+    @virtually
+    def body() -> None:
+        server = WSGIServer(LOCAL, application)
+        server.start()
+        with Client(server) as client:
+            client.send(b"GET /1 HTTP/1.1\r\nHost: x\r\n\r\n")
+            while client.file.peek(1)[:1] != b"H":
+                sleep(0)
+            server.close()
+            closed.append(True)
+            _, headers, got = client.response()
+            assert ("connection" in headers, got) == (False, b"ab")
+            sleep(0.1)
+            if asks:
+                client.send(b"GET /2 HTTP/1.1\r\nHost: x\r\n\r\n")
+                _, headers, got = client.response()
+                assert (headers["connection"], got) == ("close", b"ab")
+            else:
+                assert len(server.connections) == 1
+            assert client.at_end()
+        assert not server.connections
+
+
 def test_stop_waits_for_connections_whose_task_has_not_begun(on: Run) -> None:
     @on
     def body() -> None:

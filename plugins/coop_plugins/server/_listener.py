@@ -151,14 +151,18 @@ def let_nobody_in(listener: Any) -> None:
     """Have the kernel ignore further attempts to connect, if it can; never blocks. It would complete them until the listener is closed, and reset them then.
 
     Those clients try again a second later, and find nobody. Linux does it by a filter of packets, here one that keeps out those that open a connection: what
-    completes one that is half open must pass, for its client takes it for open already.
+    completes one that is half open must pass, for its client takes it for open already. At a Unix socket they are refused at once.
     """
-    if sys.platform == "linux" and listener.family in (_stdlib.AF_INET, _stdlib.AF_INET6):
-        program = array("B", b"".join(struct.pack("HBBI", *instruction) for instruction in _KEEP_OUT_SYN))
-        try:
+    if sys.platform != "linux":
+        return
+    try:
+        if listener.family == _UNIX:
+            listener.shutdown(_stdlib.SHUT_RD)  # of a listener: those who wait can be accepted for all that
+        else:
+            program = array("B", b"".join(struct.pack("HBBI", *instruction) for instruction in _KEEP_OUT_SYN))
             listener.setsockopt(_stdlib.SOL_SOCKET, _ATTACH_FILTER, struct.pack("HP", len(_KEEP_OUT_SYN), program.buffer_info()[0]))
-        except OSError:
-            pass  # this kernel has no filters
+    except OSError:
+        pass  # this kernel has no filters, or the listener is none any more
 
 
 def has_half_open(listener: Any) -> bool:

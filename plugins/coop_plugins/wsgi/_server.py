@@ -9,8 +9,8 @@ Invariants
 2. After a mistake of the client, or a body that was not read to its end, nothing more is read as a request: the connection is closed.
 3. An error of the application reaches the error log with its traceback, and the client as a bare 500, or, if the head was out already, as a cut connection.
 4. The iterable's ``close()`` is called exactly once, whatever happens. What it raises is logged, and takes nothing from the response.
-5. After `WSGIServer.close` each connection ends with the response that it is at. One that is idle ends when it has been so for `_GRACE`: before that, the
-   client may have sent a request, which is answered.
+5. After `WSGIServer.close` each connection ends with the next response whose head goes out, which says so. One that is idle, or whose last head said that it
+   is kept, ends when it has been idle for `_GRACE`: before that, the client may have sent a request, which is answered.
 """
 
 from __future__ import annotations
@@ -202,13 +202,14 @@ class _Connection:
     def _wait_for_client(self) -> bytes:
         """What comes after an answer; b"" at the end, and from a client that was idle for too long."""
         self._waits_since = now = self.clock.now()
+        patience = _GRACE if self.last else self.server.patience
         if not self.plain:
             try:
-                return self._receive(self.server.limits.idle_timeout)
+                return self._receive(patience / _NANOSECONDS)
             except TimeoutError:
                 return b""
         if self._alarm is None:
-            self._set_alarm(now + self.server.patience)
+            self._set_alarm(now + patience)
         if self._timeout is not None:
             self._set_timeout(None)
         return self.client.recv(_PIECE)
@@ -377,7 +378,7 @@ class _Connection:
         if not request.complete and not (response.keep_alive and self._drain(request, response)):
             self.unread = True
             return False
-        return response.keep_alive and not self.last
+        return response.keep_alive  # as the client was told, though the server may have closed since
 
     def may_stay(self) -> bool:
         return not (self.last or self.spoilt or self.reader.ended)
