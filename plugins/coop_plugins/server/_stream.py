@@ -94,7 +94,7 @@ class StreamServer(BaseServer):
             sleep(0)  # the accepting task leaves the listener
         listener = self._socket
         alone = self._let_nobody_in()
-        if patient:
+        if patient and listener is not None and listener.family != getattr(_stdlib, "AF_UNIX", None):  # at a Unix socket nobody is on the way
             clock = current_hub().clock
             latest = clock.now() + _FAR_AWAY
             while self._accept_until(listener, clock.now() + _ON_THE_WAY) and alone and clock.now() < latest and has_half_open(listener):
