@@ -3,7 +3,7 @@
 * 1,000 empty marked tests, without what their session costs anyhow: CPU time, beside pytest-asyncio, anyio's plugin, pytest-trio, and no plugin. The goal is
   the ratio to pytest-asyncio, at most 1.
 * An hour of sleeps in virtual time, one second each, in a marked test; the goal is 50 ms of CPU time for the body of the test.
-* What a session without a marked test pays for the plugin: its CPU time with it less that with an empty module for a plugin; the goal is 10 ms. (To name any plugin
+* What a session without a marked test pays for the plugin: its CPU time with it less that with an empty module for a plugin; the goal is 10 ms. (To name any
   by `-p` has pytest look for it among all that is installed, which a session that finds its plugins by itself does anyhow.)
 
 Every session is a process of its own with the plugins that it needs and no others. All that is compared takes turns, round by round; a ratio is the median of

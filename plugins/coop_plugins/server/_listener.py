@@ -162,7 +162,7 @@ def let_nobody_in(listener: Any) -> None:
             program = array("B", b"".join(struct.pack("HBBI", *instruction) for instruction in _KEEP_OUT_SYN))
             listener.setsockopt(_stdlib.SOL_SOCKET, _ATTACH_FILTER, struct.pack("HP", len(_KEEP_OUT_SYN), program.buffer_info()[0]))
     except OSError:
-        pass  # this kernel has no filters, or the listener is none any more
+        pass  # the kernel has no filters, or none for us without CAP_NET_ADMIN; or the listener is none any more
 
 
 def has_half_open(listener: Any) -> bool:
