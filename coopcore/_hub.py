@@ -28,6 +28,7 @@ Invariants
    without a hub.
 7. In the child of a fork every hub of the parent is abandoned: nothing of it runs or is collected, its descriptors are closed, and its tasks, but for the one
    that forked, are dead.
+8. A task that did not end when its hub was closed counts as killed: in no thread does anybody hand it an item or a permit any more.
 
 This is one file of more than 500 lines of code because descriptors, timers, promises and the loop share the one question "can anything still happen?".
 """
@@ -199,6 +200,13 @@ class FdWait:
             popleft = hub._popleft
             (popleft().switch if budget > 0 and hub._ready else hub._choose_for(task).switch)()
         except BaseException as error:
+            if type(error) is RecursionError and task._reason is self and not hub._closed and not _collection.collecting:  # as in park_task
+                task._reason = self.task = None
+                hub._fd_waiting -= 1
+                hub._pass_due = True
+                hub._inbox.calls.append((hub._rescue, (task, timer)))
+                hub._switch()
+                raise
             try:
                 park_cut_short(task, timer, error)
             finally:
@@ -631,6 +639,14 @@ class Hub:
             self._ready.append(self._callback_entry)
         return running is not None and id(running) in queued
 
+    def _rescue(self, parked: Task[Any] | None, timer: Any) -> None:
+        """A stack was full in the middle of a park, or of a yield: make good what was begun there. That task raises its RecursionError when its turn comes."""
+        if parked is not None:
+            self._append(parked)
+        if timer is not None:
+            self._disarm(timer)
+        self._recover(None)
+
     def _begin_the_first(self) -> None:
         """The ``switch`` of unstarted tasks: give the first of them a worker, and go.
 
@@ -935,7 +951,9 @@ class Hub:
             woken = park_task(task, wait, timeout)
             return bool(woken)
         finally:
-            wait.leave(task)
+            if wait.task is task:  # leave(), without a call, for which there may be no room on the stack
+                wait.task = None
+                self._fd_waiting -= 1
             wait.what = ""
             if not woken and not self._edge:
                 self.backend.unwatch(wait.fd)
@@ -1218,6 +1236,9 @@ class Hub:
         left = self.tasks()
         with shielded(self.root):
             stragglers, interrupt = self._kill_all(timeout)
+        names = ", ".join(f"{task.name!r} ({task.state}, spawned at {task.spawned_at})" for task in stragglers)
+        for task in (*stragglers, *(adopted for adopted in self._adopted if adopted._reason is not None)):
+            task._count_as_killed("was abandoned when its hub was closed")
         for failure in self.unreceived_failures():
             failure.report()
         self._inbox.close()
@@ -1237,7 +1258,6 @@ class Hub:
             self.call_safely(self.on_closed)
         if stragglers:
             _abandoned.append((self, stragglers))
-            names = ", ".join(f"{task.name!r} ({task.state}, spawned at {task.spawned_at})" for task in stragglers)
             _report.warn(
                 f"{len(stragglers)} task(s) did not end within {timeout} s of being killed and were abandoned: {names}. A task must let TaskExit pass.",
                 LeftBehindWarning,
@@ -1284,7 +1304,7 @@ class Hub:
         kept = [self.root, *self._adopted, *self._tasks.values()]
         for task in kept:
             if task._greenlet is not here:
-                task._leave_in_parent()
+                task._count_as_killed("stayed in the parent process when it forked")
         for failure in self.unreceived_failures():
             failure.received = True  # the parent reports it
         self._inbox.close()

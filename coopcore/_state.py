@@ -37,14 +37,17 @@ Invariants
 10. Something that is kept thrown (`keep_throwing`) is raised afresh by every park and at the end of every yield, until it is withdrawn; not inside `shielded`.
     So its task is never parked outside of one, or of a shielded wait. What was thrown once comes first, and is raised by one park only, shielded or not.
     The first time it is raised at once, later after a turn of the others: a loop that swallows it starves nobody.
+11. A stack that is full in the middle of a park or a yield is the affair of its task, which raises the RecursionError there: whoever was popped and not reached
+    gets a new entry, and the park leaves nothing behind. What makes that good runs on the hub's stack.
 """
 
 from __future__ import annotations
 
+import sys
 from _thread import get_ident
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex
 
 from greenlet import getcurrent
 
@@ -164,6 +167,13 @@ def park_task(task: Task[Any], reason: object, timeout: float | None = None) -> 
         popleft = hub._popleft
         (popleft().switch if budget > 0 and hub._ready else hub._choose_for(task).switch)()
     except BaseException as error:
+        if type(error) is RecursionError and task._reason is not None and not hub._closed and not _collection.collecting:
+            # The stack is full, so that no function can be called here; and whoever was popped was perhaps not reached. The hub's own stack has room.
+            task._reason = None
+            hub._pass_due = True
+            hub._inbox.calls.append((hub._rescue, (task, timer)))
+            hub._switch()
+            raise
         park_cut_short(task, timer, error)
     if timer is None and task._outcome is True:
         return True
@@ -249,6 +259,11 @@ def yield_now() -> None:
         popleft = hub._popleft
         (popleft().switch if budget > 0 else hub._choose_for(task).switch)()
     except BaseException as error:
+        if type(error) is RecursionError and not hub._closed and not _collection.collecting:  # as in park_task
+            hub._pass_due = True
+            hub._inbox.calls.append((hub._rescue, (None, None)))
+            hub._switch()
+            raise
         yield_interrupted(task, error)
     if task._pending is not None:
         raise_pending(task)
@@ -291,7 +306,7 @@ def unpark(task: Task[Any], value: Any = True) -> bool:
     """
     hub = task._hub
     if hub._thread != get_ident() and not hub._forked:
-        _raise_woken_from_afar(task)
+        _refuse_to_wake_from_afar(task)
     if task._reason is None:
         return False
     task._reason = None  # no call since the question: a signal handler that wakes the task runs before both, or after
@@ -501,39 +516,46 @@ def describe_reason(reason: object) -> str:
 
 
 def raise_wrong_thread(hub: Hub, what: str) -> None:
-    here, there = _threads(hub._thread)
+    here, there, advice = _threads(hub._thread)
     raise WrongThreadError(
         f"{what} was called from thread {here}, but the object belongs to the hub of thread {there}. "
-        f"Each thread has its own hub, and only its own thread may touch its tasks. {_to_other_thread(there)}"
+        f"Each thread has its own hub, and only its own thread may touch its tasks. {advice}"
     )
 
 
-def _raise_woken_from_afar(task: Task[Any]) -> None:
-    """What the user has in hand is the object that the task waits for, and not the task: the message names that."""
+def _refuse_to_wake_from_afar(task: Task[Any]) -> None:
+    """What the user has in hand is the object that the task waits for, and not the task: the message names that. Nobody waits in a hub that is closed."""
+    if task._hub._closed:
+        return
     reason = task._reason
     waiting = "does not wait now" if reason is None else f"waits for {describe_reason(reason)}"
     raise_wrong_thread(task._hub, f"waking task {task.name!r} (it {waiting})")
 
 
-def _threads(there: int) -> tuple[str, str]:
-    """The names of this thread and of that of an ident, for messages."""
+def _threads(there: int) -> tuple[str, str, str]:
+    """The names of this thread and of that of an ident, and what to do, for messages."""
     import threading
 
     names = {thread.ident: thread.name for thread in threading.enumerate()}
-    return repr(threading.current_thread().name), repr(names.get(there, there))
-
-
-def _to_other_thread(there: str) -> str:
-    return f"Take hub = get_hub() in thread {there}; then hub.call_soon_threadsafe(fn, *args), from any thread, calls fn(*args) there."
+    here, name = repr(threading.current_thread().name), repr(names.get(there, there))
+    if there not in sys._current_frames():
+        return here, f"{there} (which has ended)", "What was made in a thread ends with it: make this object in the thread that uses it, or anew."
+    return here, name, f"Take hub = get_hub() in thread {name}; then hub.call_soon_threadsafe(fn, *args), from any thread, calls fn(*args) there."
 
 
 def refuse_thread(thing: object, thread: int) -> NoReturn:
     """Raise `WrongThreadError` for a primitive whose waiters are in the thread of this ident, and which was used from another one."""
-    here, there = _threads(thread)
+    here, there, advice = _threads(thread)
     raise WrongThreadError(
         f"{thing!r} was used in thread {here} in a way that concerns those who wait for it, or are linked to it, in thread {there}. "
-        f"Each thread has its own hub, and all who wait for one object must be of one thread. {_to_other_thread(there)}"
+        f"Each thread has its own hub, and all who wait for one object must be of one thread. {advice}"
     )
+
+
+def refuse_copy(self: object, protocol: SupportsIndex = 0) -> NoReturn:
+    """The ``__reduce_ex__`` of what tasks wait for or belong to: `copy` and `pickle` raise TypeError, as for the locks of ``threading``. Else the copy
+    would share who waits, and wake them as well."""
+    raise TypeError(f"cannot copy or pickle {type(self).__name__!r}: tasks wait for this object, or belong to it, and to no other. Pass it itself.")
 
 
 def raise_park_in_hub() -> None:

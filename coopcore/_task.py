@@ -55,6 +55,7 @@ from ._state import (
     on_hub,
     park_task,
     raise_wrong_thread,
+    refuse_copy,
     running_task,
     shielded,
     throw_in,
@@ -214,8 +215,8 @@ class Ending:
             for task in self.tasks:
                 if task._links is None and task._phase != DONE and task._hub is hub:
                     task._links = self
-                elif task._phase == DONE and task._hub._forked:
-                    self.tell(task)  # it stayed in the parent process
+                elif task._phase == DONE and task._hub is not hub:
+                    self.tell(task)  # its hub may be closed, or have stayed in the parent process, and delivers no links
                 else:
                     task._link_raw(self)
             if self.left > 0:
@@ -377,6 +378,8 @@ class Task(_Hot, Generic[T]):
     def _run(self, *args: Any, **kwargs: Any) -> T:
         raise TypeError(f"{type(self).__name__}() needs a function to call, or a _run method in a subclass")
 
+    __reduce_ex__ = refuse_copy
+
     # -- starting -------------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
@@ -481,11 +484,11 @@ class Task(_Hot, Generic[T]):
             else:
                 hub._trace("task_failed", self, failure.error)
 
-    def _leave_in_parent(self) -> None:
-        """This is the child of a fork, where this task is not: whoever asks finds it killed, and whoever would wake it passes it over."""
+    def _count_as_killed(self, why: str) -> None:
+        """It never goes on, though it has not ended: whoever asks finds it killed, and whoever would wake it passes it over."""
         self._phase = DONE
         self._reason = self._pending = self._links = None
-        self._outcome = TaskExit(f"task {self.name!r} stayed in the parent process when it forked")
+        self._outcome = TaskExit(f"task {self.name!r} {why}")
 
     def _never_start(self, error: BaseException) -> None:
         """End it unstarted. If it has an entry in ready, that becomes a turn of the hub."""

@@ -55,14 +55,18 @@ class BucketTimers:
         self._held += 1
         try:
             if bucket is None:
+                heappush(self._keys, key)  # first: a key without a bucket does no harm
                 self._buckets[key] = [handle]
-                heappush(self._keys, key)
             else:
                 if bucket is self._sorted:
                     self._sorted = None
                 bucket.append(handle)
-        except BaseException:
-            self.cancel(handle)  # a signal handler has raised, and nobody gets the handle
+        except BaseException:  # a signal handler has raised, or the stack is full: nobody gets the handle
+            if bucket and bucket[-1] is handle:
+                handle[2] = None
+                self._stale += 1
+            else:
+                self._held -= 1
             raise
         return handle
 
@@ -91,7 +95,11 @@ class BucketTimers:
         """The earliest bucket with a live timer, latest first, so that its last element is the next one due."""
         keys = self._keys
         while keys:
-            bucket = self._buckets[keys[0]]
+            try:
+                bucket = self._buckets[keys[0]]
+            except KeyError:
+                heappop(keys)
+                continue
             if bucket is not self._sorted:
                 bucket.sort(reverse=True)
                 self._sorted = bucket

@@ -18,6 +18,7 @@ from typing import Any, Generic, TypeVar
 
 from greenlet import getcurrent
 
+from . import _collection
 from ._state import NANOSECONDS, SLEEP, UNCOUNTED_SLEEP, current_task, park_task, raise_pending, throw_in, unpark, yield_interrupted
 from ._task import Ending, Task, as_exception
 from ._timeout import LONG, Timeout, check_seconds
@@ -54,6 +55,11 @@ def sleep(seconds: float = 0, ref: bool = True) -> None:
             popleft = hub._popleft
             (popleft().switch if budget > 0 else hub._choose_for(task).switch)()
         except BaseException as error:
+            if type(error) is RecursionError and not hub._closed and not _collection.collecting:  # as in park_task
+                hub._pass_due = True
+                hub._inbox.calls.append((hub._rescue, (None, None)))
+                hub._switch()
+                raise
             yield_interrupted(task, error)
         if task._pending is not None:
             raise_pending(task)
@@ -257,7 +263,7 @@ class iwait(Generic[W]):  # noqa: N801 - a function to its users, who also enter
         me = _check_not_self(self._waiting.values(), "wait")
         self._linked = True
         if self._timeout is not None and (self._given is None or not self._given.pending):
-            self._deadline = me._hub._now() + int(max(self._timeout, 0) * NANOSECONDS)
+            self._deadline = me._hub._now() + int(min(max(self._timeout, 0), LONG) * NANOSECONDS)
         for thing in list(self._waiting.values()):
             thing.rawlink(self._became_ready)
 

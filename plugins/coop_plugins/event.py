@@ -30,13 +30,13 @@ from _thread import get_ident
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Generic, NoReturn, Protocol, SupportsIndex, TypeAlias, TypeVar, cast
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar, cast
 
 from greenlet import getcurrent
 
 from coopcore import Task, Timeout
 from coopcore.errors import HubClosedError
-from coopcore.lowlevel import FROM_AFAR, Hub, current_hub, current_task, hide_frames, park_task, unpark_anywhere
+from coopcore.lowlevel import FROM_AFAR, Hub, current_hub, current_task, hide_frames, park_task, refuse_copy, unpark_anywhere
 
 hide_frames(__file__)
 
@@ -110,8 +110,7 @@ class _Waitable:
         """What a task that waits for it waits for, in a deadlock report."""
         return repr(self)
 
-    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
-        raise TypeError(f"cannot copy or pickle {type(self).__name__!r}: tasks wait for this object and no other. Pass it itself, or what it holds.")
+    __reduce_ex__ = refuse_copy
 
     # -- waiting --------------------------------------------------------------------------------------------------------
 
@@ -135,7 +134,10 @@ class _Waitable:
             while woken is FROM_AFAR and self._stands_in_line(task):
                 woken = park_task(task, self, timeout)  # that was the wake of an earlier wait
         except BaseException:
-            self._leave(task)
+            if self._waiters is task:  # without a call, for which there may be no room on the stack
+                self._waiters = None
+            else:
+                self._leave(task)
             raise
         if woken:
             return True

@@ -38,7 +38,7 @@ from typing import Any, Generic, TypeVar, overload
 
 from coopcore import Task, TaskExit, Timeout, current_task, joinall, killall, spawn
 from coopcore.errors import JoinSelfError, WrongThreadError
-from coopcore.lowlevel import ParkingLot, current_hub, hide_frames, on_hub, refuse_thread, spawn_linked, yield_now
+from coopcore.lowlevel import ParkingLot, current_hub, hide_frames, on_hub, refuse_copy, refuse_thread, spawn_linked, yield_now
 
 T = TypeVar("T")
 
@@ -104,6 +104,8 @@ class Group:
         self._joiners = ParkingLot(f"the end of all tasks of {label}", self._members.keys)
         self._raisers: set[_FirstFailure] = set()
         self._dying: set[int] = set()  # idents of members that were killed by way of this group, and perhaps of some that have left
+
+    __reduce_ex__ = refuse_copy
 
     # -- members --------------------------------------------------------------------------------------------------------
 

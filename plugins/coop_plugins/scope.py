@@ -40,7 +40,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import inf
 from types import TracebackType
-from typing import Any, TypeGuard, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from greenlet import GreenletExit
 
@@ -53,6 +53,7 @@ from coopcore.lowlevel import (
     hide_frames,
     keep_throwing,
     park_task,
+    refuse_copy,
     scope_of,
     set_scope,
     shielded,
@@ -149,6 +150,8 @@ class CancelScope:
         self._tasks: dict[Task[Any], None] = {}
         self._inner: dict[CancelScope, None] = {}
         self.cancelled_caught = False
+
+    __reduce_ex__ = refuse_copy
 
     # -- cancelling -----------------------------------------------------------------------------------------------------
 
@@ -266,21 +269,25 @@ class CancelScope:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> bool:
         self._check_leaver()
-        caught = self._catches(error)
+        rest = self._rest_of(error)
         wrong = self._leave()
         if wrong is not None:
             raise wrong
-        return caught
+        if rest is not None and rest is not error:
+            _raise_in_place(rest)
+        return error is not None and rest is None
 
-    def _catches(self, error: BaseException | None) -> bool:
-        """Whether this is a `Cancelled` that ends here. One that would, but for a cancelled scope further out, becomes that one's."""
-        if type(error) is not Cancelled or error.scope is not self:
-            return False
+    def _rest_of(self, error: BaseException | None) -> BaseException | None:
+        """What ends the block, without the `Cancelled` that end here. One that would, but for a cancelled scope further out, becomes that one's."""
+        ours, rest = _split(error, lambda cancelled: cancelled.scope is self)
+        if not ours:
+            return error
         if self._outer_is_hit():
-            error.scope = _to_blame(self._parent)
-            return False
+            for cancelled in ours:
+                cancelled.scope = _to_blame(self._parent)
+            return error
         self.cancelled_caught = True
-        return True
+        return rest
 
     def _leave(self) -> RuntimeError | None:
         """Take the scope out of the tree; what is still inside moves to the one around it. Returns the error if something should not have been."""
@@ -427,6 +434,34 @@ def _to_blame(scope: CancelScope | None) -> CancelScope:
     return blamed
 
 
+def _split(error: BaseException | None, is_meant: Callable[[Cancelled], bool]) -> tuple[list[Cancelled], BaseException | None]:
+    """The `Cancelled` in an error that are meant, and what else it is. ``except*`` that raises anew makes a group of a bare one."""
+    if type(error) is Cancelled:
+        return ([error], None) if is_meant(error) else ([], error)
+    if not isinstance(error, BaseExceptionGroup):
+        return [], error
+    found: list[Cancelled] = []
+
+    def is_one(leaf: BaseException) -> bool:
+        if type(leaf) is not Cancelled or not is_meant(leaf):
+            return False
+        found.append(leaf)
+        return True
+
+    _, rest = error.split(is_one)
+    return found, rest
+
+
+def _raise_in_place(rest: BaseException) -> NoReturn:
+    """Raise what is left of the error that is being handled, with the context that this had, and not with it for its context."""
+    context = rest.__context__
+    try:
+        raise rest
+    finally:
+        rest.__context__ = context
+        del rest, context
+
+
 def _tell(task: Task[Any], hit: bool) -> None:
     if hit:
         keep_throwing(task, _cancelled_in)
@@ -493,6 +528,8 @@ class TaskGroup:
         self._interrupt: BaseException | None = None
         self._cancelled: Cancelled | None = None
 
+    __reduce_ex__ = refuse_copy
+
     def spawn(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Task[T]:
         """Start ``fn(*args, **kwargs)`` in a task of the group. Never blocks. From any task of the thread, its own tasks too, until the block is left.
 
@@ -543,24 +580,27 @@ class TaskGroup:
     def _failed(self, task: Task[Any]) -> None:
         error = task.exception
         assert error is not None
-        if self._is_ours(error):
-            if error.scope is self.cancel_scope:
-                self.cancel_scope.cancelled_caught = True
-        else:
-            error.add_note(f"in task {task.name!r} of a TaskGroup, spawned at {task.spawned_at}")
-            self._fail(error)
+        _, failure = self._without_cancelled(error)
+        if failure is not None:
+            failure.add_note(f"in task {task.name!r} of a TaskGroup, spawned at {task.spawned_at}")
+            self._fail(failure)
 
     def _fail(self, error: BaseException) -> None:
         if all(known is not error for known in self._failures):  # the body may have raised what it got from a task
             self._failures.append(error)
         self.cancel_scope.cancel()
 
-    def _is_ours(self, error: BaseException) -> TypeGuard[Cancelled]:
-        """Whether it is the `Cancelled` of this group's scope or of one around it."""
-        if type(error) is not Cancelled:
-            return False
+    def _without_cancelled(self, error: BaseException) -> tuple[Cancelled | None, BaseException | None]:
+        """Take each `Cancelled` of this group's scope, and of those around it, out of an error. Returns one of the latter, and what else it is."""
+        found, rest = _split(error, self._is_ours)
+        outer = [cancelled for cancelled in found if cancelled.scope is not self.cancel_scope]
+        if len(outer) < len(found):
+            self.cancel_scope.cancelled_caught = True
+        return (outer[-1] if outer else None), rest
+
+    def _is_ours(self, cancelled: Cancelled) -> bool:
         scope: CancelScope | None = self.cancel_scope
-        while scope is not None and scope is not error.scope:
+        while scope is not None and scope is not cancelled.scope:
             scope = scope._parent
         return scope is not None
 
@@ -615,17 +655,16 @@ class TaskGroup:
 
     def _meet(self, error: BaseException) -> None:
         """This ended the body, or came into the wait for the tasks."""
-        if self._is_ours(error):
-            if error.scope is self.cancel_scope:
-                self.cancel_scope.cancelled_caught = True
-            else:
-                self._cancelled = error
-        elif isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit | Deadlock):
-            self._interrupt = self._interrupt or error
-        elif isinstance(error, GreenletExit) or (isinstance(error, Timeout) and error.owner is self._owner):
-            self._signals.append(error)
+        outer, rest = self._without_cancelled(error)
+        self._cancelled = outer or self._cancelled
+        if rest is None:
+            pass
+        elif isinstance(rest, KeyboardInterrupt | SystemExit | GeneratorExit | Deadlock):
+            self._interrupt = self._interrupt or rest
+        elif isinstance(rest, GreenletExit) or (isinstance(rest, Timeout) and rest.owner is self._owner):
+            self._signals.append(rest)
         else:
-            self._fail(error)
+            self._fail(rest)
         self.cancel_scope.cancel()
 
     def _outcome(self, error: BaseException | None, outer: CancelScope | None) -> BaseException | None:

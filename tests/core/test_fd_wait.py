@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 from greenlet import getcurrent, greenlet
 from seams.raised import Rain, RaisesOnce
+from seams.stack import with_room
 
 from coopcore import _hub, run, sleep, spawn
 from coopcore.errors import ClosedResourceError
@@ -124,3 +125,24 @@ def test_a_signal_handler_between_two_tasks_of_a_worker_gets_a_task_to_wait_with
         sleep(0)
         write()
         assert task.get(timeout=5) is True
+
+
+def test_a_full_stack_loses_nobody(on: Any) -> None:
+    outcomes = []
+
+    @on
+    def body(wait: FdWait, write: Any) -> None:
+        hub = current_hub()
+        for frames in range(16):
+            begun: list[int] = []
+            spawn(begun.append, 1)
+            timers = len(hub.timers)
+            try:
+                outcomes.append(with_room(frames, lambda: wait.park(hub.clock.now() + 1_000_000)))
+            except RecursionError:
+                outcomes.append("full")
+            assert (wait.task, hub.waiting_at_descriptors, len(hub.timers)) == (None, 0, timers)
+            sleep(0)
+            assert begun == [1]
+
+    assert set(outcomes) == {"full", False}

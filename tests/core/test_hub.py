@@ -749,6 +749,58 @@ def test_a_task_that_does_not_end_is_abandoned_and_named() -> None:
     assert any("did not end within 0.01 s of being killed and were abandoned: 'stubborn-" in text for text in texts)
 
 
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["in its thread", "in another thread"])
+def test_invariant_8_who_did_not_end_with_its_hub_is_handed_nothing(elsewhere: bool) -> None:
+    lot = ParkingLot("a thing of the whole program")
+
+    def stubborn() -> None:
+        while True:
+            try:
+                lot.park()
+            except TaskExit:
+                pass
+
+    hub = make_hub()
+    previous = hub.enter()
+    try:
+        stragglers = [spawn(stubborn), spawn(stubborn)]
+        sleep(0)
+        strange = greenlet(lot.park)  # of another library
+        hub._ready.append(hub.root)
+        strange.switch()
+        with pytest.warns(LeftBehindWarning, match=r"'stubborn-\d+' \(parked, spawned at .*test_hub.py"):
+            hub.close(timeout=0.01)
+    finally:
+        hub.leave(previous)
+    assert len(lot) == 3 and all(task.dead and "was abandoned when its hub was closed" in str(task.value) for task in stragglers)
+    handed: list[object] = []
+
+    def hand() -> None:
+        spawn(lambda: handed.append(lot.park()))
+        sleep(0)
+        assert lot.unpark("it")
+        sleep(0)
+
+    if elsewhere:
+        thread = threading.Thread(target=run, args=(hand,))
+        thread.start()
+        thread.join()
+    else:
+        run(hand)
+    assert handed == ["it"]
+
+
+def test_what_belongs_to_a_thread_that_has_ended_is_refused_as_such() -> None:
+    tasks: list[Task[Any]] = []
+    thread = threading.Thread(target=lambda: run(lambda: tasks.append(Task(sleep))))
+    thread.start()
+    thread.join()
+    with pytest.raises(
+        WrongThreadError, match=r"called from thread 'MainThread', .* thread \d+ \(which has ended\).* make this object in the thread that uses it"
+    ):
+        tasks[0].start()
+
+
 def test_the_error_of_main_comes_before_the_warning() -> None:
     def main() -> None:
         spawn(sleep, 100)
@@ -1326,7 +1378,7 @@ def test_a_hub_that_a_finaliser_closes_in_a_collection_abandons_its_tasks(monkey
         monkeypatch.setattr(coopcore.Task, "_await_end", refuse)
         with pytest.warns(LeftBehindWarning, match="were abandoned"):
             hub.close(timeout=5)
-        assert not task.dead
+        assert isinstance(task.value, TaskExit) and "was abandoned when its hub was closed" in str(task.value)
     finally:
         hub.leave(previous)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import subprocess
 import sys
 import textwrap
@@ -17,10 +18,11 @@ import pytest
 from seams.clock import JumpingClock
 from seams.hubs import pass_time
 from seams.raised import Rain, RaisesOnce
+from seams.stack import with_room
 
 import coopcore
 from coopcore import Deadlock, Task, TaskExit, Timeout, _state, current_task, run, sleep, spawn, spawn_later
-from coopcore.errors import ParkInHubError, WrongThreadError
+from coopcore.errors import HubClosedError, ParkInHubError, WrongThreadError
 from coopcore.lowlevel import (
     Alarm,
     ParkingLot,
@@ -881,3 +883,92 @@ def test_a_handler_that_raises_before_the_outcome_is_taken_leaves_the_wake_as_it
         assert interrupted.calls > 1
 
     run(main)
+
+
+FULL: dict[str, Callable[[], object]] = {
+    "sleep(0)": lambda: sleep(0),
+    "yield_now": yield_now,
+    "sleep": lambda: sleep(1),
+    "join": lambda: spawn(int).join(),
+    "timed park": lambda: ParkingLot().park(1),
+    "Timeout": lambda: park("nothing", Timeout(1, KeyError)),
+}
+
+
+@pytest.mark.parametrize("scheduled", [False, True], ids=["fifo", "a scheduler of its own"])
+@pytest.mark.parametrize("first", range(3), ids=["to begin", "to go on", "to call"])
+@pytest.mark.parametrize("wait", FULL.values(), ids=FULL)
+def test_invariant_11_a_full_stack_loses_nobody(wait: Callable[[], object], first: int, scheduled: bool) -> None:
+    """At every depth, whoever is to run next."""
+    outcomes = set()
+
+    def main() -> None:
+        hub, me, lot = current_hub(), current_task(), ParkingLot()
+        for frames, budget in itertools.product(range(16), (0, 100)):  # with the hot path, and without
+            log: list[str] = []
+            spawn(lambda log=log: (lot.park(), log.append("went on")))
+            sleep(0)
+            ready: list[Callable[[], object]] = [
+                lambda log=log: spawn(log.append, "began"),  # type: ignore[misc]  # lambdas
+                lot.unpark,
+                lambda log=log: hub.call_soon(log.append, "called"),  # type: ignore[misc]  # the same
+            ]
+            for make_ready in ready[first:] + ready[:first]:
+                make_ready()
+            timers = len(hub.timers)
+            hub._budget = budget
+            try:
+                with_room(frames, wait)
+                outcomes.add("waited")
+            except RecursionError:
+                outcomes.add("full")
+            except KeyError:
+                outcomes.add("timed out")
+            assert (entries(me), me._reason, me._pending, len(hub.timers)) == (0, None, None, timers)
+            coopcore.idle()
+            assert sorted(log) == ["began", "called", "went on"] and hub.tasks() == [me]
+            assert park("nothing", 5) is False  # and no timer of before ends it
+
+    class Fifo(list[Any]):
+        def popleft(self) -> Any:
+            return self.pop(0)
+
+    run(main, clock=JumpingClock(), scheduler=Fifo() if scheduled else None)
+    assert "full" in outcomes and len(outcomes) > 1
+
+
+def test_invariant_11_a_full_stack_in_a_greenlet_that_is_no_tasks() -> None:
+    from greenlet import greenlet
+
+    seen: list[object] = []
+
+    def body() -> None:
+        for frames in range(16):
+            try:
+                seen.append(with_room(frames, lambda: ParkingLot().park(1)))
+            except RecursionError:
+                seen.append("full")
+
+    def main() -> None:
+        greenlet(body).switch()
+        while len(seen) < 16:
+            sleep(10)
+
+    run(main, clock=JumpingClock())
+    assert set(seen) == {"full", False}
+
+
+def test_invariant_11_not_where_the_hub_was_closed() -> None:
+    hub = make_hub()
+    previous = hub.enter()
+    try:
+        hub.close()
+        for wait in (lambda: sleep(0), yield_now, lambda: park("nothing")):
+            with pytest.raises(RecursionError):
+                for frames in range(9, 0, -1):
+                    try:
+                        with_room(frames, wait)  # type: ignore[arg-type]  # lambdas
+                    except HubClosedError:
+                        pass
+    finally:
+        hub.leave(previous)

@@ -119,6 +119,38 @@ def test_joinall_count_and_timeout() -> None:
     run(main, clock=JumpingClock())
 
 
+def test_joinall_takes_tasks_that_have_ended_in_a_thread_that_is_gone() -> None:
+    gone: list[Task[int]] = []
+
+    def elsewhere() -> None:
+        run(lambda: gone.extend([spawn(int), spawn(divmod, 1, 0)]) or sleep(0) or gone[1].exception)  # type: ignore[func-returns-value]  # in a lambda
+
+    def main() -> None:
+        thread = threading.Thread(target=elsewhere)
+        thread.start()
+        thread.join()
+        here = spawn(int)
+        assert joinall([*gone, here]) == [*gone, here]
+        with pytest.raises(ZeroDivisionError):
+            joinall(gone, raise_error=True)
+        assert not gone[0].has_links()
+
+    run(main)
+
+
+@pytest.mark.parametrize("long", [10**10, 1e300, float("inf")])
+def test_wait_may_be_given_any_span(long: float) -> None:
+    def main() -> None:
+        event = Event()
+        waiter = spawn(wait, [event], long)
+        sleep(0)
+        assert waiter.state == "parked"
+        event.set()
+        assert waiter.get() == [event]
+
+    run(main)
+
+
 def test_joinall_raises_the_first_error_at_once() -> None:
     def main() -> None:
         slow = spawn(sleep, 5)

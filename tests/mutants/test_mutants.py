@@ -25,7 +25,7 @@ TESTS = Path(__file__).resolve().parents[1]
 PACKAGES = {Path(package.__file__).parent.name: Path(package.__file__).parent for package in (coopcore, coop_plugins, coop_pytest)}
 
 # Every file of primitives; each has mutants.
-PRIMITIVES = {"coopcore/_state.py", "coopcore/_task.py", "coopcore/_lot.py", "coopcore/_timers.py", "coopcore/_timeout.py", "coopcore/_wait.py"}
+PRIMITIVES = {f"coopcore/_{name}.py" for name in ("state", "task", "lot", "timers", "timeout", "wait", "inbox", "hub")}
 PRIMITIVES |= {f"coop_plugins/{name}.py" for name in ("event", "pool", "local", "scope")}
 PRIMITIVES |= {f"coop_plugins/lock/{name}.py" for name in ("_line", "_lock", "_semaphore", "_condition", "_barrier")}
 PRIMITIVES |= {f"coop_plugins/threading/{name}.py" for name in ("_where", "_lock", "_queue", "_threads")}

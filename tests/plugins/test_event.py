@@ -488,6 +488,29 @@ def test_invariant_7_a_late_wake_does_not_end_a_later_wait() -> None:
     assert log == ["thrown out", True]
 
 
+@in_a_jumping_hub
+def test_invariant_7_a_late_wake_does_not_end_a_wait_for_something_else() -> None:
+    event = Event()
+
+    def body() -> object:
+        with pytest.raises(KeyError):
+            event.wait()
+        return park("something else")
+
+    task = spawn(body)
+    idle()
+    hub = get_hub()
+    in_another_thread(event.set)  # the wake is in the inbox now
+    task.kill(KeyError("before the wake"), block=False)
+    hub._budget = 100  # no pass, which would find the wake while the task does not wait
+    sleep(0)
+    assert task.state == "parked" and len(hub._inbox.calls) == 1
+    idle()
+    assert (len(hub._inbox.calls), task.state) == (0, "parked")
+    unpark(task, "a wake")
+    assert task.get(timeout=5) == "a wake"
+
+
 @each_kind
 def test_who_waits_may_be_of_another_thread_each_time(kind: str) -> None:
     thing, _ = make(kind)

@@ -615,6 +615,44 @@ def test_wait_for_counts_the_time_over_all_its_waits() -> None:
     task.kill()
 
 
+@in_a_jumping_hub
+def test_wait_for_waits_no_longer_when_it_was_notified_in_vain() -> None:
+    condition = Condition()
+    clock = get_hub().clock
+
+    def disturb() -> None:
+        sleep(6)
+        with condition:
+            condition.notify()
+
+    begin = clock.now()
+    spawn(disturb)
+    with condition:
+        assert condition.wait_for(lambda: False, 10) is False
+    assert clock.now() - begin == 10 * 10**9
+
+
+@pytest.mark.parametrize("long", [1e300, float("inf"), threading.TIMEOUT_MAX])
+@in_a_jumping_hub
+def test_wait_for_may_be_given_any_span(long: float) -> None:
+    condition = Condition()
+    with condition:
+        waiter = spawn(with_lock_of(condition), lambda: condition.wait_for(lambda: False, long))
+    settle()
+    assert waiter.state == "parked"
+    waiter.kill()
+    with condition:
+        assert condition.wait_for(lambda: False, float("-inf")) is False
+
+
+def with_lock_of(condition: Condition) -> Callable[[Callable[[], object]], object]:
+    def call(fn: Callable[[], object]) -> object:
+        with condition:
+            return fn()
+
+    return call
+
+
 @pytest.mark.parametrize("make", [OtherLock, OtherRLock])
 def test_invariant_1_a_deadlock_in_acquiring_a_lock_of_another_kind_comes_out(make: Callable[[], Any]) -> None:
     condition = Condition(make())

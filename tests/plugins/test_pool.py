@@ -1183,6 +1183,18 @@ def test_invariant_5_maxsize_bounds_what_runs_ahead(make: Callable[[], Group], m
     assert len(list(results)) == maxsize, "the last read had woken the feeder, and a wake is final"
 
 
+@pytest.mark.parametrize("method", ["imap", "imap_unordered"])
+@in_a_hub
+def test_invariant_5_what_is_read_while_the_iterable_waits_makes_room(make: Callable[[], Group], method: str) -> None:
+    lot = ParkingLot("the next item")
+    results = getattr(make(), method)(abs, ((lot.park(), n)[1] for n in range(6)), maxsize=2)
+    for n in range(6):
+        idle()
+        assert lot.unpark()
+        assert next(results) == n
+    assert list(results) == []
+
+
 @in_a_hub
 def test_an_endless_iterable_is_read_only_as_far_as_slots_allow() -> None:
     pool, gate, taken = Pool(10), Gate(), []

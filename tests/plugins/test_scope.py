@@ -278,6 +278,85 @@ def test_invariant_2_a_foreign_cancelled_is_an_error_like_any_other() -> None:
     assert group.value.exceptions == (foreign,)
 
 
+def wait_and_raise_in_a_group(*beside: BaseException) -> None:
+    """As ``except* Cancelled: raise`` does, and clean-up of several things that collects what goes wrong."""
+    try:
+        sleep(AGES)
+    except Cancelled as cancelled:
+        inner = BaseExceptionGroup("inner", [cancelled, *beside])
+        raise BaseExceptionGroup("outer", [inner]) from None
+
+
+@in_a_hub
+def test_invariant_2_its_cancelled_is_caught_in_an_exception_group_as_well() -> None:
+    with move_on_after(1) as scope:
+        try:
+            sleep(AGES)
+        except* Cancelled:
+            raise
+    assert scope.cancelled_caught
+    with pytest.raises(TimeoutError, match="not done after 1 second"), fail_after(1):
+        wait_and_raise_in_a_group()
+
+
+@in_a_hub
+def test_invariant_2_what_is_beside_it_in_the_group_comes_out_in_its_place() -> None:
+    wrong = ValueError("on purpose")
+    with pytest.raises(ExceptionGroup) as caught, move_on_after(1) as scope:
+        wait_and_raise_in_a_group(wrong)
+    assert scope.cancelled_caught
+    assert caught.value.message == "outer" and caught.value.subgroup(ValueError) is not None
+    [inner] = caught.value.exceptions
+    assert isinstance(inner, ExceptionGroup) and inner.exceptions == (wrong,)
+    assert caught.value.__context__ is not None and type(caught.value.__context__) is Cancelled, "as of the whole group, and not that"
+    group = BaseExceptionGroup("of others", [KeyError(1), KeyboardInterrupt()])
+    with pytest.raises(BaseExceptionGroup) as whole, CancelScope() as scope:
+        scope.cancel()
+        raise group
+    assert whole.value is group and not scope.cancelled_caught
+
+
+@in_a_hub
+def test_invariant_2_in_a_group_it_passes_on_to_a_cancelled_scope_further_out() -> None:
+    with CancelScope() as outer:
+        try:
+            with CancelScope() as inner:
+                inner.cancel()
+                try:
+                    sleep(AGES)
+                except Cancelled as cancelled:
+                    outer.cancel()
+                    raise BaseExceptionGroup("both", [cancelled, KeyError(1)]) from None
+        except* KeyError:
+            pass
+    assert (inner.cancelled_caught, outer.cancelled_caught) == (False, True)
+
+
+@pytest.mark.parametrize("where", ["body", "task"])
+@pytest.mark.parametrize("whose", ["the group's", "one around it"])
+@in_a_hub
+def test_invariant_8_a_cancelled_in_an_exception_group_is_no_failure(where: str, whose: str) -> None:
+    with CancelScope() as around:
+        with TaskGroup() as group:
+            (around if whose == "one around it" else group.cancel_scope).deadline = current_time() + 1
+            if where == "task":
+                group.spawn(wait_and_raise_in_a_group)
+            else:
+                wait_and_raise_in_a_group()
+    assert (around.cancelled_caught, group.cancel_scope.cancelled_caught) == (whose == "one around it", whose != "one around it")
+    wrong = ValueError("on purpose")
+    with pytest.raises(ExceptionGroup) as caught, TaskGroup() as group:
+        group.cancel_scope.deadline = current_time() + 1
+        if where == "task":
+            group.spawn(wait_and_raise_in_a_group, wrong)
+        else:
+            wait_and_raise_in_a_group(wrong)
+    assert group.cancel_scope.cancelled_caught
+    [failure] = caught.value.exceptions
+    assert str(failure) == "outer (1 sub-exception)" and caught.value.subgroup(lambda leaf: leaf is wrong) is not None
+    assert hasattr(failure, "__notes__") is (where == "task")
+
+
 # -- invariant 3: deadlines ---------------------------------------------------------------------------------------------
 
 
@@ -962,6 +1041,11 @@ def test_invariant_8_an_error_that_the_body_got_from_a_task_comes_out_once() -> 
     with pytest.raises(ExceptionGroup) as caught, TaskGroup() as group:
         group.spawn(fail, KeyError(1)).get()
     assert len(caught.value.exceptions) == 1
+    with pytest.raises(ExceptionGroup) as caught, TaskGroup() as group:
+        task = group.spawn(fail, KeyError(2))
+        yield_now()  # it has ended, and the group was not told yet
+        task.get()
+    assert [str(error) for error in caught.value.exceptions] == ["2"]
 
 
 @in_a_hub
@@ -1472,6 +1556,6 @@ def test_a_group_whose_hub_is_closed_inside_it_does_not_wait_for_what_was_abando
             yield_now()
             with pytest.warns(LeftBehindWarning, match="were abandoned: 'stubborn-"):
                 hub.close(timeout=0)
-        assert group.tasks == (task,)
+        assert (group.tasks, task.dead) == ((), True)
     finally:
         hub.leave(previous)

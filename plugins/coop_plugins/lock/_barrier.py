@@ -31,7 +31,7 @@ from threading import BrokenBarrierError
 from typing import Any
 
 from coopcore import Task, Timeout
-from coopcore.lowlevel import check_seconds, current_task, hide_frames, park_task, refuse_thread, unpark
+from coopcore.lowlevel import check_seconds, current_task, hide_frames, park_task, refuse_copy, refuse_thread, unpark
 
 hide_frames(__file__)
 
@@ -81,6 +81,8 @@ class Barrier:
         self._actor: Task[Any] | None = None  # who runs the action now
         self._door: deque[Task[Any]] = deque()  # who came while the action ran
         self._generation = _Generation()
+
+    __reduce_ex__ = refuse_copy
 
     # -- meeting --------------------------------------------------------------------------------------------------------
 

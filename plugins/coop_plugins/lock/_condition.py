@@ -29,7 +29,7 @@ Invariants
 
 from __future__ import annotations
 
-from _thread import get_ident
+from _thread import TIMEOUT_MAX, get_ident
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -38,7 +38,19 @@ from typing import Any, Protocol, TypeVar
 
 from coopcore import Timeout
 from coopcore.errors import CoopError
-from coopcore.lowlevel import check_seconds, current_hub, current_task, hide_frames, park_shielded, park_task, refuse_thread, shielded, throw_in, unpark
+from coopcore.lowlevel import (
+    check_seconds,
+    current_hub,
+    current_task,
+    hide_frames,
+    park_shielded,
+    park_task,
+    refuse_copy,
+    refuse_thread,
+    shielded,
+    throw_in,
+    unpark,
+)
 
 from ._line import Turn
 from ._lock import Lock, RLock
@@ -83,6 +95,8 @@ class Condition:
         self._thread = 0  # of all who wait for a notification
         self.acquire = self._lock.acquire
         self.release = self._lock.release
+
+    __reduce_ex__ = refuse_copy
 
     # -- waiting --------------------------------------------------------------------------------------------------------
 
@@ -166,7 +180,7 @@ class Condition:
                 return self.wait_for(predicate, None if _raises(timeout) else timeout.seconds)
         seconds = None if timeout is None else check_seconds(timeout, "the timeout of wait_for()")
         now = current_hub().clock.now
-        deadline = None if seconds is None else now() + int(seconds * 1e9)
+        deadline = None if seconds is None else now() + int(min(max(seconds, 0), TIMEOUT_MAX) * 1e9)
         result = predicate()
         while not result:
             self.wait(seconds)

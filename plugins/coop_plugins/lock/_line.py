@@ -34,7 +34,7 @@ from typing import Any
 from greenlet import getcurrent
 
 from coopcore import Task
-from coopcore.lowlevel import current_hub, hide_frames, refuse_thread, running_task, unpark
+from coopcore.lowlevel import current_hub, hide_frames, refuse_copy, refuse_thread, running_task, unpark
 
 hide_frames(__file__)
 
@@ -78,6 +78,8 @@ class Line:
         self._line: deque[Any] | None = None  # made when first needed: most locks are never waited for
         self._thread = 0  # of all who are in line
         self._due: deque[Callable[[Any], object]] | None = None
+
+    __reduce_ex__ = refuse_copy
 
     def ready(self) -> bool:
         """True if an `acquire` would not have to wait."""

@@ -257,7 +257,18 @@ class RLock(_Held):
             self._count = 0
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self.release()
+        # Not release() alone: where acquire() had room on the stack this has, so that a recursion that goes too deep leaves no lock behind.
+        try:
+            me = getcurrent().task
+        except AttributeError:
+            me = getcurrent()
+        if self._holder is not me or self._line:
+            self.release()
+        elif self._count > 1:
+            self._count -= 1
+        else:
+            self._holder = None
+            self._count = 0
 
     def _let_go(self) -> Any:
         entry = super()._let_go()

@@ -91,7 +91,10 @@ class Semaphore(Line):
             if park_task(task, self, timeout):
                 return True
         except BaseException:
-            self._leave(task)
+            if line and line[-1] is task:  # without a call, for which there may be no room on the stack
+                line.pop()
+            else:
+                self._leave(task)
             raise
         self._leave(task)
         return False

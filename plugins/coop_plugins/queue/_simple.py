@@ -193,7 +193,10 @@ class SimpleQueue(Exchange[T]):
         try:
             outcome = park_task(task, self, timeout)
         except BaseException:
-            leave(putters, entry)
+            if putters and putters[-1] is entry:  # without a call, for which there may be no room on the stack
+                putters.pop()
+            else:
+                leave(putters, entry)
             raise
         if outcome is True:
             return
@@ -254,7 +257,10 @@ class SimpleQueue(Exchange[T]):
         try:
             got = park_task(task, self, timeout)
         except BaseException:
-            leave(getters, task)
+            if getters and getters[-1] is task:  # as in _wait_for_room()
+                getters.pop()
+            else:
+                leave(getters, task)
             raise
         if got is False:
             leave(getters, task)

@@ -47,7 +47,7 @@ from greenlet import getcurrent
 
 from coopcore import Task
 from coopcore.errors import HubClosedError, ParkInFinalizerError
-from coopcore.lowlevel import hide_frames, running_task, yield_now
+from coopcore.lowlevel import hide_frames, refuse_copy, running_task, yield_now
 
 from .._loops import loop_aside
 from ._where import _END, Waiter, whoever
@@ -59,6 +59,8 @@ class _Held:
     """What `Lock` and `RLock` share: the line. Subclasses have the state."""
 
     __slots__ = ("__weakref__", "_line")
+
+    __reduce_ex__ = refuse_copy
 
     _line: list[Waiter]
 

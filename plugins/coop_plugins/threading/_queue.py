@@ -25,7 +25,7 @@ from collections import deque
 from types import GenericAlias
 from typing import Any, Generic, TypeVar
 
-from coopcore.lowlevel import hide_frames
+from coopcore.lowlevel import hide_frames, refuse_copy
 
 from ._where import Waiter
 
@@ -43,6 +43,7 @@ class SimpleQueue(Generic[T]):
 
     __module__ = "coop_plugins.threading"
     __class_getitem__: Any = classmethod(GenericAlias)
+    __reduce_ex__ = refuse_copy
 
     def __init__(self) -> None:
         self._items: deque[T] = deque()

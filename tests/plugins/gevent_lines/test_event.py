@@ -164,10 +164,13 @@ def test_result_set_exception_with_another_in_exc_info(lib: Any) -> None:
     assert lib.outcome(result.get) == lib.differ(row, gevent="raises ValueError", ours="raises KeyError")
 
 
-def test_events_and_queues_cannot_be_copied(lib: Any) -> None:
-    """A copy would share who waits: Events refuse it, and here queues, too."""
-    row = "`copy.copy(event)` and `copy.copy(queue)` raise `TypeError`"
-    assert lib.outcome(copy.copy, lib.Event()) == lib.outcome(copy.copy, lib.Channel()) == lib.differ(row, gevent="raises TypeError", ours="raises TypeError")
+def test_what_tasks_wait_for_cannot_be_copied(lib: Any) -> None:
+    """A copy would share who waits: events, queues and semaphores refuse it, and here locks and groups, too."""
+    row = "`copy.copy` of whatever tasks wait for or belong to raises `TypeError`"
+    assert {lib.outcome(copy.copy, thing) for thing in (lib.Event(), lib.Channel(), lib.Semaphore())} == {"raises TypeError"}
+    for thing in (lib.RLock(), lib.Pool(2)):
+        copied = type(lib.outcome(copy.copy, thing)) is type(thing)
+        assert copied is lib.differ(row, gevent=True, ours=False)
 
 
 def test_result_set_twice(lib: Any) -> None:
