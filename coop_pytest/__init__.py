@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 __all__ = ["TaskFailed"]
 
-pytest_plugins = ["coop_pytest.fixtures"]
-
 MARK = "coop"
 BACKEND_PARAM = "_coop_backend"
 TREE = "tasks"
@@ -45,6 +43,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    from . import fixtures
+
+    # Not by `pytest_plugins`: pytest would look for an entry point of that name first, in everything that is installed.
+    config.pluginmanager.register(fixtures, fixtures.__name__)
     config.addinivalue_line(
         "markers",
         f"{MARK}(backend=None, blocking=None, clock=None, deadlock=None, enabled=True, leaks=None, unjoined=None): "

@@ -6,8 +6,9 @@ Whoever makes a socket or a child, the interpreter raises an audit event (``sys.
 the test or fixture in whose context that is (see ``_tasks``), with the place; no class is changed, and it doesn't matter who patches what. An audit hook can
 never be removed: there is one for the process, which looks no further than the name of the event while no test of ours runs.
 
-Threads raise one from Python 3.12 on only, and locks none. So ``threading.Thread.start``, and the constructors of the classes that plugins offer in the place
-of ``threading``'s locks, are wrapped while a session lasts. A lock that is held by a task that has ended, or by the test's own, will never be released.
+Threads raise one from Python 3.12 on only, children of ``multiprocessing`` only where they are forked, and locks none. So ``start`` of both, and the
+constructors of the classes that plugins offer in the place of ``threading``'s locks, are wrapped while a session lasts. A lock that is held by a task that has
+ended, or by the test's own, will never be released.
 
 What is found at the end of a test may be about to go: a thread is ending, a server has not seen yet that its client is gone. It has `SETTLE` seconds for that,
 and a collection for what is held by a cycle only. What a wider fixture refers to, such as the connections of a client's pool, is the fixture's from then on.
@@ -38,6 +39,7 @@ from typing import TYPE_CHECKING, Any
 from coopcore import Hub, Task, sleep
 from coopcore.lowlevel import Offer, Promise, hide_frames, load_offer, plugins
 
+from . import MARK
 from ._places import Stack, is_machinery
 from ._tasks import OWNER, Owner
 
@@ -195,7 +197,9 @@ def _child_made(stack: Stack, frame: FrameType, args: Any) -> Made | None:
 
 def _fork_made(stack: Stack, frame: FrameType, args: Any) -> Made | None:
     module = sys.modules.get("multiprocessing.process")
-    process = None if module is None else _find(frame, module.BaseProcess)
+    if module is None or hasattr(module.BaseProcess.start, "__wrapped__"):  # then it will be noted; but not if a test has imported the module just now
+        return None
+    process = _find(frame, module.BaseProcess)
     return None if process is None else _Child(stack, process)
 
 
@@ -238,6 +242,7 @@ class Watch:
         self._reported: weakref.WeakSet[Any] = weakref.WeakSet()
         self._undo: list[Callable[[], None]] = []
         self._offers: set[Offer] = set()
+        self._lacks_processes = False  # until somebody has imported them
 
     def start(self) -> None:
         """Begin."""
@@ -246,10 +251,14 @@ class Watch:
             _is_hooked = True
             sys.addaudithook(_on_event)
         self._wrap(threading.Thread, "start", _note_thread)
+        self._lacks_processes = True
         self._offers = {offer for offer in plugins().offers("primitive").values() if offer.replaces in ("threading.Lock", "threading.RLock")}
 
-    def find_locks(self) -> None:
-        """Note locks from now on, if their modules have been imported by now, and those that exist. Does nothing before `start`."""
+    def look_for_modules(self) -> None:
+        """Note what is made by modules that have been imported by now, and the locks that exist. Does nothing before `start`."""
+        if self._lacks_processes and (module := sys.modules.get("multiprocessing.process")) is not None:
+            self._lacks_processes = False
+            self._wrap(module.BaseProcess, "start", _note_process)
         for offer in [offer for offer in self._offers if offer.target.partition(":")[0] in sys.modules]:
             self._offers.remove(offer)
             cls = load_offer("primitive", offer.name)
@@ -298,6 +307,12 @@ def _note_thread(thread: threading.Thread, stack: Stack) -> None:
         owner.note(_Thread(stack, weakref.ref(thread)))
 
 
+def _note_process(process: Any, stack: Stack) -> None:
+    owner = _watched_owner()
+    if owner is not None:
+        owner.note(_Child(stack, process))
+
+
 # -- looking at what is left -----------------------------------------------------------------------------------------------
 
 
@@ -319,8 +334,8 @@ def find_left(find: Callable[[], list[Made]], hub: Hub, elsewhere: Callable[[Seq
     return left
 
 
-def report(who: str, left: Sequence[Made], wanted: Iterable[str], verbose: bool) -> str:
-    """The words for a failure. ``wanted`` are the kinds that were looked for."""
+def report(who: str, left: Sequence[Made], wanted: Iterable[str], switch: Callable[[Sequence[str]], str], verbose: bool) -> str:
+    """The words for a failure. ``wanted`` are the kinds that were looked for, and ``switch(kinds)`` says how to look for some of them alone."""
     kinds: dict[str, list[Made]] = {}
     for made in left:
         kinds.setdefault(made.kind, []).append(made)
@@ -331,9 +346,19 @@ def report(who: str, left: Sequence[Made], wanted: Iterable[str], verbose: bool)
             first, *rest = made.in_full() if verbose else [str(made)]
             lines += [f"  {first}", *(f"  {line}" for line in rest)]
     advice = "; ".join(_ADVICE[kind] for kind in kinds)
-    others = tuple(kind for kind in _ADVICE if kind in wanted and kind not in kinds)
-    lines.append(f"Next step: {advice} before the end; or, if this is as it should be, look for less: @pytest.mark.coop(leaks={others or False}).")
+    others = [kind for kind in _ADVICE if kind in wanted and kind not in kinds]
+    lines.append(f"Next step: {advice} before the end; or, if this is as it should be, look for less: {switch(others)}.")
     return "\n".join(lines)
+
+
+def by_mark(kinds: Sequence[str]) -> str:
+    """How to look for these kinds alone after a test."""
+    return f"@pytest.mark.{MARK}(leaks={tuple(kinds) or False})"
+
+
+def by_ini(kinds: Sequence[str]) -> str:
+    """The same after a wider fixture, which has no mark."""
+    return f"in the ini file, coop_leaks = {' '.join(kinds)}".rstrip()
 
 
 def _singular(kind: str) -> str:

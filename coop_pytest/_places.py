@@ -10,7 +10,10 @@ import sysconfig
 import traceback
 from types import CodeType, FrameType
 
-_MACHINERY = tuple(os.path.dirname(os.path.abspath(sys.modules[name].__file__ or "")) + os.sep for name in ("_pytest", "pluggy", "coopcore", __package__))
+_MACHINERY = (
+    *(os.path.dirname(os.path.abspath(sys.modules[name].__file__ or "")) + os.sep for name in ("_pytest", "pluggy", "coopcore", __package__)),
+    os.path.join(os.path.dirname(os.path.abspath(os.__file__)), "unittest", "case.py"),
+)
 _PLACE = re.compile(r"\s+(?:spawned )?at ")
 _DEEPEST = 60
 

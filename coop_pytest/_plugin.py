@@ -36,14 +36,16 @@ from coopcore import Deadlock, Hub, Task, current_task, hookimpl
 from coopcore.errors import CoopError
 from coopcore.lowlevel import Promise, TaskView, hide_frames, plugins, scope_of, shielded
 
-from . import MARK, TREE, TaskFailed, _examples
+from . import MARK, TREE, TaskFailed
 from ._blocking import Blocking
 from ._contexts import Layer
+from ._examples import Judge
 from ._hubs import Hubs
-from ._leaks import Made, Watch, find_left, loose, part_of, reached_from, report
+from ._leaks import Made, Watch, by_ini, by_mark, find_left, loose, part_of, reached_from, report
 from ._mark import MarkError, Plan, is_async, wanted_of
+from ._native import Alarm
 from ._places import without_machinery
-from ._tasks import OWNER, VERDICTS, Failed, Owner, end_tasks, only_verdicts, raise_failed, take_failures, tasks_of
+from ._tasks import OWNER, Failed, Owner, end_tasks, in_full, is_skip, is_verdict, only_verdicts, raise_failed, take_failures, tasks_of
 from ._tree import tree
 from ._uncommon import keep_failure, unwrapped, wrap_finalizers
 from ._watchdog import Settings, Watchdog
@@ -81,6 +83,7 @@ class Run(Owner):
         self.unjoined = switches.unjoined
         self.deadlock = switches.deadlock
         self.is_watched = hub is not None and bool(self.leaks)
+        self.is_in_phase = False  # its function, or its teardown, is at work
         self.is_spoilt = False  # it has failed, or was skipped in the middle, which explains what it leaves behind
         self.lost: list[Failed] = []  # failed, and dropped by everybody
         self.unreported: list[Failed] = []  # the phase has failed by itself; these go into its report
@@ -119,6 +122,7 @@ class Fixture(Owner):
         self.node = node
         self.hub = hub
         self.layer = Layer() if hub is not None and self.scope != "function" else None
+        self.is_spoilt = False  # its setup has failed, which explains what it leaves behind
         self.scopes: OpenScopes | None = None  # those around its yield, if there are any
         self._definition = definition
 
@@ -184,6 +188,7 @@ class Plugin:
         self._item = ""  # which test runs, marked or not
         self._runs: dict[pytest.Item, Run] = {}  # the same, for `Blocking`
         self._watchdog: Watchdog | None = None
+        self._alarm = Alarm()
         self._fixtures: list[Fixture] = []
         self._lost: list[Failed] = []  # as Run.lost, while no test runs on a hub
         self._marked: dict[pytest.Item, Plan] = {}
@@ -200,7 +205,7 @@ class Plugin:
         self._is_watching = any(self._switches_of(item).leaks for item in marked)
         if self._is_watching:
             self._watch.start()
-            self._watch.find_locks()
+            self._watch.look_for_modules()
         if any(self._switches_of(item).blocking for item in marked):
             config.pluginmanager.register(Blocking(self._runs), "coop-blocking")
         _check_coverage()
@@ -232,6 +237,7 @@ class Plugin:
 
     def pytest_unconfigure(self) -> None:
         self._watch.close()
+        self._alarm.close()
         self._core.manager.unregister(self)
 
     @hookimpl
@@ -305,7 +311,7 @@ class Plugin:
             if run.problem:
                 pytest.fail(run.problem, pytrace=False)
             _refuse_async(item)
-            self._watch.find_locks()  # of modules that were imported meanwhile
+            self._watch.look_for_modules()  # of modules that were imported meanwhile
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -313,7 +319,7 @@ class Plugin:
         run = self._run_of(item)
         if run is None or run.hub is None:
             return (yield)
-        with _examples.judged(item, run, _next_ident, self._is_timeout):
+        with Judge(run, _next_ident, self._is_timeout).judging(item):
             return (yield from self._judged(run, _next_ident()))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -337,12 +343,18 @@ class Plugin:
         error: BaseException | None = None
         result: object = None
         failures: list[Failed] = []
+        run.is_in_phase = True
         try:
             result = yield
         except _ENDS:
             raise
         except BaseException as raised:
             error = unwrapped(raised)
+        finally:
+            run.is_in_phase = False
+        caught = _caught_by_case(run.item)
+        if error is None and caught is None:
+            error = self._swallowed(run)
         try:
             with shielded():  # a cancelled scope of a fixture is the test's affair
                 if before is not None:
@@ -352,23 +364,29 @@ class Plugin:
             raise
         except BaseException as raised:
             self._hide_our_own(raised)
-            if error is None or isinstance(error, pytest.skip.Exception):
+            if _is_outdone(error, caught):
                 error = raised
             else:
                 run.sections.append(("after that", str(raised) or repr(raised)))
         if before is None:
             error = _error_of_group(run.item, error)
         try:
-            if error is None or isinstance(error, pytest.skip.Exception):
+            if _is_outdone(error, caught):
                 if failures:
+                    _drop_caught(run.item)
                     raise_failed(failures)
             else:
                 run.unreported = failures
             if error is not None:
                 raise error
         finally:
-            del error
+            del error, caught
         return result
+
+    def _swallowed(self, run: Run) -> BaseException | None:
+        """The timeout of the test that was thrown into it, and that it has kept to itself."""
+        dog = self._watchdog
+        return dog.untold if dog is not None and dog.item is run.item else None
 
     def _hide_our_own(self, error: BaseException) -> None:
         """A timeout that comes while this plugin waits, just after the test, has no line of the test's to show."""
@@ -380,12 +398,12 @@ class Plugin:
         if "tasks" in run.leaks and not run.is_spoilt:
             assert run.hub is not None
             left += find_left(lambda: loose(run.own_tasks()), run.hub, list)
-        self._kill_leftovers(run)
+        _refuse_stragglers("this test", end_tasks(run.own_tasks))
         if run.leaks and not run.is_spoilt:
             left += self._find_left(run)
         if left:
             self._watch.reported(left)
-            pytest.fail(report(run.item.nodeid, left, run.leaks, self._is_verbose), pytrace=False)
+            pytest.fail(report(run.item.nodeid, left, run.leaks, by_mark, self._is_verbose), pytrace=False)
 
     @property
     def _is_verbose(self) -> bool:
@@ -416,16 +434,6 @@ class Plugin:
                 left = [made for made in left if id(made.thing()) not in reached]
         return list(left)
 
-    def _kill_leftovers(self, run: Run) -> None:
-        stragglers = end_tasks(run.own_tasks)
-        if stragglers:
-            names = ", ".join(f"{task.name!r} (spawned at {task.spawned_at}, waits for {task.waiting_on or 'nothing'})" for task in stragglers)
-            pytest.fail(
-                f"{len(stragglers)} task(s) of this test did not end when they were killed: {names}. "
-                f"A task must let TaskExit pass, and be quick in its `finally`.",
-                pytrace=False,
-            )
-
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         run = self._run_of(item)
@@ -433,16 +441,19 @@ class Plugin:
             # pytest keeps there what a TestCase has caught, until it makes the report.
             for caught in [call.excinfo, *(getattr(item, "_excinfo", None) or ())]:
                 if caught is not None:
+                    if self._watchdog is not None:
+                        self._watchdog.untold = None
                     self._draw_tree(run, caught.value)
                     if not item.config.getoption("fulltrace"):
-                        self._shorten(caught.value)
+                        for error in (caught.value, *_told_by_doctest(caught.value)):
+                            self._shorten(error)
                         _begin_with_the_task(caught)
         made = yield
         if run is not None:
             run.is_spoilt = run.is_spoilt or not made.passed
         if run is not None and run.unreported:
             failures, run.unreported = run.unreported, []
-            _add_section(made, "failed tasks", "\n\n".join(failed.in_full() for failed in failures))
+            _add_section(made, "failed tasks", "\n\n".join(in_full(failures)))
         if run is not None:
             for title, text in run.sections:
                 _add_section(made, title, text)
@@ -454,6 +465,21 @@ class Plugin:
                 _add_section(made, TREE, run.tree)
             run.tree = ""
         return made
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_exception_interact(self, node: pytest.Item | pytest.Collector) -> Generator[None, object, object]:
+        """pytest-timeout has stopped the timer, for a debugger. If it was a subtest that has failed, the test goes on, and its time begins anew."""
+        result = yield
+        dog = self._watchdog
+        if dog is not None and dog.item is node and not dog.is_running and self._run is not None and self._run.is_in_phase:
+            dog.start()
+        return result
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        """It is told where the test stood, and not where coopcore has handed it on."""
+        if not self._config.getoption("fulltrace"):
+            self._shorten(excinfo.value)
 
     def _draw_tree(self, run: Run, error: BaseException) -> None:
         """For the report, while the tasks are there, and the error doesn't tell of them anyway."""
@@ -513,6 +539,7 @@ class Plugin:
                     fixture.take_scopes(outer_scope)
                 return result
         except BaseException as error:
+            fixture.is_spoilt = True
             keep_failure(fixturedef, request, error)
             raise
         finally:
@@ -537,10 +564,7 @@ class Plugin:
                 self._judge_fixture(fixture, fixture.hub)
 
     def _judge_fixture(self, fixture: Fixture, hub: Hub) -> None:
-        stragglers = end_tasks(lambda: tasks_of(fixture, hub))
-        if stragglers:
-            names = ", ".join(f"{task.name!r} (spawned at {task.spawned_at})" for task in stragglers)
-            pytest.fail(f"{len(stragglers)} task(s) of {fixture} did not end when they were killed: {names}. A task must let TaskExit pass.", pytrace=False)
+        _refuse_stragglers(str(fixture), end_tasks(lambda: tasks_of(fixture, hub)))
         self._judge_end_of(hub)
         self._judge_what_is_left_by(fixture)
 
@@ -548,8 +572,8 @@ class Plugin:
         if fixture.scope == "function":
             if self._run is not None:
                 self._run.made += fixture.made
-        elif fixture.made and (left := self._find_left(fixture)):
-            pytest.fail(report(str(fixture), left, self._switches.leaks, self._is_verbose), pytrace=False)
+        elif fixture.made and not fixture.is_spoilt and (left := self._find_left(fixture)):
+            pytest.fail(report(str(fixture), left, self._switches.leaks, by_ini, self._is_verbose), pytrace=False)
 
     def _judge_end_of(self, hub: Hub) -> None:
         """Raise for the tasks that have failed on a hub, unless a test runs there, whose teardown will."""
@@ -585,7 +609,7 @@ class Plugin:
             return None
         if self._watchdog is not None:
             self._watchdog.cancel()
-        self._watchdog = Watchdog(item, settings, self._hubs)
+        self._watchdog = Watchdog(item, settings, self._hubs, self._alarm)
         self._watchdog.start()
         return True
 
@@ -600,6 +624,15 @@ class Plugin:
 def _without_deadlock(hub: Hub) -> AbstractContextManager[object]:
     """Let no deadlock be told meanwhile, but on a virtual clock, which would stand still."""
     return Promise(hub, "whatever this test waits for") if hub.clock.pressure is time.monotonic_ns else nullcontext()
+
+
+def _refuse_stragglers(whose: str, stragglers: Sequence[Task[Any]]) -> None:
+    if stragglers:
+        names = ", ".join(f"{task.name!r} (spawned at {task.spawned_at}, waits for {task.waiting_on or 'nothing'})" for task in stragglers)
+        pytest.fail(
+            f"{len(stragglers)} task(s) of {whose} did not end when they were killed: {names}. A task must let TaskExit pass, and be quick in its `finally`.",
+            pytrace=False,
+        )
 
 
 def _place(hub: Hub | None) -> str:
@@ -629,6 +662,32 @@ def _begin_with_the_task(caught: pytest.ExceptionInfo[BaseException]) -> None:
         caught.traceback = entries[ours[-1] + 1 :]
 
 
+def _told_by_doctest(error: BaseException) -> list[BaseException]:
+    """What the examples of a doctest have raised; with --doctest-continue-on-failure there can be several."""
+    doctest = sys.modules.get("doctest")
+    kept = getattr(error, "failures", None)
+    failures = [error, *(kept if isinstance(kept, list) else ())]
+    return [failure.exc_info[1] for failure in failures if doctest is not None and isinstance(failure, doctest.UnexpectedException)]
+
+
+def _caught_by_case(item: pytest.Item) -> BaseException | None:
+    """What a TestCase has raised, or said by a skip, and pytest keeps until it makes the report: of that, whatever the phase raises."""
+    kept = getattr(item, "_excinfo", None)
+    return kept[0].value if kept else None
+
+
+def _is_outdone(*errors: BaseException | None) -> bool:
+    """Whether a phase has ended well, or with a skip: then it is told what has failed beside it."""
+    return all(error is None or is_skip(error) for error in errors)
+
+
+def _drop_caught(item: pytest.Item) -> None:
+    """Let the phase say how it ended, and not what a TestCase has said before."""
+    kept = getattr(item, "_excinfo", None)
+    if kept:
+        kept.clear()
+
+
 def _error_of_group(item: pytest.Item, error: BaseException | None) -> BaseException | None:
     """What the call of a test is to raise: where it ended well, or was cancelled, since a task of the fixture `task_group` has failed, that failure itself."""
     groups = [group for group in TOLD if group in getattr(item, "funcargs", {}).values() and group.failures]
@@ -636,7 +695,9 @@ def _error_of_group(item: pytest.Item, error: BaseException | None) -> BaseExcep
         return error
     failures = groups[0].failures
     TOLD[groups[0]] += failures
-    verdicts = [failure for failure in failures if isinstance(failure, VERDICTS)]
+    verdicts = [failure for failure in failures if is_verdict(failure)]
+    for verdict in verdicts:
+        vars(verdict).pop("__notes__", None)  # where the task was spawned: the summary would print it below the reason
     if verdicts or len(failures) == 1:
         return (*verdicts, *failures)[0]
     return BaseExceptionGroup(f"{len(failures)} failures in a TaskGroup", failures)

@@ -6,6 +6,7 @@ of the context in which it was made, so everything that is started further down 
 
 from __future__ import annotations
 
+import sys
 import traceback
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
@@ -26,10 +27,19 @@ hide_frames(__file__)
 
 KILL_TIMEOUT = 2.0
 _MOST_ROUNDS = 20
+_MOST_TOLD = 10  # failed tasks
 _MANY = 1000  # things that were made, until those are forgotten that are gone
 
-# pytest's way to say something about the test as a whole; a task may say it, too.
-VERDICTS = (pytest.skip.Exception, pytest.xfail.Exception, pytest.exit.Exception)
+
+def is_skip(error: BaseException | None) -> bool:
+    """Whether it says that the test was skipped: in pytest's words, or in those of unittest, which pytest takes for the same."""
+    unittest = sys.modules.get("unittest")
+    return isinstance(error, pytest.skip.Exception) or (unittest is not None and isinstance(error, unittest.SkipTest))
+
+
+def is_verdict(error: BaseException) -> bool:
+    """Whether it says something about the test as a whole. A task may say it, too."""
+    return is_skip(error) or isinstance(error, (pytest.xfail.Exception, pytest.exit.Exception))
 
 
 class Owner:
@@ -117,6 +127,12 @@ class Failed(NamedTuple):
         return f"{self}:\n{''.join(trace)}".rstrip()
 
 
+def in_full(failures: Sequence[Failed]) -> list[str]:
+    """Each with its traceback; of a great many the first ones."""
+    rest = len(failures) - _MOST_TOLD
+    return [failed.in_full() for failed in failures[:_MOST_TOLD]] + ([f"... and {rest} more"] if rest > 0 else [])
+
+
 def take_failures(hub: Hub, lost: list[Failed], since: int = 0) -> list[Failed]:
     """Everything in ``lost``, which is empty then, and what failed on this hub, is still referred to and was not received, from task number ``since`` on."""
     settle()
@@ -131,9 +147,9 @@ def take_failures(hub: Hub, lost: list[Failed], since: int = 0) -> list[Failed]:
 
 def only_verdicts(failures: Sequence[Failed], tell: Callable[[str], object]) -> list[Failed]:
     """Where no test is to fail for these: ``tell(text)`` of them, and return those that are verdicts on the test, such as a skip, which count anyway."""
-    told = [failed for failed in failures if not isinstance(failed.error, VERDICTS)]
+    told = [failed for failed in failures if not is_verdict(failed.error)]
     if told:
-        tell("\n\n".join(failed.in_full() for failed in told))
+        tell("\n\n".join(in_full(told)))
     return [failed for failed in failures if failed not in told]
 
 
@@ -148,7 +164,7 @@ def raise_failed(failures: Sequence[Failed]) -> None:
     """Raise what stands for these failures, of which there is at least one, with the traceback of the first."""
     __tracebackhide__ = True
     for failed in failures:
-        if isinstance(failed.error, VERDICTS):
+        if is_verdict(failed.error):
             raise failed.error
     first, *others = failures
     words = "".join(traceback.format_exception_only(first.error)).strip()
@@ -157,7 +173,7 @@ def raise_failed(failures: Sequence[Failed]) -> None:
         message.append("".join(traceback.format_exception(first.error)).rstrip())
     if others:
         message.append(f"{len(others)} more failed:")
-        message += [failed.in_full() for failed in others]
+        message += in_full(others)
     kind = _TooDeep if isinstance(first.error, RecursionError) else TaskFailed
     error = kind("\n".join(message))
     error.__cause__, error.__suppress_context__ = first.error.__cause__, True

@@ -10,6 +10,9 @@ the hub is usually asleep. So the time is taken by a signal, or a thread, as the
 3. If that doesn't help, or no signal may be used, or the test goes on however often it was told, pytest-timeout's last resort follows: all stacks, and
    the end of the process.
 
+A signal is heard only where Python runs: not while C code does, nor where a test has blocked it, or taken it for itself. So behind each there is an alarm, of a
+thread, which is a little later. If the signal was not heard by then it asks the hub in its place, and what is not answered then comes to the last resort.
+
 Neither signals nor threads are timers of the hub: they don't hold off `Deadlock`, and a virtual clock doesn't move them.
 
 Invariants
@@ -18,6 +21,7 @@ Invariants
 2. The failure is thrown into the task that runs the test, whichever task happens to run.
 3. As long as the hub answers, nobody else is disturbed.
 4. A debugger is never interrupted, unless the settings ask for it.
+5. Where no signal is heard the test ends all the same: through its hub if that answers, else with the process.
 """
 
 from __future__ import annotations
@@ -35,7 +39,7 @@ from coopcore import Hub, current_task
 from coopcore.lowlevel import IdleThread, deferring, hide_frames, on_hub, throw_in
 
 from ._hubs import Hubs
-from ._native import Timer, is_main_thread, native, new_lock
+from ._native import Alarm, Timer, is_main_thread, native, new_lock
 from ._places import without_machinery
 from ._tree import tree
 
@@ -60,20 +64,24 @@ class Settings(Protocol):
 class Watchdog:
     """The timer of one test."""
 
-    def __init__(self, item: pytest.Item, settings: Settings, hubs: Hubs) -> None:
+    def __init__(self, item: pytest.Item, settings: Settings, hubs: Hubs, alarm: Alarm) -> None:
         self.item = item
         self.settings = settings
         self._hubs = hubs
+        self._alarm = alarm
         self._by_signal = settings.method == "signal" and is_main_thread()
         self._lock = new_lock()
         self._number = 0  # rises with each timer, so that a late one is told from the present one
         self._thread: Timer | None = None
         self._handler_before: Any = None
         self._asked: object = None  # the question that the hub has not answered yet
+        self._unheard = False  # it was the alarm that has asked, since no signal was heard
         self._told = 0
         self._waited = 0
         self._blocked = ""
         self._raised: list[BaseException] = []
+        self.untold: BaseException | None = None
+        """The latest failure that was thrown into the test, until a report tells of an error: what the test keeps to itself fails it at its end."""
 
     def start(self) -> None:
         """Begin to count the seconds, from zero."""
@@ -90,6 +98,8 @@ class Watchdog:
         with self._lock:
             self._number += 1
             self._asked = None
+            self._unheard = False
+            self._alarm.cancel()
             self._drop_thread()
         before, self._handler_before = self._handler_before, None
         if before is not None:
@@ -108,11 +118,13 @@ class Watchdog:
 
     def _set(self, seconds: float) -> None:
         if self._by_signal:
+            self._alarm.set(seconds + GRACE, self._on_alarm, self._number)
             signal.setitimer(signal.ITIMER_REAL, seconds)
         else:
             self._set_thread(seconds)
 
     def _set_thread(self, seconds: float) -> None:
+        self._alarm.cancel()
         self._number += 1
         self._thread = Timer(seconds, self._on_thread, self._number)
 
@@ -132,6 +144,12 @@ class Watchdog:
             return
         if self._must_wait(hub):
             return
+        with self._lock:
+            if self._unheard:  # it is heard now: the hub may have had no time to answer until here
+                self._unheard = False
+                self._drop_thread()
+                self._set(GRACE)
+                return
         # From here on a thread watches: nothing says that an exception raised in some task gets anywhere.
         self._set_thread(PATIENCE)
         self._blocked = _describe_blocker(hub, frame)
@@ -152,6 +170,17 @@ class Watchdog:
             elif self._by_signal or not self._must_wait(hub):
                 self._last_resort(hub)
 
+    def _on_alarm(self, number: int) -> None:
+        """No signal was heard."""
+        with self._lock:
+            if number != self._number or self._is_debugging():
+                return
+            hub = self._hubs.current
+            if self._may_ask(hub):
+                self._unheard = True
+                self._put(hub)
+            self._set_thread(PATIENCE)
+
     def _may_ask(self, hub: Hub | None) -> TypeGuard[Hub]:
         return hub is not None and self._asked is None and self._told < _MOST_ROUNDS
 
@@ -164,8 +193,11 @@ class Watchdog:
         return True
 
     def _ask(self, hub: Hub) -> None:
-        self._asked = question = object()
         self._set(GRACE)
+        self._put(hub)
+
+    def _put(self, hub: Hub) -> None:
+        self._asked = question = object()
         hub.call_soon_threadsafe(self._answer, hub, question)
 
     def _answer(self, hub: Hub, question: object) -> None:
@@ -174,6 +206,7 @@ class Watchdog:
             if question is not self._asked:
                 return
             self._asked = None
+            self._unheard = False
             self._told += 1
             self._drop_thread()
             self._set(max(self.settings.timeout, PATIENCE))
@@ -189,6 +222,7 @@ class Watchdog:
         lines += _other_threads()
         error = pytest.fail.Exception("\n".join(lines))
         self._raised.append(error)
+        self.untold = error
         return error
 
     def _is_debugging(self) -> bool:
@@ -199,6 +233,7 @@ class Watchdog:
     def _last_resort(self, hub: Hub | None) -> None:
         import pytest_timeout
 
+        self._alarm.close()  # or its thread would be among all that are shown
         capture = self.item.config.pluginmanager.getplugin("capturemanager")
         if capture is not None:
             capture.suspend_global_capture(in_=True)

@@ -1181,6 +1181,14 @@ class Hub:
         return bool(self._inbox.calls)
 
     @property
+    def waits_for_others(self) -> bool:
+        """True while it waits, for a descriptor or another thread, and neither a task is ready nor a timer set nor a promise open.
+
+        For another thread, which can so tell whether this one goes on by itself.
+        """
+        return self._inbox.asleep and not (self._ready or self._idlers or self._inbox.calls or len(self.timers) or self._promises)
+
+    @property
     def waiting_at_descriptors(self) -> int:
         """How many tasks are parked until a descriptor is ready."""
         return self._fd_waiting

@@ -7,11 +7,15 @@ minutes carry ``soak``, and ``COOP_SOAK_SECONDS=180`` makes of them a sample, wh
 
 from __future__ import annotations
 
+import codecs
 import gc
+import locale
 import os
 import random
 import signal
+import socket
 import sys
+import tempfile
 import time
 from collections.abc import Generator
 from math import isfinite
@@ -44,9 +48,26 @@ if ONLY:
 # Programs that tests start colour no traceback, though FORCE_COLOR be set.
 os.environ["PYTHON_COLORS"] = "0"
 
-# A background job of a shell ignores Ctrl-C, and so would every process that the tests start and interrupt.
+# Libraries and servers that tests use have the settings that the tests give them, no proxy stands before them, and programs import what lies beside them.
+SETTINGS = {"ALL_PROXY", "FORWARDED_ALLOW_IPS", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "PORT", "PYTHONSAFEPATH", "SSLKEYLOGFILE", "WEB_CONCURRENCY"}
+for name in [name for name in os.environ if name.upper() in SETTINGS or name.startswith(("DJANGO_", "FLASK_", "GUNICORN_", "PG", "WERKZEUG_"))]:
+    del os.environ[name]
+
+# Files here are in UTF-8, and so is what programs print that tests start, though the locale be another.
+if codecs.lookup(locale.getpreferredencoding(False)).name != "utf-8":
+    os.environ["PYTHONUTF8"] = "1"
+    locale.setlocale(locale.LC_CTYPE, "C.UTF-8")
+
+# The path of a Unix socket has 107 bytes at most, of which pytest's own folders take more than seventy.
+if len(tempfile.gettempdir()) > 24 and os.access("/tmp", os.W_OK | os.X_OK):
+    os.environ["TMPDIR"] = tempfile.tempdir = "/tmp"
+
+# A background job of a shell ignores Ctrl-C, and so would every process that the tests start and interrupt. Where the ends of children are ignored, nobody
+# gets to know how they ended.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 # A sample of the soak tests: none begins when this many seconds of the run are over. They come in another order each time, so that each has its day.
 SOAK_SECONDS = float(os.environ.get("COOP_SOAK_SECONDS", "inf"))
@@ -122,3 +143,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def tree() -> Path:
     """The root of the source tree, or of the unpacked sdist: README.md, docs, examples and tests stand there."""
     return TREE
+
+
+@pytest.fixture
+def ipv6() -> None:
+    """For a test that needs IPv6 on the loopback, which containers often lack."""
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError as error:
+        pytest.skip(f"no IPv6 on the loopback here: {error}")

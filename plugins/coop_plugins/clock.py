@@ -10,11 +10,17 @@ deadline, and the clock goes there at once. What is outside of the hub takes rea
 - A promise is open (a job in a thread, a child process, a signal handler): the wait is a real one, and virtual time passes as fast as real time.
 - A task waits at a descriptor: its other end may be about to write. Between tasks of one process, data that was sent has arrived; for anybody else the clock
   waits until nothing has come for ``settle`` seconds of real time, once after each time that something came.
+- A plain thread that can go on by itself may be about to wake a task: as long as it can, time passes as with a promise. Not so one that waits, without a
+  timeout, until somebody else does something: then it is up to those. Nor daemons, which hold off no deadlock either, and threads that were there before the
+  clock. Whether a thread waits is told by its stack, in which each such wait has a state of its own that a wake changes at once: a thread that was woken, and
+  has not run yet, counts as one that goes on. Waits for input have none; they are looked at like those of tasks, after ``settle`` seconds. Workers of an
+  executor, of which nobody can tell whether they have a job, count for nothing: there, `coop_plugins.threadpool.await_future` makes the promise.
 
 Invariants
 ==========
-1. It never jumps while a task is ready, a descriptor reports, or a promise is open, and never beyond the next deadline.
-2. Nothing in a run that has no input or output looks at the real time: the run repeats.
+1. It never jumps while a task is ready, a descriptor reports, a promise is open, or a thread that counts can go on by itself, and never beyond the next
+   deadline.
+2. Nothing in a run that has no input or output, and no threads, looks at the real time: the run repeats.
 3. `time.time`, `time.monotonic`, `datetime.now` and their like follow the virtual clock of the hub that calls them, where they are patched; elsewhere, and in
    other threads, they are the real ones.
 """
@@ -22,14 +28,18 @@ Invariants
 from __future__ import annotations
 
 import datetime as _stdlib_datetime
+import os
 import sys
+import threading
 import time as _stdlib
 from collections.abc import Sequence
+from types import FrameType
 from typing import Any, Self
+from weakref import WeakSet
 
 from coopcore import sleep
 from coopcore.errors import HubError
-from coopcore.lowlevel import Backend, check_seconds, current_hub, hide_frames, on_hub, running_task
+from coopcore.lowlevel import Backend, Hub, IdleThread, check_seconds, current_hub, hide_frames, on_hub, running_task
 
 __all__ = [
     "VirtualClock",
@@ -46,6 +56,11 @@ __all__ = [
 
 _SECOND = 1_000_000_000
 _LONG = 10**10  # seconds; the core takes such a time for ever
+_frames = sys._current_frames
+_LOOK = 10_000_000  # nanoseconds until the next look at a thread that is under way, and
+_MOST_LOOK = 100_000_000  # the most: one that ends tells nobody
+PATIENCE = 10
+"""Seconds after which it is said, once, that a thread keeps the clock from jumping."""
 
 
 class VirtualClock:
@@ -69,6 +84,7 @@ class VirtualClock:
         self._now = 0
         self._pressure = 0
         self._settled = False
+        self._threads = _Threads()
 
     def now(self) -> int:
         """Nanoseconds since its beginning."""
@@ -87,11 +103,18 @@ class VirtualClock:
             return self._noted(backend.poll(0))
         if outside:
             return self._noted(self._wait_really(backend, deadline))
-        reports = self._noted(backend.poll(0))
-        if not reports and not self._settled and current_hub().waiting_at_descriptors:
+        reports = backend.poll(0)
+        if reports:
+            return self._noted(reports)
+        hub = current_hub()
+        if len(_frames()) > 1 and (look := self._threads.next_look()):
+            self._settled = False
+            return self._noted(self._wait_really(backend, min(deadline, self._now + look)))
+        if not self._settled and (hub.waiting_at_descriptors or self._threads.wait_for_input):
             self._settled = True
             reports = self._noted(backend.poll(int(self.settle * _SECOND)))
-        if not reports and not self._woken():
+        # Somebody outside may have called: the poll has returned for that, or will, and the time must not pass before it was looked at.
+        if not (reports or hub.has_calls):
             self._now = deadline
             self.jumps += 1
         return reports
@@ -100,10 +123,6 @@ class VirtualClock:
         if reports:
             self._settled = False
         return reports
-
-    def _woken(self) -> bool:
-        """Whether somebody outside has called: the poll has returned for that, and the time must not pass before it was looked at."""
-        return current_hub().has_calls
 
     def _wait_really(self, backend: Backend, deadline: int) -> Sequence[tuple[int, int]]:
         began = _stdlib.monotonic_ns()
@@ -128,6 +147,101 @@ class VirtualClock:
 
     def __repr__(self) -> str:
         return f"<VirtualClock at {self._now / _SECOND:.6f} s, {self.jumps} jumps>"
+
+
+class _Threads:
+    """The plain threads that were started since the clock was made, and may wake a task."""
+
+    def __init__(self) -> None:
+        self._before = WeakSet(threading.enumerate())
+        self._since = 0  # when the present time began in which there is always one that goes on by itself
+        self._is_told = False
+        self.wait_for_input = False
+        """Whether one of them waited for input at the last look."""
+
+    def next_look(self) -> int:
+        """Nanoseconds of real time that may pass until the next look, while one of them can go on by itself; 0 if none can."""
+        self.wait_for_input = False
+        frames = _frames()
+        here = threading.get_ident()
+        for thread in threading.enumerate():
+            frame = frames.get(thread.ident or 0)
+            if thread.daemon or thread.ident == here or thread.ident in IdleThread.idents or thread in self._before:
+                continue
+            if thread.ident is None or (frame is not None and self._goes_on(frame)):  # the former is about to begin; a task's has no frame
+                return self._held_by(thread, frame)
+        self._since = 0
+        return 0
+
+    def _goes_on(self, frame: FrameType) -> bool:
+        if _waits_for_others(frame):
+            return False
+        if _waits_for_input(frame):
+            self.wait_for_input = True
+            return False
+        return not _is_worker(frame)
+
+    def _held_by(self, thread: threading.Thread, frame: FrameType | None) -> int:
+        now = _stdlib.monotonic_ns()
+        if not self._since:
+            self._since = now
+            self._is_told = False
+        elif not self._is_told and now - self._since > PATIENCE * _SECOND:
+            self._is_told = True
+            place = "its beginning" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_qualname}"
+            print(
+                f"coopcore: for {PATIENCE} s the virtual clock has gone no faster than the real one, since thread {thread.name!r} is under way, at {place}, "
+                f"and may wake a task. If it never will, make it a daemon, or start it before the hub; or patch the program, so that it is a task.",
+                file=sys.stderr,
+            )
+        return min(max(now - self._since, _LOOK), _MOST_LOOK)
+
+
+_LIBRARY = os.path.dirname(threading.__file__)
+_SELECTORS, _SOCKET = (os.path.join(_LIBRARY, name) for name in ("selectors.py", "socket.py"))
+_EXECUTOR = os.path.join(_LIBRARY, "concurrent", "futures", "thread.py")
+_CONDITION_WAIT = threading.Condition.wait.__code__
+_HUB = Hub.describe.__code__.co_filename
+_DEEP = 4  # frames from where a hub waits to its own: a backend and a clock stand in between
+
+
+def _waits_for_others(frame: FrameType) -> bool:
+    """Whether this thread waits, without a timeout, for what others will do. Of the ways to do so the usual ones are known; who waits otherwise goes on."""
+    if frame.f_code is _CONDITION_WAIT:  # also of an Event, a Semaphore, a Queue, a Future
+        values = frame.f_locals
+        return values["timeout"] is None and "waiter" in values and values["waiter"].locked()
+    waits = sys.modules.get("coop_plugins.threading._where")  # of the locks that tasks share with threads, if anybody has them
+    if waits is not None and frame.f_code is waits.Waiter.wait.__code__:
+        return frame.f_locals["timeout"] < 0 and not frame.f_locals["self"]._woken
+    hub = _hub_below(frame)
+    return hub is not None and hub.waits_for_others
+
+
+def _hub_below(frame: FrameType | None) -> Hub | None:
+    """The thread's own hub, if that is what runs there."""
+    for _ in range(_DEEP):
+        if frame is None:
+            break
+        if frame.f_code.co_filename == _HUB:  # no other's: to ask for the locals of a frame keeps them alive
+            hub = frame.f_locals.get("self")
+            return hub if isinstance(hub, Hub) else None
+        frame = frame.f_back
+    return None
+
+
+def _waits_for_input(frame: FrameType) -> bool:
+    """Whether this thread waits at a selector, or for a connection, as servers do."""
+    code = frame.f_code
+    return code.co_filename == _SELECTORS or (code.co_filename == _SOCKET and code.co_name == "accept")
+
+
+def _is_worker(frame: FrameType | None) -> bool:
+    """Whether it is a worker of a standard executor."""
+    while frame is not None:
+        if frame.f_code.co_filename == _EXECUTOR:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def current_clock() -> VirtualClock | None:

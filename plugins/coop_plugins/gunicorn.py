@@ -95,8 +95,10 @@ class _Server(WSGIServer):
 
 
 def _children_of(parent: int) -> Iterator[int]:
+    """Those that have not ended. (One that has, and is not reaped yet, has no files, and tells its environment to nobody but root.)"""
     for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
-        if _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()[1:2] == [b"%d" % parent]:
+        state, its_parent, *_ = [*_read(f"/proc/{pid}/stat").rpartition(b")")[2].split(), b"", b""]
+        if its_parent == b"%d" % parent and state != b"Z":
             yield pid
 
 

@@ -26,7 +26,7 @@ class Machine:
     def add(self, name: str, answer: str) -> Path:
         """A Python that answers the question that the script puts to it; with nothing, if it is not a supported one."""
         python = self.bin / name
-        python.write_text(f"#!{self.bin}/sh\necho '{answer}' | grep .\n")
+        python.write_text(f"#!/bin/sh\necho '{answer}' | grep .\n")
         python.chmod(0o755)
         return python
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import subprocess
@@ -35,9 +36,12 @@ SERVERS = {
 
 def app(environ: Any, start_response: Any) -> list[bytes]:
     """Tells in its headers what it was asked, and gives back what it read in digits, so that nothing in it looks like an answer."""
-    body = environ["wsgi.input"].read().hex().encode()
+    from http_corpus import told_in
+
+    body = b"" if environ["PATH_INFO"] == "/unread" else environ["wsgi.input"].read().hex().encode()
     path = environ["PATH_INFO"].encode("unicode_escape").decode("ascii")
-    start_response("200 OK", [("Content-Type", "text/plain"), ("X-Path", path), ("Content-Length", str(len(body)))])
+    told = json.dumps(told_in(environ))
+    start_response("200 OK", [("Content-Type", "text/plain"), ("X-Path", path), ("X-Told", told), ("Content-Length", str(len(body)))])
     return [body]
 
 
@@ -62,38 +66,44 @@ def ask(port: int, case: Any, before: bytes, after: bytes) -> tuple[bytes, bool]
 
 _ANSWER = re.compile(rb"HTTP/[0-9.]+ ([0-9]{3})[^\r\n]*((?:\r\n[^\r\n]+)*)\r\n\r\n")
 _PATH = re.compile(rb"(?:^|\n)X-Path: ([^\r\n]*)", re.IGNORECASE)
+_TOLD = re.compile(rb"(?:^|\n)X-Told: ([^\r\n]*)", re.IGNORECASE)
 
 
-def answers_in(got: bytes) -> list[tuple[int, bytes, bytes]]:
-    """Status, path and body of each final answer."""
+def answers_in(got: bytes) -> list[tuple[int, bytes, dict[str, str], bytes]]:
+    """Status, path, what the application was told, and body of each final answer."""
     found = []
     heads = [head for head in _ANSWER.finditer(got) if head[1] >= b"200"]
     for head, end in zip(heads, [*(head.start() for head in heads[1:]), len(got)], strict=True):
         path = _PATH.search(head[2])
-        found.append((int(head[1]), path[1] if path else b"", got[head.end() : end]))
+        told = _TOLD.search(head[2])
+        found.append((int(head[1]), path[1] if path else b"", json.loads(told[1]) if told else {}, got[head.end() : end]))
     return found
 
 
 def judge(port: int, case: Any) -> str:
     """Empty if all was right, else what was wrong."""
-    from http_corpus import BEHIND, CLOSED
+    from http_corpus import BEHIND, CLOSED, is_told
 
     got, ended = ask(port, case, case.before, b"" if case.cut else BEHIND)
     answers = answers_in(got)
-    if any(path == b"/evil" for _, path, _ in answers):
+    if any(path == b"/evil" for _, path, _, _ in answers):
         return "smuggled"
     if not answers or answers[0][1] != b"/good":
         return "no answer to the request before it"
-    status, _, body = answers[1] if len(answers) > 1 else (CLOSED, b"", b"")
-    behind = any(path == b"/behind" for _, path, _ in answers[2:] if status != 200) or (len(answers) > 1 and answers[1][1] == b"/behind")
-    if behind:
+    status, _, told, body = answers[1] if len(answers) > 1 else (CLOSED, b"", {}, b"")
+    behind = any(path == b"/behind" for _, path, _, _ in answers[2:]) and (status != 200 or case.last)
+    if behind or (len(answers) > 1 and answers[1][1] == b"/behind"):
         return "reads on behind it"
     if status not in case.right:
         return "no answer" if status == CLOSED else str(status)
     if not ended:
         return "hangs"
+    if case.for_head:
+        return f"{status}, with a body" if body else ""
     if status == 200 and body != case.body.hex().encode():
         return "200, another body"
+    if status == 200 and not is_told(case, told):
+        return "200, told otherwise"
     return ""
 
 

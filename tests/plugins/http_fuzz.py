@@ -158,8 +158,8 @@ class _Llhttp:
         self.requests[-1][3] = True
 
 
-# Where llhttp stops, and RFC 9112 doesn't: spaces in the extension of a chunk, and what a trailer says about the connection.
-_SPACED = re.compile(rb"[ \t][;=]|[;=][ \t]")
+# Where llhttp stops, and RFC 9112 doesn't: spaces in the extension of a chunk, a tab behind a coding, and what a trailer says about the connection.
+_SPACED = re.compile(rb"[ \t][;=]|[;=][ \t]|(?i:chunked) *\t")
 
 
 @cache
@@ -178,8 +178,8 @@ def check_reader(rng: random.Random, data: bytes) -> None:
         raise Wrong("a request was handed out behind one that is not complete")
     if any(request.complete is False for request in requests[-1:]) and reader.failure is None:
         raise Wrong("a body was cut short, and nothing said so")
-    if any(request.upgrade is not None for request in requests):
-        return
+    if any(request.fields.upgrade is not None for request in requests):
+        return  # llhttp stops there, in HTTP/1.0 as well
     if any(not request.keep_alive for request in requests[:-1]):
         return  # llhttp stops there; the connection does, too
     other = _Llhttp(data)

@@ -32,7 +32,7 @@ class Load:
 
     def run(self, until: Callable[[], bool]) -> None:
         """Go on until that is true, or nobody is answered any more."""
-        deadline = monotonic() + 30
+        deadline = monotonic() + 60
         while self._clients and not until():
             assert monotonic() < deadline, f"{len(self._clients)} clients wait for an answer for ever: {self.outcomes}"
             for fd, _ in self._poll.poll(0.05):

@@ -132,6 +132,7 @@ def test_clock_invariant_1_what_comes_from_outside_within_the_time_to_settle_com
         with near, far:
             raw = stdlib.socket(fileno=far.detach())
             answer = threading.Timer(0.05, raw.sendall, (b"x",))
+            answer.daemon = True  # for which the clock does not wait
             answer.start()
             near.settimeout(3600)
             assert near.recv(1) == b"x"
@@ -149,6 +150,7 @@ def test_clock_invariant_1_a_call_from_a_thread_is_looked_at_first() -> None:
             woken: Queue[float] = Queue()
             hub = get_hub()
             caller = threading.Timer(0.05, hub.call_soon_threadsafe, (lambda: woken.put(seconds()),))
+            caller.daemon = True  # for which the clock does not wait
             caller.start()
             waiting = spawn(near.recv, 1)
             assert woken.get(timeout=3600) == 0.0

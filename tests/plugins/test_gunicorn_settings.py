@@ -120,7 +120,11 @@ def test_what_is_known_of_processes() -> None:
         child.stdout.readline()  # it runs
         assert child.pid in gunicorn._children_of(os.getpid())
         assert gunicorn._environment(child.pid) == b"WHO=me\0"
-        child.communicate(b"\n")
+        assert child.stdin is not None
+        child.stdin.write(b"\n")
+        child.stdin.flush()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and is not reaped
+        assert child.pid not in gunicorn._children_of(os.getpid())
     assert gunicorn._environment(child.pid) == b""
     assert list(gunicorn._files_of(child.pid)) == []
     with socket.socket() as mine:

@@ -763,7 +763,7 @@ def test_posix_spawn_is_the_standard_one() -> None:
 def test_system(on: Run, tmp_path: Path) -> None:
     @on
     def body() -> None:
-        command = f"read line < {tmp_path / 'fifo'}; exit 3"
+        command = f"read line < '{tmp_path / 'fifo'}'; exit 3"
         os.mkfifo(tmp_path / "fifo")
         task = spawn(os.system, command)
         parked(task)
@@ -796,7 +796,7 @@ def test_spawn(on: Run, name: str, tmp_path: Path) -> None:
     def body() -> None:
         call = getattr(os, name)
         assert call.__name__ == name
-        words: list[Any] = ["sh", "-c", f"read line < {tmp_path / 'fifo'}; exit 3"]
+        words: list[Any] = ["sh", "-c", f"read line < '{tmp_path / 'fifo'}'; exit 3"]
         arguments = ["sh" if "p" in name[5:] else "/bin/sh", *(words if "l" in name[5:] else [words]), *([{"PATH": "/bin"}] if name.endswith("e") else [])]
         with open(stdlib.open(tmp_path / "fifo", stdlib.O_RDWR), "w") as door:
             task = spawn(call, os.P_WAIT, *arguments)

@@ -19,22 +19,21 @@ def patched(tmp_path: Path, code: str, *strikes: int, status: int = 0) -> tuple[
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         lines = []
-        for signum in strikes:
-            for line in child.stdout:
-                lines.append(line.strip())
-                if line == "ready\n":
-                    break
-            child.send_signal(signum)
         try:
+            for signum in strikes:
+                for line in child.stdout:
+                    lines.append(line.strip())
+                    if line == "ready\n":
+                        break
+                child.send_signal(signum)
             out, err = child.communicate(timeout=30)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            raise
+        finally:
+            child.kill()  # if it has not ended
     assert child.returncode == status, err
     return lines + out.split("\n")[:-1], err
 
 
-# A handler that comes in the middle of a print of "ready" may not print: Python's streams refuse it ("reentrant call"). So it writes.
+# It says that it is ready past sys.stdout, which no handler may print to in the middle of a print.
 STOPS = """
     import os, signal, threading, time
     stop = threading.Event()
@@ -53,7 +52,7 @@ STOPS = """
     signal.signal(signal.SIGTERM, handler)
     thread = threading.Thread(target=worker)
     thread.start()
-    print("ready", flush=True)
+    os.write(1, b"ready\\n")
     stop.wait()
     thread.join()
     assert signal.getsignal(signal.SIGTERM) is handler

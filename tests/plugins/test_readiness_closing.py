@@ -337,9 +337,9 @@ def test_asyncio_hears_of_a_socket_that_another_task_closes() -> None:
 
     def main() -> None:
         near, far = standard_socket.socketpair()
-        near.setblocking(False)
         fd = near.detach()
         again = standard_socket.socket(fileno=fd)
+        again.setblocking(False)
 
         async def body() -> None:
             with pytest.raises(OSError):

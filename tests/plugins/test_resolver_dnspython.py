@@ -576,7 +576,7 @@ def test_many_at_once(on: Run, make: Make) -> None:
         assert [task.get(timeout=10) for task in tasks] == ["192.0.2.1", "192.0.2.3", "192.0.2.3", "192.0.2.66"] * 10
 
 
-def test_by_ipv6(on: Run, hosts: str) -> None:
+def test_by_ipv6(on: Run, hosts: str, ipv6: None) -> None:
     with DnsServer(RECORDS, host="::1") as server:
 
         @on

@@ -6,8 +6,10 @@ import errno
 import os
 import signal
 import socket as stdlib
+import struct
 import subprocess
 import sys
+from array import array
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -1032,10 +1034,18 @@ def test_the_handlers_are_as_before_afterwards(on: Run) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a filter of Linux")
 @pytest.mark.parametrize("family", [stdlib.AF_INET, stdlib.AF_INET6])
-def test_a_listener_that_lets_nobody_in_completes_no_connection(family: int) -> None:
-    from coop_plugins.server._listener import let_nobody_in
+def test_a_listener_that_lets_nobody_in_completes_no_connection(family: int, request: pytest.FixtureRequest) -> None:
+    from coop_plugins.server._listener import _ATTACH_FILTER, let_nobody_in
 
+    if family == stdlib.AF_INET6:
+        request.getfixturevalue("ipv6")
     with stdlib.socket(family) as listener, stdlib.socket(family) as before, stdlib.socket(family) as after:
+        try:
+            listener.setsockopt(stdlib.SOL_SOCKET, _ATTACH_FILTER, struct.pack("HP", 0, 0))  # none of no instructions
+        except PermissionError:
+            pytest.skip("this kernel lets only those filter TCP that have CAP_NET_ADMIN")
+        except OSError:
+            pass  # what it says of such a filter
         listener.bind(("127.0.0.1" if family == stdlib.AF_INET else "::1", 0))
         listener.listen()
         before.connect(listener.getsockname())
@@ -1047,3 +1057,65 @@ def test_a_listener_that_lets_nobody_in_completes_no_connection(family: int) -> 
         listener.accept()[0].close()
         with pytest.raises(BlockingIOError):
             listener.accept()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the way of Linux")
+def test_a_listener_at_a_unix_socket_that_lets_nobody_in_refuses_them(tmp_path: Path) -> None:
+    from coop_plugins.server._listener import let_nobody_in
+
+    path = str(tmp_path / "s")
+    with stdlib.socket(stdlib.AF_UNIX) as listener, stdlib.socket(stdlib.AF_UNIX) as before, stdlib.socket(stdlib.AF_UNIX) as after:
+        listener.bind(path)
+        listener.listen()
+        before.connect(path)
+        let_nobody_in(listener)
+        with pytest.raises(ConnectionRefusedError):
+            after.connect(path)
+        listener.settimeout(0)
+        listener.accept()[0].close()
+        with pytest.raises(OSError):
+            listener.accept()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="filters of Linux")
+@pytest.mark.slow(reason="the kernel sends its part of a handshake again after a second")
+@pytest.mark.parametrize(("family", "host"), [(stdlib.AF_INET, "127.0.0.1"), (stdlib.AF_INET6, "::1")])
+def test_a_client_whose_connection_is_half_open_is_let_in_by_a_server_that_stops(family: int, host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes its connection for open as soon as it has its answer, however far away it is."""
+    from coop_plugins.server import _stream
+
+    all_is_dropped = array("B", struct.pack("HBBI", 0x06, 0, 0, 0))
+    attach, detach = 26, 27
+    monkeypatch.setattr(_stream, "_FAR_AWAY", 60_000_000_000)
+
+    def body() -> None:
+        with StreamServer((host, 0), echo, spawn=10) as server, stdlib.socket(family) as client:
+            server.start()
+            address = server.socket.getsockname()
+            client.setblocking(False)
+            client.setsockopt(stdlib.SOL_SOCKET, attach, struct.pack("HP", 1, all_is_dropped.buffer_info()[0]))
+            client.connect_ex(address)
+            assert _stream.has_half_open(server.socket)
+            stopping = spawn(server.stop, 60)
+            sleep(0.05)
+            assert server.started, "it waits for the client"
+            client.setsockopt(stdlib.SOL_SOCKET, detach, 0)  # the kernel asks again after a second
+            with socket.fromfd(client.fileno(), family, stdlib.SOCK_STREAM) as cooperative:
+                cooperative.settimeout(60)
+                cooperative.sendall(b"x")
+                assert cooperative.recv(1) == b"x"
+                cooperative.shutdown(socket.SHUT_WR)
+                stopping.get()
+                assert cooperative.recv(1) == b""
+
+    coopcore.run(body)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a table of Linux")
+def test_a_listener_without_clients_has_none_that_are_half_open() -> None:
+    from coop_plugins.server._listener import has_half_open
+
+    with stdlib.create_server(("127.0.0.1", 0)) as listener, stdlib.create_connection(listener.getsockname()):
+        assert not has_half_open(listener)
+    with stdlib.socket(stdlib.AF_UNIX) as listener:
+        assert not has_half_open(listener)

@@ -8,9 +8,11 @@ import errno
 import io
 import os
 import socket as stdlib
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -70,7 +72,7 @@ def drained(stack: ExitStack) -> Any:
 
 def full(stack: ExitStack) -> Any:
     near, far = tcp(stack)
-    accept_nothing(far)
+    accept_nothing(near, far)
     fill(near)
     return near
 
@@ -418,3 +420,19 @@ def test_a_socket_that_never_waits_says_so(on: Any, wait: Wait) -> None:
             else:
                 with pytest.raises(BlockingIOError):
                     wait.call(sock)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a habit of Linux")
+def test_a_listener_that_says_it_is_ready_for_ever_ends_a_wait_by_its_timeout(on: Any, tmp_path: Path) -> None:
+    """One at a Unix path that was shut down, at which nobody waits: readable, and EAGAIN."""
+
+    @on
+    def body() -> None:
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(os.path.relpath(tmp_path / "l"))
+            listener.listen()
+            listener.shutdown(socket.SHUT_RD)
+            listener.settimeout(SOON)
+            with pytest.raises(TimeoutError):
+                listener.accept()
+            (tmp_path / "l").unlink()

@@ -521,8 +521,28 @@ def test_invariant_2_an_unread_body_is_drained_or_the_connection_closed(on: Run)
             with Client(server) as client:
                 client.send(b"POST /1 HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000\r\n\r\n")
                 sending = spawn(client.send, b"x" * 200_000)
-                assert client.response()[2] == b"Hello /1"
+                _, headers, got = client.response()
+                assert (headers["connection"], got) == ("close", b"Hello /1")
                 sending.join(5)
+                assert client.at_end()
+
+
+@pytest.mark.parametrize(("left", "stays"), [(60_000, True), (100_000, False)])
+def test_an_answer_says_whether_the_connection_outlives_a_body_that_is_not_read_to_its_end(on: Run, left: int, stays: bool) -> None:
+    def application(environ: Any, start_response: Any) -> Iterable[bytes]:
+        environ["wsgi.input"].read(100_000)
+        start_response("200 OK", [])
+        return [b"enough"]
+
+    @on
+    def body() -> None:
+        with serving(application) as server, Client(server) as client:
+            client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (100_000 + left) + b"x" * 100_000)
+            assert ("connection" not in client.response()[1]) is stays
+            if stays:
+                client.send(b"x" * left + b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert client.response()[2] == b"enough"
+            else:
                 assert client.at_end()
 
 
@@ -548,9 +568,10 @@ def test_a_stream_is_sent_as_it_comes(on: Run) -> None:
             assert client.file.readline() == b"0\r\n"
 
 
-def test_the_application_may_close_the_connection(on: Run) -> None:
+@pytest.mark.parametrize("said", ["Close", "x, close"])
+def test_the_application_may_close_the_connection(on: Run, said: str) -> None:
     def application(environ: Any, start_response: Any) -> Iterable[bytes]:
-        start_response("200 OK", [("Connection", "Close")])
+        start_response("200 OK", [("Connection", said)])
         return [b"bye"]
 
     @on
@@ -828,6 +849,42 @@ def test_invariant_5_a_request_on_its_way_when_the_server_closes_is_answered(vir
                 status, headers, got = client.response()
                 assert (status, headers["connection"], got) == (200, "close", b"Hello /2")
                 assert client.at_end()
+
+
+@pytest.mark.parametrize("asks", [True, False], ids=["it asks again", "it does not"])
+def test_invariant_5_a_client_that_was_told_that_it_is_kept_may_ask_again(virtually: Run, asks: bool) -> None:
+    """The head of its answer went out before the server closed, the rest after it."""
+
+    def application(environ: Any, start_response: Any) -> Iterable[bytes]:
+        start_response("200 OK", [("Content-Length", "2")])
+        yield b"a"
+        while not closed:
+            sleep(0.01)
+        yield b"b"
+
+    closed = []
+
+    @virtually
+    def body() -> None:
+        server = WSGIServer(LOCAL, application)
+        server.start()
+        with Client(server) as client:
+            client.send(b"GET /1 HTTP/1.1\r\nHost: x\r\n\r\n")
+            while client.file.peek(1)[:1] != b"H":
+                sleep(0)
+            server.close()
+            closed.append(True)
+            _, headers, got = client.response()
+            assert ("connection" in headers, got) == (False, b"ab")
+            sleep(0.1)
+            if asks:
+                client.send(b"GET /2 HTTP/1.1\r\nHost: x\r\n\r\n")
+                _, headers, got = client.response()
+                assert (headers["connection"], got) == ("close", b"ab")
+            else:
+                assert len(server.connections) == 1
+            assert client.at_end()
+        assert not server.connections
 
 
 def test_stop_waits_for_connections_whose_task_has_not_begun(on: Run) -> None:

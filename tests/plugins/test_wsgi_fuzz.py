@@ -147,7 +147,7 @@ class Connections:
             if status == 100:
                 continue
             if status >= 400:
-                if data != data.splitlines(True)[0] or b"\r\nConnection: close" not in head:
+                if data.count(b"\n") > 1 or b"\r\nConnection: close" not in head:  # of its page, which an answer to HEAD has not
                     raise Wrong("something follows a refusal")
                 return
             length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -23,6 +25,9 @@ from .http_load import Load
 
 APPLICATION = """
 import os, time
+from coop_plugins.wsgi import _server
+
+_server._GRACE = 20_000_000_000  # a client whose process does not run for a while must not pass for one that is idle
 
 def application(environ, start_response):
     if environ["PATH_INFO"] == "/slow":
@@ -38,7 +43,8 @@ from shop import application
 from coop_plugins.wsgi import WSGIServer
 WSGIServer(("127.0.0.1", {port}), application, log=None).serve_forever({deadline})
 """
-DEADLINE = 20
+DEADLINE = 60
+LENT = ("LISTEN_FDS", "GUNICORN_FD")  # with one of these nobody is certain that others do not want the listener as well
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the client uses epoll, and looks into /proc")
 
 
@@ -63,7 +69,7 @@ class Served:
         self.holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.holder.bind(("127.0.0.1", 0))
         self.port: int = self.holder.getsockname()[1]
-        environ = {**os.environ, "PYTHONPATH": str(folder)}
+        environ = {name: value for name, value in os.environ.items() if name not in LENT} | {"PYTHONPATH": str(folder)}
         self.process = subprocess.Popen(command(kind, self.port), cwd=folder, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         while self.process.poll() is None:
             try:
@@ -98,6 +104,18 @@ def serving(kind: str, folder: Path) -> Iterator[Served]:
             served.process.communicate()
 
 
+def may_filter() -> bool:
+    """Whether the kernel lets this process say which packets a listener of TCP takes."""
+    from coop_plugins.server._listener import _ATTACH_FILTER
+
+    with socket.socket() as sock:
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, struct.pack("HP", 0, 0))  # none of no instructions
+        except OSError as error:
+            return error.errno == errno.EINVAL  # what it says of such a filter
+    return True
+
+
 def end_under_load(kind: str, folder: Path, clients: int, keeps: bool, paths: tuple[str, ...]) -> None:
     with serving(kind, folder) as served, Load(served.port, clients, keeps, paths) as load:
         load.run(lambda: load.outcomes["answered"] >= 10 * clients)
@@ -107,11 +125,9 @@ def end_under_load(kind: str, folder: Path, clients: int, keeps: bool, paths: tu
         served.process.wait(DEADLINE)
         assert time.monotonic() - began < DEADLINE / 2
         assert served.process.returncode == 0
-        # Between the last look into the kernel's queue and the end of the listener are some microseconds, or more if the machine is busy.
-        # Who gets into the queue then was accepted by nobody.
+        # Where the kernel lets us filter nothing, a client may come in the microseconds between the last look into its queue and the end of the listener.
         lost = clients - load.outcomes["refused"]
-        assert lost <= 1 + clients // 10 and set(load.lost_by) <= {0}, load.outcomes
-        assert all("Reset" in outcome and "; 0 bytes" in outcome for outcomes in load.lost_by.values() for outcome in outcomes), load.outcomes
+        assert lost <= (0 if may_filter() else 1 + clients // 10) and set(load.lost_by) <= {0}, load.outcomes
 
 
 @LINUX

@@ -43,6 +43,9 @@ class Answer:
     def may_stay(self) -> bool:
         return True
 
+    def reads_rest(self, request: Request) -> bool:
+        return True
+
     def usual_lines(self) -> bytes:
         return b"Date: now\r\nServer: here\r\n"
 
@@ -241,6 +244,7 @@ def test_response_invariant_2_a_body_that_the_end_of_the_connection_ends_is_rese
         ("200 OK", [("", "b")]),
         ("200 OK", [("\u00c4", "b")]),
         ("200 OK", [("Transfer-Encoding", "chunked")]),
+        ("200 OK", [("Upgrade", "h2c")]),
         ("200 OK", [("Content-Length", "-1")]),
         ("200 OK", [("Content-Length", "\u0663")]),
         ("200 OK", [("Content-Length", "1, 1")]),
@@ -294,6 +298,17 @@ def test_response_invariant_3_what_is_not_refused_is_one_line_each(reason: str, 
     assert lines[: len(headers)] == [f"{name}: {value}" for name, value in headers]
     assert [line.partition(":")[0] for line in lines[len(headers) :]] == ["Content-Length", "Date", "Server"]
     assert not any(character in line for line in (first, *lines) for character in "\r\n\0")
+
+
+@pytest.mark.parametrize(("version", "stays", "said"), [("1.1", True, "Upgrade"), ("1.1", False, "Upgrade, close"), ("1.0", True, "Upgrade, keep-alive")])
+def test_a_426_says_what_to_go_over_to(version: str, stays: bool, said: str) -> None:
+    """RFC 9110, sections 15.5.22 and 7.8."""
+    answer = Answer(version=version)
+    answer.response.keep_alive = stays
+    answer.response.start_response("426 Upgrade Required", [("Upgrade", "websocket")])
+    answer.response.send_body([b"x"])
+    client, got = answer.read()
+    assert (client.getheader("Upgrade"), client.getheader("Connection"), got) == ("websocket", said, b"x")
 
 
 def test_response_invariant_2_content_length_is_said_once() -> None:

@@ -486,6 +486,7 @@ def test_requests_that_open_none(on: Run, status: int, request_: bytes) -> None:
             got, headers, _ = client.response()
             assert got == status
             assert (headers.get("sec-websocket-version") == "13") is (status == 426)
+            assert (headers.get("upgrade") == "websocket" and "Upgrade" in headers["connection"]) is (status == 426)
 
 
 def test_an_origin_that_is_let_in(on: Run) -> None:

@@ -58,9 +58,9 @@ def in_the_source() -> Callable[[str], str]:
 @pytest.fixture(autouse=True)
 def the_same_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of all plugins an inner session has those that it names, and it prints the same wherever it runs: in CI, pytest's summary has each message whole, and
-    other variables set the width, the colours and the time that a test may take."""
+    other variables set the width, the colours, the debugger and the time that a test may take."""
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    for name in ("CI", "BUILD_NUMBER", "COLUMNS", "FORCE_COLOR", "PYTEST_TIMEOUT"):
+    for name in ("CI", "BUILD_NUMBER", "COLUMNS", "FORCE_COLOR", "PYTEST_PLUGINS", "PYTEST_TIMEOUT", "PYTHONBREAKPOINT"):
         monkeypatch.delenv(name, raising=False)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 
 def test_doctests_of_a_marked_module(pytester, run):
     pytester.makepyfile(
@@ -88,6 +90,29 @@ def test_doctests_that_fail_block_and_leave_tasks_behind(pytester, run):
         ],
         consecutive=True,
     )
+
+
+@pytest.mark.parametrize("args", [(), ("--doctest-continue-on-failure",)], ids=["first", "all"])
+def test_what_a_wait_raises_is_told_at_the_line_of_the_doctest(pytester, run, args):
+    pytester.makepyfile(
+        lib='''
+        import pytest
+        from coop_plugins.queue import Queue
+
+        pytestmark = pytest.mark.coop
+
+        def stuck():
+            """
+            >>> Queue().get()
+            """
+        '''
+    )
+    result = run("def test_plain(): pass", "--doctest-modules", *args, passed=1, failed=1)
+    told = result.outlines[result.outlines.index("Traceback (most recent call last):") :]
+    files = [line for line in told if line.startswith("  File ")]
+    assert files[-1] == '  File "<doctest lib.stuck[0]>", line 1, in <module>'
+    assert told[told.index(files[-1]) + 1].startswith("coopcore.errors.Deadlock: nothing can ever run again on the epoll hub. 1 task is parked")
+    assert not any("spawned at" in line for line in told)
 
 
 def test_text_files_in_auto_mode(pytester, run):

@@ -81,7 +81,8 @@ def test_ctrl_c(pytester, write, where):
         finally:
             inner.kill()  # or the end of the block would wait for a session that has not noticed
     output = "".join(seen)
-    assert "KeyboardInterrupt" in output
+    told = next(line for line in output.splitlines() if line.endswith(": KeyboardInterrupt"))
+    assert "test_it.py:" in told, "and not in coopcore, which has handed it on"
     assert "1 passed in" in output
     assert output.count("the test's fixture is finished") == 2
     assert output.count("the session's fixture is finished") == 1

@@ -68,6 +68,43 @@ def test_it(n):
     )
 
 
+def test_so_it_is_in_a_state_machine(run):
+    result = run(
+        HYPOTHESIS
+        + """
+from hypothesis.stateful import RuleBasedStateMachine, rule
+
+class Machine(RuleBasedStateMachine):
+    pumps = []
+
+    def __init__(self):
+        super().__init__()
+        assert all(pump.dead for pump in self.pumps), "which the example before has started"
+        self.pumps.append(spawn(sleep, 3600))
+
+    @rule(n=st.integers())
+    def step(self, n):
+        spawn(boom, n).name = "careless"
+        sleep(0)
+
+TestMachine = pytest.mark.coop(Machine.TestCase)
+TestMachine.settings = settings(settings.get_profile("it"), stateful_step_count=5)
+pytestmark = []
+
+def test_afterwards():
+    from hypothesis import stateful
+    assert stateful.get_state_machine_test.__module__ == "hypothesis.stateful"
+""",
+        failed=1,
+        passed=1,
+    )
+    told = [line[1:].strip() for line in result.outlines if line.startswith("E  ")]
+    assert told[0].startswith("coop_pytest.TaskFailed: task 'careless', spawned at ")
+    assert told[0].endswith(" in Machine.step, failed, and nobody joined it: ValueError: 11")
+    steps = told[told.index("state = Machine()") :]
+    assert steps[:3] == ["state = Machine()", "state.step(n=11)", "state.teardown()"]
+
+
 def test_what_an_example_starts_ends_with_it(run):
     run(
         HYPOTHESIS

@@ -43,6 +43,30 @@ def test_fail():
     )
 
 
+def test_so_does_the_skip_of_unittest(run):
+    result = run(
+        BOOM
+        + """
+import unittest
+
+def say():
+    raise unittest.SkipTest("said in a task")
+
+def test_skip():
+    spawn(say)
+    sleep(0.001)
+
+def test_skip_beside_a_failed_task():
+    spawn(boom)
+    sleep(0.001)
+    say()
+""",
+        skipped=1,
+        failed=1,
+    )
+    result.stdout.fnmatch_lines(["E       coop_pytest.TaskFailed: task 'boom-*', spawned at *, failed, and nobody joined it: ValueError: boom"])
+
+
 def test_skip_and_xfail(run):
     run(
         BOOM

@@ -124,3 +124,45 @@ def test_so_is_one_whose_value_is_part_of_a_hub(run, value, shown):
 
 def test_one_that_is_only_data_can_be_used_anywhere(run):
     run(SHARED.format(value="{'port': 80}").replace("sleep, 3600", "sleep, 0"), passed=3)
+
+
+def test_a_thread_takes_real_time(run):
+    """And one that waits for the test takes none."""
+    run(
+        """
+        import queue, threading, time
+        from coop_plugins.event import Event
+
+        @pytest.fixture(scope="module")
+        def jobs():
+            jobs = queue.Queue()
+
+            def work():
+                while (done := jobs.get()) is not None:
+                    time.sleep(0.02)
+                    done.set()
+
+            worker = threading.Thread(target=work)
+            worker.start()
+            yield jobs
+            jobs.put(None)
+            worker.join()
+
+        @pytest.mark.coop(clock="virtual")
+        @pytest.mark.parametrize("number", range(2))
+        def test_it(jobs, number):
+            done = Event()
+            jobs.put(done)
+            assert done.wait(timeout=3600)
+            sleep(10**9)
+
+        @pytest.mark.coop(clock="virtual")
+        def test_its_own():
+            done = Event()
+            thread = threading.Thread(target=lambda: (time.sleep(0.02), done.set()))
+            thread.start()
+            assert done.wait(timeout=3600)
+            thread.join()
+        """,
+        passed=3,
+    )

@@ -57,6 +57,13 @@ def test_verdicts_of_its_tasks_are_those_of_the_test(run, call, counts):
     run(HEAD + f"def test_it(task_group):\n    task_group.spawn({call})\n    sleep(3600)", **counts)
 
 
+def test_a_skip_is_told_in_one_line(run):
+    result = run(HEAD + "def test_it(task_group):\n    def say():\n        pytest.skip('so')\n    task_group.spawn(say)\n    sleep(3600)", "-rs", skipped=1)
+    last = result.outlines.index(next(line for line in result.outlines if line.startswith("SKIPPED ")))
+    assert result.outlines[last].endswith(": so")
+    assert " 1 skipped in " in result.outlines[last + 1]
+
+
 def test_several_are_told_together(run):
     result = run(
         HEAD

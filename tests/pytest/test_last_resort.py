@@ -17,21 +17,20 @@ SHIFTS = [
     (r"for \d+\.\d\d s", "for 0.00 s"),
     (r"\b(beat|sleep)-\d+", r"\1-1"),
     (r"\(\d{6,}\)", "(1)"),
-    (r"[^ ]*/test_it\.py", "test_it.py"),
 ]
 
 
 @pytest.fixture
-def dump_of(in_the_source):
+def dump_of(in_the_source, pytester):
     """See below."""
-    return lambda result: in_the_source("\n".join(dump_in(result))).splitlines()
+    return lambda result: in_the_source("\n".join(dump_in(pytester.path, result))).splitlines()
 
 
-def dump_in(result):
-    """What was printed at the end, without the frames of pytest and ours, and without numbers that differ from run to run."""
+def dump_in(folder, result):
+    """What was printed at the end, without the frames of pytest and ours, and without names and numbers that differ from run to run."""
     text = "\n".join(line.rstrip() for line in [*result.outlines, *result.errlines]) + "\n"
     text = text[text.index("++ Tasks") :]
-    text = MACHINERY.sub("", re.sub(r'"[^"]*/test_it\.py"', '"test_it.py"', text))
+    text = MACHINERY.sub("", text.replace(f"{folder}/", ""))
     for pattern, same in SHIFTS:
         text = re.sub(pattern, same, text)
     return text.rstrip("\n").splitlines()
@@ -114,17 +113,42 @@ def test_by_a_thread_a_call_that_was_spawned_as_it_is_ends_the_process_too(pytes
 
 
 @pytest.fixture
-def words_of(in_the_source):
+def words_of(in_the_source, pytester):
     """What the report of a test says."""
-    return lambda *args: in_the_source("\n".join(words_in(*args))).splitlines()
+    return lambda *args: in_the_source("\n".join(words_in(*args)).replace(f"{pytester.path}/", "")).splitlines()
 
 
 def words_in(result, test):
     lines = [line.rstrip() for line in result.outlines]
     start = next(number for number, line in enumerate(lines) if re.fullmatch(f"_+ {test} _+", line)) + 1
     end = next(number for number in range(start, len(lines)) if re.match("(____|====)", lines[number]))
-    text = re.sub(r"for \d+\.\d\d s", "for 0.00 s", re.sub(r"sleep-\d+", "sleep-1", "\n".join(lines[start:end])))
-    return re.sub(r'"?[^ "]*/test_it\.py', lambda match: match[0][: match[0].startswith('"')] + "test_it.py", text).splitlines()
+    return re.sub(r"for \d+\.\d\d s", "for 0.00 s", re.sub(r"sleep-\d+", "sleep-1", "\n".join(lines[start:end]))).splitlines()
+
+
+def test_invariant_5_a_call_into_c_from_the_first_moment_on_ends_the_process(pytester, run_apart, dump_of):
+    pytester.makeconftest("from coop_pytest import _watchdog\n_watchdog.GRACE = _watchdog.PATIENCE = 0.1")
+    result = run_apart(
+        """
+        import hashlib
+
+        @pytest.mark.coop
+        @pytest.mark.timeout(1)
+        def test_it():
+            hashlib.pbkdf2_hmac("sha256", b"", b"", 2_000_000_000)
+        """
+    )
+    assert result.ret == 1
+    assert dump_of(result) == [
+        "++ Tasks ++",
+        "<Hub 'the epoll hub' 1 task, 0 ready>",
+        "test_it (running)",
+        SENTENCE,
+        "++ Timeout ++",
+        "++ Stack of MainThread (1) ++",
+        '  File "test_it.py", line 7, in test_it',
+        '    hashlib.pbkdf2_hmac("sha256", b"", b"", 2_000_000_000)',
+        "++ Timeout ++",
+    ]
 
 
 def test_a_call_into_c_that_was_spawned_as_it_is_fails_the_test_alone(run, monkeypatch, words_of):

@@ -242,9 +242,24 @@ def test_two(closes, leaves):
             "*ERROR at teardown of test_two*",
             "fixture 'leaves' (module scope) left behind: 1 socket.",
             "  <socket.socket fd=*>, made at *test_it.py:* in leaves",
-            "Next step: close sockets before the end; or, if this is as it should be, look for less: "
-            "@pytest.mark.coop(leaks=('subprocesses', 'threads', 'locks')).",
+            "Next step: close sockets before the end; or, if this is as it should be, look for less: in the ini file, coop_leaks = subprocesses threads locks.",
         ]
+    )
+
+
+def test_a_wider_fixture_whose_setup_has_failed_is_not_told_as_well(run):
+    run(
+        USES
+        + """
+@pytest.fixture(scope="module")
+def wide():
+    kept.append(socket.socket())
+    raise ValueError("boom")
+
+def test_it(wide):
+    pass
+""",
+        errors=1,
     )
 
 
@@ -440,6 +455,28 @@ def test_next():
         errors=1,
     )
     result.stdout.fnmatch_lines(["test_it.py::test_leaves left behind: 1 subprocess.", "  child *, <ForkProcess *>, made at *test_it.py:* in test_leaves"])
+
+
+def test_children_of_multiprocessing_that_are_not_forked(run_apart):
+    result = run_apart(
+        USES
+        + """
+import multiprocessing
+
+def test_leaves():
+    process = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
+    process.start()
+    kept.append(process)
+
+def test_next():
+    process = kept.pop()
+    process.kill()
+    process.join()
+""",
+        passed=2,
+        errors=1,
+    )
+    result.stdout.fnmatch_lines(["test_it.py::test_leaves left behind: 1 subprocess.", "  child *, <SpawnProcess *>, made at *test_it.py:* in test_leaves"])
 
 
 def test_invariant_5_the_classes_get_their_methods_back(run):

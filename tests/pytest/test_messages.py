@@ -248,7 +248,7 @@ def test_it(wide):
         """
 teardown: Failed: fixture 'wide' (module scope) left behind: 1 socket.
   <coop_plugins.socket.socket fd=3, family=2, type=1, proto=0, laddr=('0.0.0.0', 0)>, made at test_it.py:10 in wide
-Next step: close sockets before the end; or, if this is as it should be, look for less: @pytest.mark.coop(leaks=('subprocesses', 'threads', 'locks')).
+Next step: close sockets before the end; or, if this is as it should be, look for less: in the ini file, coop_leaks = subprocesses threads locks.
 """,
         [],
         id="left by a wider fixture",
@@ -352,6 +352,94 @@ test_it (parked for 0.00 s, waits for Queue.get of <coop_plugins.queue.Queue at 
 """,
         [],
         id="a timeout",
+    ),
+    pytest.param(
+        """
+@pytest.mark.coop
+@pytest.mark.timeout(20)
+def test_it(request):
+    over(request)
+    try:
+        sleep(3600)
+    except BaseException:
+        pass
+""",
+        """
+call: Failed: Timeout (>20.0s) from pytest-timeout.
+Every task, and what it waits for:
+<Hub 'the epoll hub' 1 task, 0 ready>
+test_it (parked for 0.00 s, waits for the end of its sleep)
+  File "test_it.py", line 7, in test_it
+    sleep(3600)
+""",
+        [],
+        id="a timeout that the test keeps to itself",
+    ),
+    pytest.param(
+        """
+import unittest
+@pytest.mark.coop
+class TestIt(unittest.TestCase):
+    @pytest.mark.timeout(20)
+    def test_it(self):
+        over(self._testMethod)
+        sleep(3600)
+    @pytest.fixture(autouse=True)
+    def method(self, request):
+        self._testMethod = request
+""",
+        """
+call: Failed: Timeout (>20.0s) from pytest-timeout.
+Every task, and what it waits for:
+<Hub 'the epoll hub' 1 task, 0 ready>
+test_it (parked for 0.00 s, waits for the end of its sleep)
+  File "test_it.py", line 8, in test_it
+    sleep(3600)
+""",
+        [],
+        id="a timeout in a TestCase",
+    ),
+    pytest.param(
+        """
+import unittest
+@pytest.mark.coop
+class TestIt(unittest.TestCase):
+    def test_it(self):
+        def boom():
+            raise ValueError("boom")
+        spawn(boom)
+        sleep(0)
+        self.fail("mine")
+""",
+        """
+call: AssertionError: mine
+--- failed tasks ---
+task 'boom-1', spawned at test_it.py:8 in TestIt.test_it, failed, and nobody joined it:
+Traceback (most recent call last):
+  File "test_it.py", line 7, in boom
+    raise ValueError("boom")
+ValueError: boom
+""",
+        [],
+        id="a failed task beside a failed TestCase",
+    ),
+    pytest.param(
+        """
+import unittest
+@pytest.mark.coop
+class TestIt(unittest.TestCase):
+    def test_it(self):
+        def boom():
+            raise ValueError("boom")
+        spawn(boom)
+        sleep(0)
+        self.skipTest("so")
+""",
+        """
+call: coop_pytest.TaskFailed: task 'boom-1', spawned at test_it.py:8 in TestIt.test_it, failed, and nobody joined it: ValueError: boom
+""",
+        [],
+        id="a failed task beside a TestCase that skips",
     ),
     pytest.param(
         """
@@ -587,6 +675,204 @@ test_it (running)
 """,
         [],
         id="a task without end",
+    ),
+    pytest.param(
+        """
+@pytest.fixture
+def slow(request):
+    over(request)
+    sleep(3600)
+@pytest.mark.coop
+@pytest.mark.timeout(20)
+def test_it(slow):
+    pass
+""",
+        """
+setup: Failed: Timeout (>20.0s) from pytest-timeout.
+Every task, and what it waits for:
+<Hub 'the epoll hub' 1 task, 0 ready>
+test_it (parked for 0.00 s, waits for the end of its sleep)
+  File "test_it.py", line 5, in slow
+    sleep(3600)
+""",
+        [],
+        id="a timeout in a setup",
+    ),
+    pytest.param(
+        """
+from coopcore.lowlevel import promise
+@pytest.mark.coop
+def test_it():
+    spawn(sleep, 3600)
+    sleep(0)
+    held = promise("an answer")
+    assert False
+""",
+        """
+call: assert False
+--- tasks ---
+<Hub 'the epoll hub' 2 tasks, 0 ready>
+test_it (running)
+  sleep-1 (parked for 0.00 s, waits for the end of its sleep)
+    spawned at test_it.py:5 in test_it
+open promise: an answer
+""",
+        [],
+        id="the tree of tasks has open promises",
+    ),
+    pytest.param(
+        """
+over = []
+@pytest.fixture(scope="class")
+def stays():
+    def stay():
+        while not over:
+            try:
+                sleep(3600)
+            except BaseException:
+                pass
+    spawn(stay)
+    sleep(0)
+@pytest.mark.coop
+def test_it(stays):
+    pass
+@pytest.mark.coop
+def test_end():
+    over.append(True)
+""",
+        """
+teardown: Failed: 1 task(s) of fixture 'stays' (class scope) did not end when they were killed: 'stay-1' (spawned at test_it.py:11 in stays, waits \
+for the end of its sleep). A task must let TaskExit pass, and be quick in its `finally`.
+--- tasks ---
+<Hub 'the epoll hub' 2 tasks, 0 ready>
+test_it (running)
+  stay-1 (parked for 0.00 s, waits for the end of its sleep)
+    spawned at test_it.py:11 in stays
+    stands at test_it.py:8 in stays.<locals>.stay
+""",
+        [],
+        id="a task of a fixture without end",
+    ),
+    pytest.param(
+        """
+from coop_plugins.scope import CancelScope
+@pytest.fixture(scope="module")
+def wide():
+    with CancelScope():
+        yield
+@pytest.mark.coop
+def test_one(wide): pass
+@pytest.mark.coop(clock="virtual")
+def test_it(wide): pass
+""",
+        """
+setup: Failed: test_it.py::test_it runs on the epoll hub with the virtual clock, but uses fixture 'wide' (module scope), which was made on the \
+epoll hub and is in a cancel scope there. Its tasks stand still while the test runs. Mark all tests that share the fixture alike, or give it \
+function scope.
+""",
+        [],
+        id="a fixture in a scope of a hub",
+    ),
+    pytest.param(
+        """
+@pytest.fixture(scope="module")
+def client():
+    return {"hub": current_task().hub}
+@pytest.mark.coop
+def test_one(client): pass
+@pytest.mark.coop(clock="virtual")
+def test_it(client): pass
+""",
+        """
+setup: Failed: test_it.py::test_it runs on the epoll hub with the virtual clock, but uses fixture 'client' (module scope), which was made on the \
+epoll hub and refers to what is part of it: <Hub 'the epoll hub' 0 tasks, 0 ready>. It would stand still while the test runs. Mark all tests that \
+share the fixture alike, or give it function scope.
+""",
+        [],
+        id="a fixture that refers to a part of a hub",
+    ),
+    pytest.param(
+        """
+from coop_plugins.scope import TaskGroup
+@pytest.fixture(scope="module")
+def wide():
+    with pytest.raises(ExceptionGroup), TaskGroup() as group:
+        yield group
+@pytest.mark.coop
+def test_it(wide):
+    def boom():
+        raise ValueError("boom")
+    wide.spawn(boom)
+    sleep(0)
+    assert False
+""",
+        """
+call: assert False
+--- cancelled fixture ---
+fixture 'wide' (module scope), which is in <CancelScope open, cancelled, of test_it>: a task of its group has failed, or its time was over, so the \
+tasks in there were ended. If there is an error, it is told at the end of the fixture.
+""",
+        [],
+        id="a test that fails when its fixture was cancelled",
+    ),
+    pytest.param(
+        """
+from coop_pytest._blocking import found
+@pytest.mark.coop(blocking=0.05)
+def test_it():
+    found.acquire(timeout=20)
+    assert False
+""",
+        """
+call: assert False
+--- blocking calls ---
+test_it.py::test_it blocked the epoll hub for 0.00 s, at test_it.py:5 in test_it; the limit is 0.05 s.
+  File "test_it.py", line 5, in test_it
+    found.acquire(timeout=20)
+Nothing else could run meanwhile. Next step: call what parks in its place (the plugins', or the standard library's in a patched program), give it \
+to a thread (coop_plugins.threadpool.offload), or let this test block for longer: @pytest.mark.coop(blocking=...).
+""",
+        [],
+        id="a call that blocks the hub beside a failed test",
+    ),
+    pytest.param(
+        """
+@pytest.mark.coop
+def test_it():
+    def boom(number):
+        raise ValueError(number)
+    for number in range(2):
+        spawn(boom, number)
+    sleep(0)
+""",
+        """
+call: coop_pytest.TaskFailed: task 'boom-1', spawned at test_it.py:7 in test_it, failed, and nobody joined it: ValueError: 0
+1 more failed:
+task 'boom-1', spawned at test_it.py:7 in test_it, failed, and nobody joined it:
+Traceback (most recent call last):
+  File "test_it.py", line 5, in boom
+    raise ValueError(number)
+ValueError: 1
+""",
+        [],
+        id="two failed tasks",
+    ),
+    pytest.param(
+        """
+@pytest.mark.coop
+@pytest.mark.xfail(raises=KeyError)
+def test_it(task_group):
+    def boom():
+        raise ValueError("boom")
+    task_group.spawn(boom)
+    sleep(3600)
+""",
+        """
+call: ValueError: boom
+in task 'boom-1' of a TaskGroup, spawned at test_it.py:7 in test_it
+""",
+        [],
+        id="a failed task of the fixture task_group",
     ),
 ]
 

@@ -297,6 +297,26 @@ def test_two():
     )
 
 
+def test_of_a_great_many_failures_the_first_are_told(run):
+    result = run(
+        BOOM
+        + """
+def test_many():
+    for number in range(100):
+        spawn(boom, number)
+    sleep(0.001)
+
+def test_beside():
+    test_many()
+    raise KeyError
+""",
+        failed=2,
+    )
+    told = [line for line in result.outlines if "ValueError: " in line]
+    assert [line.rpartition(": ")[2] for line in told] == [str(number) for number in [*range(11), *range(10)]]
+    assert [line.lstrip("E ") for line in result.outlines if " more" in line] == ["99 more failed:", "... and 89 more", "... and 90 more"]
+
+
 def test_a_failed_task_beside_a_failed_test_is_in_the_report_and_in_the_junit_file(pytester, run):
     result = run(
         BOOM

@@ -10,21 +10,21 @@ import pytest
 import coop_plugins.queue
 import coop_plugins.scope  # noqa: F401 - as said above
 
-SHIFTS = [(r"0x[0-9a-f]+", "0x0"), (r"for \d+\.\d\d s", "for 0.00 s"), (r"\b([a-zA-Z_.]+)-\d+\b", r"\1-1"), (r"[^ \"]*/test_it\.py", "test_it.py")]
+SHIFTS = [(r"0x[0-9a-f]+", "0x0"), (r"for \d+\.\d\d s", "for 0.00 s"), (r"\b([a-zA-Z_.]+)-\d+\b", r"\1-1")]
 
 
 @pytest.fixture
-def told(in_the_source):
+def told(in_the_source, pytester):
     """See below."""
-    return lambda *args: in_the_source("\n".join(told_in(*args))).splitlines()
+    return lambda *args: in_the_source("\n".join(told_in(pytester.path, *args))).splitlines()
 
 
-def told_in(result, first, last):
-    """The lines of a report from one that begins with ``first`` to the next that begins with ``last``, without numbers that differ from run to run."""
+def told_in(folder, result, first, last):
+    """The lines of a report from one that begins with ``first`` to the next that begins with ``last``, without what differs from run to run."""
     lines = [line.rstrip() for line in result.outlines]
     start = next(number for number, line in enumerate(lines) if line.startswith(first))
     end = next(number for number in range(start, len(lines)) if lines[number].startswith(last))
-    text = "\n".join(lines[start:end])
+    text = "\n".join(lines[start:end]).replace(f"{folder}/", "")
     for pattern, same in SHIFTS:
         text = re.sub(pattern, same, text)
     return text.splitlines()

@@ -34,6 +34,20 @@ def test_without_a_marked_test_next_to_nothing_is_imported(pytester):
     imported_after(pytester, "test_it.py").stdout.fnmatch_lines(["status 0", "imported ['coop_pytest', 'coop_pytest.fixtures']"])
 
 
+def test_of_entry_points_pytest_looks_for_the_plugin_alone(run, monkeypatch):
+    """Each look goes through everything that is installed, which takes milliseconds."""
+    looks = []
+    load = pytest.PytestPluginManager.load_setuptools_entrypoints
+
+    def looking(self, group, name=None):
+        looks.append(name)
+        return load(self, group, name)
+
+    monkeypatch.setattr(pytest.PytestPluginManager, "load_setuptools_entrypoints", looking)
+    run("def test_plain(hub): pass", errors=1)  # which has the fixtures
+    assert [name for name in looks if name.startswith("coop")] == ["coop"]
+
+
 def test_turned_off_the_mark_is_unknown(pytester):
     pytester.makepyfile(test_it="import pytest\n\n@pytest.mark.coop\ndef test_it():\n    import greenlet\n    assert greenlet.getcurrent().parent is None")
     result = pytester.runpytest_subprocess("-pno:coop", "-pno:cacheprovider")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from queue import Queue
 
 import pytest
 
 from coop_pytest import _watchdog
 from coop_pytest._hubs import Hubs
+from coop_pytest._native import Alarm
 from coop_pytest._places import without_machinery
 from coop_pytest._watchdog import Watchdog
 from coopcore import sleep
@@ -47,14 +49,21 @@ def hubs():
     hubs.close()
 
 
+@pytest.fixture
+def alarm():
+    alarm = Alarm()
+    yield alarm
+    alarm.close()
+
+
 # -- 1. Cancelling is final, and may come at any time and any number of times --------------------------------------------------
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_invariant_1_cancelling_is_final(request, hubs, method):
+def test_invariant_1_cancelling_is_final(request, hubs, alarm, method):
     handler = signal.getsignal(signal.SIGALRM)
     before = set(threading.enumerate())
-    dog = Watchdog(request.node, Settings(method, 30), hubs)
+    dog = Watchdog(request.node, Settings(method, 30), hubs, alarm)
     dog.cancel()
     dog.start()
     dog.start()
@@ -70,8 +79,8 @@ def test_invariant_1_cancelling_is_final(request, hubs, method):
         assert not thread.is_alive()
 
 
-def test_a_question_that_is_answered_after_the_cancel_does_nothing(request, hubs):
-    dog = Watchdog(request.node, Settings("signal", 0.02), hubs)
+def test_a_question_that_is_answered_after_the_cancel_does_nothing(request, hubs, alarm):
+    dog = Watchdog(request.node, Settings("signal", 0.02), hubs, alarm)
 
     def test():
         dog.start()
@@ -257,6 +266,100 @@ def test_an_except_clause_does_not_swallow_it(run):
     )
 
 
+def test_a_test_that_swallows_it_and_ends_has_failed_all_the_same(run):
+    """Once, however often it was told, and whoever tells it."""
+    run(
+        """
+        import unittest
+
+        def swallow():
+            try:
+                sleep(3600)
+            except BaseException:
+                pass
+
+        @pytest.fixture
+        def swallows(request):
+            over(request)
+            swallow()
+
+        @pytest.mark.coop
+        @pytest.mark.timeout(20)
+        def test_it(request):
+            over(request)
+            swallow()
+
+        @pytest.mark.coop
+        @pytest.mark.timeout(20)
+        def test_fixture(swallows):
+            pass
+
+        @pytest.mark.coop
+        @pytest.mark.timeout(20)
+        def test_tells_something_else(request):
+            over(request)
+            swallow()
+            raise ValueError
+
+        @pytest.mark.coop
+        @pytest.mark.timeout(20)
+        class TestCase(unittest.TestCase):
+            @pytest.fixture(autouse=True)
+            def requested(self, request):
+                self.request = request
+
+            def test_case(self):
+                over(self.request)
+                swallow()
+
+        @pytest.mark.coop
+        def test_next():
+            sleep(0)
+        """,
+        failed=4,
+        passed=1,
+    )
+
+
+@pytest.mark.skipif(pytest.version_tuple < (9,), reason="pytest has subtests since version 9")
+def test_after_a_subtest_that_failed_the_time_begins_anew(run):
+    """pytest-timeout stops its timer there, as if a debugger might follow."""
+    result = run(
+        """
+        import unittest
+
+        @pytest.mark.coop
+        @pytest.mark.timeout(20)
+        def test_it(subtests, request):
+            with subtests.test(number=1):
+                over(request)
+                sleep(3600)
+            over(request)
+            sleep(3600)
+
+        @pytest.mark.coop
+        @pytest.mark.timeout(20)
+        class TestCase(unittest.TestCase):
+            @pytest.fixture(autouse=True)
+            def requested(self, request):
+                self.request = request
+
+            def test_case(self):
+                with self.subTest(number=1):
+                    assert False
+                over(self.request)
+                sleep(3600)
+        """
+    )
+    ends = [line.partition(" (>")[0] for line in result.outlines if line.startswith(("FAILED", "SUBFAILED"))]
+    assert ends == [
+        "SUBFAILED(number=1) test_it.py::test_it - Failed: Timeout",
+        "FAILED test_it.py::test_it - Failed: Timeout",
+        "SUBFAILED(number=1) test_it.py::TestCase::test_case - assert False",
+        "FAILED test_it.py::TestCase::test_case - Failed: Timeout",
+    ]
+
+
 def test_a_busy_test_that_yields_is_reached(run):
     run(
         """
@@ -419,7 +522,7 @@ def test_the_last_resort_is_the_end_of_the_process(pytester, run_apart, body, re
 
 
 def test_a_test_that_swallows_everything_is_told_again(run):
-    run(
+    result = run(
         """
         import signal
 
@@ -436,9 +539,11 @@ def test_a_test_that_swallows_everything_is_told_again(run):
                     told.append(error)
                 assert signal.getitimer(signal.ITIMER_REAL)[0] > 100, "it was told for the last time"
             assert len(set(told)) == 3
+            raise ValueError("it was told three times")
         """,
-        passed=1,
+        failed=1,
     )
+    result.stdout.fnmatch_lines(["E *ValueError: it was told three times"])
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -483,6 +588,84 @@ def test_invariant_4_a_debugger_is_not_interrupted(run, monkeypatch, method):
         """
     run(source.format(method, 0.1), passed=1)
     run(source.format(method, 50), "--timeout-disable-debugger-detection", failed=1)
+
+
+# -- 5. Where no signal is heard the test ends all the same ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "deaf",
+    [
+        "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])",
+        "signal.signal(signal.SIGALRM, signal.SIG_IGN)",
+        "signal.setitimer(signal.ITIMER_REAL, 0)",
+        "hashlib.pbkdf2_hmac('sha256', b'', b'', 1_000_000)",  # it is heard after that
+    ],
+    ids=["blocked", "ignored", "taken", "late"],
+)
+def test_invariant_5_through_the_hub(run, quick, deaf):
+    result = run(
+        f"""
+        import hashlib, signal
+
+        @pytest.fixture
+        def as_before():
+            mask, handler = signal.pthread_sigmask(signal.SIG_BLOCK, []), signal.getsignal(signal.SIGALRM)
+            yield
+            signal.signal(signal.SIGALRM, handler)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+        @pytest.mark.coop
+        @pytest.mark.timeout(0.2)
+        def test_it(as_before):
+            {deaf}
+            sleep(3600)
+
+        @pytest.mark.coop
+        def test_next():
+            sleep(0)
+        """,
+        failed=1,
+        passed=1,
+    )
+    result.stdout.fnmatch_lines(["E       Failed: Timeout (>0.2s) from pytest-timeout.", "test_it.py:*: Failed"])
+
+
+def test_an_alarm():
+    rings = Queue()
+    alarm = Alarm()
+    alarm.set(3600, rings.put, "not this one")
+    alarm.cancel()
+    alarm.set(0, rings.put, "now")
+    assert rings.get(timeout=30) == "now"
+    alarm.set(0, rings.put, "again")
+    assert rings.get(timeout=30) == "again"
+    alarm.close()
+    alarm.close()
+    alarm.set(0, rings.put, "after its end")
+    assert rings.get(timeout=30) == "after its end"
+    alarm.close()
+    assert rings.empty()
+
+
+@pytest.mark.slow(reason="a process of its own")
+def test_its_thread_is_not_there_while_a_test_forks(run_apart):
+    """Python 3.12 warns of threads then, and warnings are errors here."""
+    run_apart(
+        """
+        import os
+
+        @pytest.mark.coop
+        @pytest.mark.timeout(60)
+        def test_it():
+            for _ in range(3):
+                child = os.fork()
+                if not child:
+                    os._exit(0)
+                assert os.waitpid(child, 0)[1] == 0
+        """,
+        passed=1,
+    )
 
 
 def test_machinery_is_left_out_of_reports():

@@ -40,7 +40,7 @@ S = TypeVar("S", bound="BaseServer")
 
 _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 # What the client, or the network on its way, did to a connection that was waiting to be accepted, or to the answer to an earlier datagram.
-_GONE = (
+GONE = (
     errno.ECONNABORTED,
     errno.ECONNREFUSED,
     errno.ECONNRESET,
@@ -345,7 +345,7 @@ class BaseServer:
             delay = self.delay
             self.delay = min(delay * 2, self.max_delay)
             sleep(delay)
-        elif error.errno not in _GONE:
+        elif error.errno not in GONE:
             raise error
 
     def do_handle(self, *args: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import operator
 import os
+import re
 import socket as _stdlib
 import stat
 import struct
@@ -149,18 +150,41 @@ def _remove_stale(path: str, kind: int) -> None:
 def let_nobody_in(listener: Any) -> None:
     """Have the kernel ignore further attempts to connect, if it can; never blocks. It would complete them until the listener is closed, and reset them then.
 
-    Those clients try again a second later, and find nobody. Linux does it by a filter of packets, here one that lets none pass.
+    Those clients try again a second later, and find nobody. Linux does it by a filter of packets, here one that keeps out those that open a connection: what
+    completes one that is half open must pass, for its client takes it for open already. At a Unix socket they are refused at once.
     """
-    if sys.platform == "linux" and listener.family in (_stdlib.AF_INET, _stdlib.AF_INET6):
-        program = array("B", struct.pack("HBBI", _RETURN, 0, 0, 0))
-        try:
-            listener.setsockopt(_stdlib.SOL_SOCKET, _ATTACH_FILTER, struct.pack("HP", 1, program.buffer_info()[0]))
-        except OSError:
-            pass  # this kernel has no filters
+    if sys.platform != "linux":
+        return
+    try:
+        if listener.family == _UNIX:
+            listener.shutdown(_stdlib.SHUT_RD)  # of a listener: those who wait can be accepted for all that
+        else:
+            program = array("B", b"".join(struct.pack("HBBI", *instruction) for instruction in _KEEP_OUT_SYN))
+            listener.setsockopt(_stdlib.SOL_SOCKET, _ATTACH_FILTER, struct.pack("HP", len(_KEEP_OUT_SYN), program.buffer_info()[0]))
+    except OSError:
+        pass  # the kernel has no filters, or none for us without CAP_NET_ADMIN; or the listener is none any more
 
 
+def has_half_open(listener: Any) -> bool:
+    """Whether the kernel has clients at a listener's port whose connection is half open. They will be accepted, or give up. False where it does not tell."""
+    if listener.family not in _TABLES:
+        return False
+    port = listener.getsockname()[1]
+    try:
+        with open(_TABLES[listener.family], "rb") as table:
+            return re.search(rb":%04X [0-9A-F]+:[0-9A-F]+ 03 " % port, table.read()) is not None  # 03 is SYN_RECV
+    except OSError:
+        return False  # another system than Linux
+
+
+_TABLES = {_stdlib.AF_INET: "/proc/net/tcp", _stdlib.AF_INET6: "/proc/net/tcp6"}
 _ATTACH_FILTER = 26  # SO_ATTACH_FILTER of asm-generic/socket.h, which the standard module does not name
-_RETURN = 0x06  # BPF_RET | BPF_K of linux/bpf_common.h: so many bytes pass
+_KEEP_OUT_SYN = (  # code, how many instructions to skip if it is true and if it is not, operand: see linux/filter.h
+    (0x30, 0, 0, 13),  # BPF_LD | BPF_B | BPF_ABS: the flags in the header of TCP
+    (0x45, 0, 1, 0x02),  # BPF_JMP | BPF_JSET: SYN
+    (0x06, 0, 0, 0),  # BPF_RET: nothing passes
+    (0x06, 0, 0, 0xFFFFFFFF),  # BPF_RET: all passes
+)
 
 
 class UnixPath:

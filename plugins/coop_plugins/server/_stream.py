@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 from coopcore import sleep
 from coopcore.lowlevel import current_hub, hide_frames, running_task
 
-from ._base import BaseServer
+from ._base import GONE, BaseServer
 from ._crew import Handle
-from ._listener import bound_socket, let_nobody_in
+from ._listener import bound_socket, has_half_open, let_nobody_in
 
 if TYPE_CHECKING:
     import ssl
 
 _NANOSECONDS = 1_000_000_000
-_ON_THE_WAY = _NANOSECONDS // 100  # in which a busy kernel completes a connection that its client takes for complete already
+_ON_THE_WAY = _NANOSECONDS // 100  # in which a busy kernel completes a connection that its client takes for complete already ...
+_FAR_AWAY = _NANOSECONDS // 2  # ... and clients that are far away complete theirs
 
 
 class StreamServer(BaseServer):
@@ -91,27 +92,46 @@ class StreamServer(BaseServer):
         patient = running_task() not in (None, accepting)  # not on the hub, and not in a handler that the accepting task runs itself
         if patient:
             sleep(0)  # the accepting task leaves the listener
-        clock = current_hub().clock
-        deadline = clock.now() + _ON_THE_WAY if patient else 0
-        left = self.backlog + 1  # so many at once in the end, not for ever, if clients keep coming
         listener = self._socket
+        alone = self._let_nobody_in()
+        if patient and listener is not None and listener.family != getattr(_stdlib, "AF_UNIX", None):  # at a Unix socket nobody is on the way
+            clock = current_hub().clock
+            latest = clock.now() + _FAR_AWAY
+            while self._accept_until(listener, clock.now() + _ON_THE_WAY) and alone and clock.now() < latest and has_half_open(listener):
+                pass  # they take it for open
+        if not alone:
+            self._let_nobody_in()  # the others may have left it meanwhile
+        self._accept_until(listener, 0)
+
+    def _let_nobody_in(self) -> bool:
+        """Have the kernel let nobody in but those whose connection is half open, unless another process goes on with the listener. False if one may."""
+        alone = self._socket is not None and self.accepts_alone()
+        if alone:
+            let_nobody_in(self._socket)
+        return alone
+
+    def _accept_until(self, listener: Any, deadline: int) -> bool:
+        """Accept each as it comes, and then those that wait. False if there is no room for more, or something is short: this is no time to wait for it.
+
+        The kernel would let those wait for a second that find its queue full. In the end it must be found empty.
+        """
+        clock = current_hub().clock
+        left = self.backlog + 1  # so many at once in the end, not for ever, if clients keep coming
         while left and listener is not None and self._socket is listener and not self._crew.full():  # another task may close it meanwhile
-            # Each is accepted as it comes: the kernel would let those wait for a second that find its queue full. In the end it must be found empty.
             waits = max(deadline - clock.now(), 0) / _NANOSECONDS
+            left -= not waits
             self.socket.settimeout(waits)
-            if not waits:
-                if left == self.backlog + 1 and self.accepts_alone():
-                    let_nobody_in(self.socket)
-                left -= 1
             try:
                 args = self.do_read()
-            except TimeoutError:
-                deadline = 0  # one may have come at that very moment
-                continue
-            except OSError:
-                return  # nobody is left, or something is short, and this is no time to wait for it
+            except (TimeoutError, BlockingIOError):
+                return True
+            except OSError as error:
+                if error.errno in GONE:
+                    continue
+                return False
             if args is not None:
                 self.do_handle(*args)
+        return False
 
     def accepts_alone(self) -> bool:
         """True if no other process goes on with the listener, so that `stop` may let nobody in any more; not so, perhaps, with one that was given."""

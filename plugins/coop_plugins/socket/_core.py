@@ -245,7 +245,9 @@ class socket(_stdlib.socket):  # noqa: N801 - the standard class's name
             try:
                 return call(*args)
             except BlockingIOError:
-                continue
+                # A descriptor may say for ever that it is ready, as a listener at a Unix path does that was shut down.
+                if deadline is not None and current_task().hub.clock.now() >= deadline:
+                    raise TimeoutError("timed out") from None
 
     def _give_way(self) -> None:
         self._streak = 1  # the call that is about to be tried

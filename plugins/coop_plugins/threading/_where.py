@@ -18,7 +18,7 @@ from greenlet import getcurrent
 
 from coopcore import Deadlock, Task, sleep, spawn
 from coopcore.errors import HubClosedError, ParkInFinalizerError, ParkInHubError
-from coopcore.lowlevel import Hub, Promise, current_task, hide_frames, on_hub, park_shielded, park_task, running_task, unpark_anywhere
+from coopcore.lowlevel import Hub, IdleThread, Promise, current_task, hide_frames, on_hub, park_shielded, park_task, running_task, unpark_anywhere
 
 from .._loops import loop_aside
 
@@ -99,7 +99,8 @@ def _promise_for_threads(hub: Hub) -> None:
 def _unknown_threads() -> bool:
     """Whether the process has threads of which ``threading`` does not know who started them: such as those of libraries in C, which may call back."""
     frames = sys._current_frames()
-    known = sum(1 for thread in _stdlib.enumerate() if thread.ident in frames and type(thread).__name__ != "_DummyThread")
+    idle = IdleThread.idents & frames.keys()
+    known = len(idle) + sum(thread.ident in frames.keys() - idle and type(thread).__name__ != "_DummyThread" for thread in _stdlib.enumerate())
     try:
         count = len(os.listdir("/proc/self/task"))
     except OSError:
@@ -171,18 +172,19 @@ class Waiter:
         except Deadlock as error:
             if not _unknown_threads() and not self._woken:  # in this order: the last one may have woken it, and then ended
                 raise
-            return self._wait_for_unknown_thread(task, error)
+            told = str(error)
+        return self._wait_for_unknown_thread(task, told)  # out here, so that a Deadlock after all is told once
 
     def _park(self, task: Task[Any], timeout: float | None) -> bool:
         with loop_aside() if "asyncio.events" in _modules else _NOTHING:  # its executor, and the start of its threads, wait in the middle of the loop
             return (park_shielded(task, self) if self.wait_is_shielded else park_task(task, self, timeout)) is not False
 
-    def _wait_for_unknown_thread(self, task: Task[Any], error: Deadlock) -> bool:
+    def _wait_for_unknown_thread(self, task: Task[Any], told: str) -> bool:
         """No task can go on, but a thread of a library in C may yet call back."""
         if self._woken:  # since, and in vain, for it was not parked
             return True
         with task.hub.promise("a thread that threading does not know lets go") as promise:
-            watcher = spawn(_watch_unknown_threads, promise, str(error))
+            watcher = spawn(_watch_unknown_threads, promise, told)
             try:
                 return self._park(task, None)
             finally:

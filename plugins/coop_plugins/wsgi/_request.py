@@ -307,6 +307,7 @@ class RequestReader:
         """True if nothing more is taken in: the client has closed, or its last request offered another protocol."""
         self.unread = b""
         """What came after the last request, as far as it is known; after one that offered another protocol, all that is left."""
+        self._refused = b""
         self._current: Request | None = None
         """The request whose body is not complete."""
         self._empty_lines = 0
@@ -326,6 +327,11 @@ class RequestReader:
     def in_head(self) -> bool:
         """True between the first byte of a request and the end of its head."""
         return self._current is None and bool(self.unread) and not self.ended
+
+    @property
+    def asks_for_head(self) -> bool:
+        """True if the request that is coming, or was refused, is for nothing but a head: no answer to it has a body."""
+        return (self._refused or self.unread).startswith(b"HEAD ")
 
     def feed(self, data: bytes) -> None:
         """Take in what was received; ``b""`` is the end."""
@@ -368,6 +374,7 @@ class RequestReader:
 
     def _give_up(self, error: ClientError) -> None:
         self.failure = error
+        self._refused = self.unread[:_METHOD_MOST]
         self.unread = b""
 
     # -- heads ----------------------------------------------------------------------------------------------------------
@@ -398,7 +405,11 @@ class RequestReader:
         if line.usual and fields.usual:
             request.keep_alive = True
         else:
-            self._check(request, line, fields)
+            try:
+                self._check(request, line, fields)
+            except ClientError:
+                self.unread = data
+                raise
         return request
 
     def _skip_empty_lines(self, data: bytes) -> bytes:
@@ -706,7 +717,8 @@ def _read_headers(lines: list[bytes], headers: list[Any]) -> None:
 
 def _read_new_headers(lines: list[bytes], headers: list[Any], unknown: list[int]) -> None:
     """`_read_headers`, for lines of which not even the name is known, or is one that says something to the server."""
-    block = b"".join([lines[at] + b"\r\n" for at in unknown])
+    # Spaces and tabs belong around a value; llhttp takes a tab behind "chunked" for a part of it.
+    block = b"".join([lines[at].rstrip(b" \t") + b"\r\n" for at in unknown])
     for at, (name, value) in zip(unknown, _take_apart(block), strict=True):
         if name == b"host" and not _is_host(value):
             _fail(400, "the Host header is no host")

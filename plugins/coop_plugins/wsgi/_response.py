@@ -27,8 +27,8 @@ _STATUS = re.compile(r"[2-5][0-9][0-9]( [^\x00-\x1f\x7f]*)?")
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _NOT_IN_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 # Between us and the client, not the application's to say. It may ask for "Connection: close".
-_HOP_BY_HOP = {"keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding", "upgrade"}
-_WITH_MEANING = {"connection", "content-length", "date", "server"}  # that the server looks at, or would add
+_HOP_BY_HOP = {"keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding"}
+_WITH_MEANING = {"connection", "content-length", "date", "server", "upgrade"}  # that the server looks at, or would add
 _JOINED_MOST = 65536  # a larger body is not copied behind its head; the kernel gathers the pieces ...
 _GATHERED_LEAST = 1024  # ... if they are as large as this, on average
 
@@ -53,20 +53,24 @@ def _lower_name(name: str) -> str:
         raise ValueError(f"{name!r} is not a header's name")
     lower = name.lower()
     if lower in _HOP_BY_HOP:
-        raise ValueError(f"header {name!r} is between the server and the client; an application must not set it")
+        raise _not_yours(name)
     if len(_good_names) < _REMEMBERED_MOST:
         _good_names[name] = lower
     return lower
 
 
+def _not_yours(name: str) -> ValueError:
+    return ValueError(f"header {name!r} is between the server and the client; an application must not set it")
+
+
 class _Head:
     """The status and headers that an application gave, checked, as they go out. Shared by all responses that say the same."""
 
-    __slots__ = ("closes", "code", "dated", "length", "lines", "named", "usual", "whole")
+    __slots__ = ("closes", "code", "dated", "length", "lines", "named", "offers", "usual", "whole")
 
     def __init__(self, status: Any, headers: Any) -> None:
         self.code = _code_of(status)
-        self.closes = self.dated = self.named = False
+        self.closes = self.dated = self.named = self.offers = False
         self.length: int | None = None
         if not isinstance(headers, list):
             raise TypeError(f"the headers are a list of (name, value) pairs, not {headers!r}")
@@ -93,7 +97,7 @@ class _Head:
             raise ValueError(
                 f"{said!r} has {error.object[error.start]!r}, which is not Latin-1, all that a head may have. Escape it, for example by urllib.parse.quote()."
             ) from None
-        self.usual = not (self.closes or self.dated or self.named or self.code in (204, 304))
+        self.usual = not (self.closes or self.dated or self.named or self.offers or self.code in (204, 304))
         """True if nothing but `Wire.usual_lines` is missing in it, should it have a length."""
         self.whole = b"", b""
         """The usual lines that it was last sent with, and all of it with them: a pair, for servers in several threads share it."""
@@ -105,8 +109,13 @@ class _Head:
     def _note(self, lower: str, value: str) -> bool:
         """Note what a header means to the server. True if it goes out as it is."""
         if lower == "connection":
-            self.closes = self.closes or value.strip().lower() == "close"
+            self.closes = self.closes or "close" in [option.strip().lower() for option in value.split(",")]
             return False
+        if lower == "upgrade":
+            if self.code != 426:
+                raise _not_yours("Upgrade")
+            self.offers = True  # what a client must go over to, which is the application's to know
+            return True
         if lower == "content-length":
             if not (value.isascii() and value.isdigit()):
                 raise ValueError(f"Content-Length {value!r} is not a number")
@@ -138,6 +147,9 @@ class Wire(Protocol):
 
     def may_stay(self) -> bool:
         """True if the connection may be kept."""
+
+    def reads_rest(self, request: Request) -> bool:
+        """True if what the application leaves of the body is read, so that the connection may be kept for all that."""
 
     def usual_lines(self) -> bytes:
         """The lines with the date and the server's name, for responses whose application said nothing about them."""
@@ -367,20 +379,31 @@ class Response:
         self._bodiless = empty or request.request_line.method == "HEAD"
         if self._promised is None and not empty:
             lines += self._framing(whole)
-        if self.keep_alive and (head.closes or not self._wire.may_stay() or (request.expects_continue and not request.complete)):
-            # The last: it waits for leave to send its body; who knows what comes next.
+        if self.keep_alive and (head.closes or not self._wire.may_stay() or self._leaves_body(whole)):
             self.keep_alive = False
         usual = self._wire.usual_lines()
         if head.dated or head.named:
             said = [name for name, is_said in ((b"Date:", head.dated), (b"Server:", head.named)) if is_said]
             usual = b"".join(line for line in usual.splitlines(True) if not line.startswith(tuple(said)))
+        options = [b"Upgrade"] if head.offers else []
         if not self.keep_alive:
-            usual += b"Connection: close\r\n"
+            options.append(b"close")
         elif request.request_line.version == "1.0":
-            usual += b"Connection: keep-alive\r\n"
+            options.append(b"keep-alive")
+        if options:
+            usual += b"Connection: %b\r\n" % b", ".join(options)
         self.head_sent = True
         self._sent_head = lines + usual
         return self._sent_head + b"\r\n"
+
+    def _leaves_body(self, whole: int | None) -> bool:
+        """True if the client may still be sending a body that nobody will read."""
+        request = self.request
+        if request.complete:
+            return False
+        if request.expects_continue:
+            return True  # it waits for leave to send it; who knows what comes next
+        return whole is not None and not self._wire.reads_rest(request)  # the application has returned
 
     def _framing(self, whole: int | None) -> bytes:
         """The header that says where the body ends, if there is one."""

@@ -9,8 +9,8 @@ Invariants
 2. After a mistake of the client, or a body that was not read to its end, nothing more is read as a request: the connection is closed.
 3. An error of the application reaches the error log with its traceback, and the client as a bare 500, or, if the head was out already, as a cut connection.
 4. The iterable's ``close()`` is called exactly once, whatever happens. What it raises is logged, and takes nothing from the response.
-5. After `WSGIServer.close` each connection ends with the response that it is at. One that is idle ends when it has been so for `_GRACE`: before that, the
-   client may have sent a request, which is answered.
+5. After `WSGIServer.close` each connection ends with the next response whose head goes out, which says so. One that is idle, or whose last head said that it
+   is kept, ends when it has been idle for `_GRACE`: before that, the client may have sent a request, which is answered.
 """
 
 from __future__ import annotations
@@ -202,13 +202,14 @@ class _Connection:
     def _wait_for_client(self) -> bytes:
         """What comes after an answer; b"" at the end, and from a client that was idle for too long."""
         self._waits_since = now = self.clock.now()
+        patience = _GRACE if self.last else self.server.patience
         if not self.plain:
             try:
-                return self._receive(self.server.limits.idle_timeout)
+                return self._receive(patience / _NANOSECONDS)
             except TimeoutError:
                 return b""
         if self._alarm is None:
-            self._set_alarm(now + self.server.patience)
+            self._set_alarm(now + patience)
         if self._timeout is not None:
             self._set_timeout(None)
         return self.client.recv(_PIECE)
@@ -377,7 +378,7 @@ class _Connection:
         if not request.complete and not (response.keep_alive and self._drain(request, response)):
             self.unread = True
             return False
-        return response.keep_alive and not self.last
+        return response.keep_alive  # as the client was told, though the server may have closed since
 
     def may_stay(self) -> bool:
         return not (self.last or self.spoilt or self.reader.ended)
@@ -457,7 +458,7 @@ class _Connection:
         self.server.log_client(self.remote, "-", error)
         sent = 0
         try:
-            sent = self._send_page(error.status, True)
+            sent = self._send_page(error.status, not self.reader.asks_for_head)
         except OSError:
             pass  # it is gone already
         self.server.log_access(self.remote, "-", str(error.status), sent, 0.0)
@@ -471,14 +472,18 @@ class _Connection:
         self.send((head + (page if with_body else "")).encode("ascii"))
         return len(page) if with_body else 0
 
+    def reads_rest(self, request: Request) -> bool:
+        return not (request.expects_continue or self.reader.failure is not None or (request.content_length or 0) - request.received > _DRAIN_MOST)
+
     def _drain(self, request: Request, response: Response) -> bool:
         """Read what the application left of the body. False if that is too much, or cannot be had."""
-        if request.expects_continue:
+        if not self.reads_rest(request):
             return False
+        most = request.received + _DRAIN_MOST
         try:
             while not request.complete:
                 request.body.clear()
-                if self.spoilt or request.received > _DRAIN_MOST:
+                if self.spoilt or request.received > most:
                     return False
                 self._receive_body(request, response, _PIECE)
         except ClientError as error:

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 import socket as _stdlib
 from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
@@ -37,6 +38,7 @@ try:
     from wsproto.connection import Connection, ConnectionType
     from wsproto.events import BytesMessage, CloseConnection, Message, Ping, TextMessage
     from wsproto.extensions import PerMessageDeflate
+    from wsproto.frame_protocol import CloseReason, Opcode, RsvBits
     from wsproto.handshake import server_extensions_handshake
     from wsproto.utilities import LocalProtocolError, generate_accept_token
 except ImportError as missing:
@@ -49,6 +51,11 @@ __all__ = ["NotAWebSocket", "WebSocket", "WebSocketClosed", "websocket"]
 _PIECE = 65536
 _COMPRESSED_PIECE = 1024  # fed at once where it may swell a thousandfold
 _PARTS_MOST = 1000  # of a message, kept apart
+_WANTED = [("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")]
+_DEFLATE = re.compile(  # RFC 7692, section 7.1
+    r"permessage-deflate(?:[ \t]*;[ \t]*(?:(?:client|server)_no_context_takeover|client_max_window_bits"
+    r'|(?:client|server)_max_window_bits[ \t]*=[ \t]*("?)(?:[89]|1[0-5])\1))*'
+)
 _NORMAL = 1000
 _GOING_AWAY = 1001
 _NO_CODE = 1005
@@ -128,13 +135,12 @@ class WebSocket:
         headers = [("Sec-WebSocket-Accept", generate_accept_token(key).decode("ascii"))]
         if chosen is not None:
             headers.append(("Sec-WebSocket-Protocol", chosen))
-        extensions: list[Any] = [PerMessageDeflate()] if compress else []
-        agreed = server_extensions_handshake(_listed(environ.get("HTTP_SEC_WEBSOCKET_EXTENSIONS", "")), extensions)
+        extensions, agreed = _agree(environ.get("HTTP_SEC_WEBSOCKET_EXTENSIONS", "")) if compress else ([], "")
         if agreed:
-            headers.append(("Sec-WebSocket-Extensions", agreed.decode("ascii")))
+            headers.append(("Sec-WebSocket-Extensions", agreed))
         upgraded = environ["coop.upgrade"]("websocket", headers)
         upgraded.socket.setsockopt(_stdlib.SOL_SOCKET, _stdlib.SO_KEEPALIVE, 1)  # a client that is gone without a word is noticed, in the end
-        return cls(environ, upgraded, chosen, [each for each in extensions if each.enabled()], max_message, close_timeout)
+        return cls(environ, upgraded, chosen, extensions, max_message, close_timeout)
 
     # -- receiving ------------------------------------------------------------------------------------------------------
 
@@ -323,6 +329,24 @@ class WebSocket:
         return f"<WebSocket {'open' if self._closed is None else f'closed {self._closed[0]}'} of {self._upgraded.socket!r}>"
 
 
+class _Deflate(PerMessageDeflate):
+    """Compression, with control frames kept out of it: at one between the pieces of a message wsproto forgets that the message is compressed."""
+
+    _in_control = False
+
+    def frame_inbound_header(self, proto: Any, opcode: Opcode, rsv: RsvBits, payload_length: int) -> CloseReason | RsvBits:
+        self._in_control = opcode.iscontrol()
+        if not self._in_control:
+            return super().frame_inbound_header(proto, opcode, rsv, payload_length)
+        return CloseReason.PROTOCOL_ERROR if rsv.rsv1 else RsvBits(True, False, False)
+
+    def frame_inbound_payload_data(self, proto: Any, data: bytes) -> bytes | CloseReason:
+        return data if self._in_control else super().frame_inbound_payload_data(proto, data)
+
+    def frame_inbound_complete(self, proto: Any, fin: bool) -> bytes | CloseReason | None:
+        return None if self._in_control else super().frame_inbound_complete(proto, fin)
+
+
 def websocket(handler: Callable[[WebSocket], object] | None = None, **options: Any) -> Any:
     """A WSGI application that calls ``handler(ws)`` for each WebSocket, and closes it afterwards: with 1000, or 1011 if the handler failed.
 
@@ -351,9 +375,9 @@ def websocket(handler: Callable[[WebSocket], object] | None = None, **options: A
 def _check_request(environ: dict[str, Any], origins: Iterable[str] | None) -> bytes:
     """The key of a request that opens a WebSocket; raises `NotAWebSocket` for any other."""
     if environ.get("HTTP_UPGRADE", "").strip().lower() != "websocket" or "coop.upgrade" not in environ or environ["REQUEST_METHOD"] != "GET":
-        raise NotAWebSocket(426, "this is a WebSocket", [("Sec-WebSocket-Version", "13")])
+        raise NotAWebSocket(426, "this is a WebSocket", _WANTED)
     if environ.get("HTTP_SEC_WEBSOCKET_VERSION") != "13":
-        raise NotAWebSocket(426, "version 13 of the WebSocket protocol is spoken here", [("Sec-WebSocket-Version", "13")])
+        raise NotAWebSocket(426, "version 13 of the WebSocket protocol is spoken here", _WANTED)
     key = environ.get("HTTP_SEC_WEBSOCKET_KEY", "")
     try:
         good = len(base64.b64decode(key, validate=True)) == 16
@@ -368,6 +392,18 @@ def _check_request(environ: dict[str, Any], origins: Iterable[str] | None) -> by
 
 def _listed(header: str) -> list[str]:
     return [each.strip() for each in header.split(",") if each.strip()]
+
+
+def _agree(header: str) -> tuple[list[Any], str]:
+    """The extension that is used, and the answer that says so: to the first offer that can be taken. RFC 7692 has a server decline any that is not right."""
+    for offer in _listed(header):
+        names = [parameter.partition("=")[0].strip() for parameter in offer.split(";")]
+        if _DEFLATE.fullmatch(offer) and len(set(names)) == len(names):
+            extension = _Deflate()
+            agreed = server_extensions_handshake([offer.replace('"', "")], [extension])
+            if agreed:
+                return [extension], agreed.decode("ascii")
+    return [], ""
 
 
 hide_frames(__file__)

@@ -62,7 +62,8 @@ def nginx_server(folder: Path, blocks: str) -> Iterator[int]:
         missing("nginx-light")
 
     def start(port: int) -> Process:
-        moved = blocks.replace("/run/shop/", f"{folder}/").replace("127.0.0.1:8080", f"127.0.0.1:{port}")
+        moved = re.sub(r"[^\s;]*/run/shop/[^\s;]*", lambda word: f'"{word[0].replace("/run/shop", str(folder))}"', blocks)
+        moved = moved.replace("127.0.0.1:8080", f"127.0.0.1:{port}")
         assert str(port) in moved
         settings = MAIN.format(user="user root;" if os.getuid() == 0 else "", blocks=moved)
         (folder / "nginx.conf").write_text(settings)

@@ -26,8 +26,9 @@ class Postgres:
     def __init__(self, port: int, folder: str, user: str) -> None:
         self.port = port
         self.tcp = f"host=127.0.0.1 port={port} user={user} dbname=postgres sslmode=disable"
-        self.tls = f"host=127.0.0.1 port={port} user={user} dbname=postgres sslmode=require"
-        self.unix = f"host={folder} port={port} user={user} dbname=postgres"
+        none = f"sslcert='{folder}/none' sslrootcert='{folder}/none'"  # and not those in the folder of who runs the tests
+        self.tls = f"host=127.0.0.1 port={port} user={user} dbname=postgres sslmode=require {none}"
+        self.unix = f"host='{folder}' port={port} user={user} dbname=postgres"
 
 
 def _binaries() -> Path | None:
@@ -66,7 +67,7 @@ def postgres_server(certificate: Path) -> Iterator[Postgres]:
         subprocess.run(initdb, check=True, capture_output=True, timeout=60, cwd=folder, env=environment, **popen)
 
         def start(port: int) -> Process:
-            settings = {**SETTINGS, "port": str(port), "unix_socket_directories": folder, "listen_addresses": "127.0.0.1"}
+            settings = {**SETTINGS, "port": str(port), "unix_socket_directories": f'"{folder}"', "listen_addresses": "127.0.0.1"}
             settings |= {"ssl": "on", "ssl_cert_file": str(own_certificate), "ssl_key_file": str(own_certificate)}
             command = [str(binaries / "postgres"), "-D", data, *(part for name, value in settings.items() for part in ("-c", f"{name}={value}"))]
             return Process("postgres", command, stop_by=signal.SIGQUIT, cwd=folder, env=environment, **popen)  # SIGQUIT: at once, nothing is kept

@@ -5,13 +5,14 @@ between servers, llhttp's lenient flags. A case is sent on a connection of its o
 
 `Case.right` has the statuses of a right answer; CLOSED is in it where an end without an answer is right as well. A request that is refused must be the last on
 its connection: no answer follows to what was behind it, and what it smuggled (``/evil``) is never seen. Where RFC 9112 leaves a server the choice (MAY,
-SHOULD), each choice is right. A case that may be served says what its body must be then.
+SHOULD), each choice is right. A case that may be served says what its body must be then, and some what the application must find in its environment.
+An application that is asked for ``/unread`` leaves the body alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 CLOSED = 0
 """In `Case.right`: the connection was closed without an answer."""
@@ -37,6 +38,32 @@ class Case:
     """True if the client half-closes behind it: nothing else can tell the server that no more comes."""
     before: bytes = GOOD
     """The good request that is sent before it."""
+    told: Mapping[str, str | None] = field(default_factory=dict)
+    """What the application must find in its environment, if it is served; None: nothing of that name."""
+    last: bool = False
+    """True if what is behind it must not be answered, though it is served."""
+
+    @property
+    def for_head(self) -> bool:
+        """True if no answer to it may have a body."""
+        return self.data.lstrip(b"\r\n").startswith(b"HEAD ")
+
+
+TOLD = (
+    "CONTENT_LENGTH", "CONTENT_TYPE", "HTTP_A", "HTTP_AUTHORIZATION", "HTTP_CONTENT_LENGTH", "HTTP_HOST", "HTTP_TRANSFER_ENCODING",
+    "HTTP_X_REAL_IP", "PATH_INFO", "QUERY_STRING", "REQUEST_METHOD", "SCRIPT_NAME", "SERVER_PROTOCOL",
+)  # fmt: skip
+"""What `Case.told` may be about."""
+
+
+def told_in(environ: Mapping[str, object]) -> dict[str, str]:
+    """What an environment says of `TOLD`."""
+    return {key: str(environ[key])[:200] for key in TOLD if key in environ}
+
+
+def is_told(case: Case, told: Mapping[str, str]) -> bool:
+    """Whether the application found what it must."""
+    return all(told.get(key) == value for key, value in case.told.items())
 
 
 CASES: list[Case] = []
@@ -64,9 +91,14 @@ def _either(name: str, data: bytes, *right: int, body: bytes = b"", rfc: str = "
     CASES.append(Case(name, rfc or _section, data, frozenset((200, 400, *right)), body))
 
 
-def _fine(name: str, data: bytes, *right: int, body: bytes = b"", rfc: str = "") -> None:
+def _fine(name: str, data: bytes, *right: int, body: bytes = b"", rfc: str = "", told: Mapping[str, str | None] | None = None) -> None:
     """Must be served, however odd it looks."""
-    CASES.append(Case(name, rfc or _section, data, frozenset((200, *right)), body))
+    CASES.append(Case(name, rfc or _section, data, frozenset((200, *right)), body, told=told or {}))
+
+
+def _last(name: str, data: bytes, *right: int, body: bytes = b"") -> None:
+    """Must be served, and ends the connection."""
+    CASES.append(Case(name, _section, data, frozenset((200, *right)), body, last=True))
 
 
 def _cut(name: str, data: bytes, *right: int, rfc: str = "") -> None:
@@ -733,7 +765,10 @@ _fine("a coding for DELETE", b"DELETE /case HTTP/1.1\r\nHost: x\r\n" + _TE + b"\
 _fine("a coding in capitals", post(b"TRANSFER-ENCODING: CHUNKED", body=ABC + LAST), 501, body=b"abc")
 _fine("a coding in mixed case", post(b"Transfer-Encoding: cHuNkEd", body=ABC + LAST), 501, body=b"abc")
 _fine("a coding without a space before it", post(b"Transfer-Encoding:chunked", body=ABC + LAST), body=b"abc")
-_fine("a coding with spaces and tabs around it", post(b"Transfer-Encoding: \t chunked \t", body=ABC + LAST), 400, body=b"abc")
+_fine("a coding with spaces and tabs around it", post(b"Transfer-Encoding: \t chunked \t", body=ABC + LAST), body=b"abc")
+_fine("a coding with a tab before it", post(b"Transfer-Encoding:\tchunked", body=ABC + LAST), body=b"abc")
+_fine("a coding with a tab behind it", post(b"Transfer-Encoding: chunked\t", body=ABC + LAST), body=b"abc")
+_wrong("a coding with tabs around it, and a length", post(b"Content-Length: 5", b"Transfer-Encoding:\tchunked\t", body=LAST + EVIL))
 for _name, _value in {
     "identity": b"identity", "two, identity last": b"chunked, identity", "two, identity first": b"identity, chunked", "chunked twice": b"chunked, chunked",
     "chunked twice without a space": b"chunked,chunked", "gzip": b"gzip", "gzip and chunked": b"gzip, chunked", "chunked and gzip": b"chunked, gzip",
@@ -973,6 +1008,64 @@ _either("a Keep-Alive of junk", get(b"Keep-Alive: -1"))
 _either("Proxy-Connection", get(b"Proxy-Connection: keep-alive"))
 _fine("HTTP/1.0 with close and keep-alive", b"GET /case HTTP/1.0\r\nHost: x\r\nConnection: close, keep-alive\r\n\r\n")
 
+_fine("a body that nobody reads (CL.0)", b"POST /unread HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(EVIL) + EVIL)
+_fine("a body of GET that nobody reads", b"GET /unread HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(EVIL) + EVIL)
+_fine("chunks that nobody reads (TE.0)", b"OPTIONS /unread HTTP/1.1\r\nHost: x\r\n" + _TE + b"\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(EVIL), EVIL))
+_either("bad chunks that nobody reads", b"POST /unread HTTP/1.1\r\nHost: x\r\n" + _TE + b"\r\n\r\nzz\r\n" + EVIL)
+_either("a bad end of a chunk that nobody reads", b"POST /unread HTTP/1.1\r\nHost: x\r\n" + _TE + b"\r\n\r\n1\r\nab\r\n" + EVIL)
+_either("a bad trailer that nobody reads", b"POST /unread HTTP/1.1\r\nHost: x\r\n" + _TE + b"\r\n\r\n0\r\nA\r\n\r\n" + EVIL)
+_fine("a large body that nobody reads", b"POST /unread HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (4000 * len(EVIL)) + 4000 * EVIL)
+_fine("large chunks that nobody reads", b"POST /unread HTTP/1.1\r\nHost: x\r\n" + _TE + b"\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (4000 * len(EVIL), 4000 * EVIL))
+_fine("a body that nobody asked to be sent", b"POST /unread HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(EVIL) + EVIL)
+_either(
+    "an offer and a body that nobody reads",
+    b"GET /unread HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: %d\r\n\r\n" % len(EVIL) + EVIL,
+)
+
+_in("9.6")
+_last("Connection: close", get(b"Connection: close"))
+_last("Connection: CLOSE", get(b"Connection: CLOSE"))
+_last("Connection: close between tabs", get(b"Connection:\tclose\t"))
+_last("Connection: close among others", get(b"Connection: a,close,b"))
+_last("Connection: close among empty options", get(b"Connection: ,, close ,"))
+_last("Connection: close before keep-alive", get(b"Connection: close, keep-alive"))
+_last("Connection: close behind keep-alive", get(b"Connection: keep-alive, close"))
+_last("Connection: close on a line of its own", get(b"Connection: keep-alive", b"A: b", b"Connection: close"))
+_last("Connection: close behind a body", post(b"Connection: close", _CL, body=b"abcde"), body=b"abcde")
+_last("Connection: close behind chunks", post(b"Connection: close", _TE, body=ABC + LAST), body=b"abc")
+_last("Connection: close, and a smuggled request", get(b"Connection: close") + EVIL)
+_last("HTTP/1.0", b"GET /case HTTP/1.0\r\nHost: x\r\n\r\n")
+_last("HTTP/1.0 with a body", post(_CL, body=b"abcde", version=b"HTTP/1.0"), body=b"abcde")
+_last("HTTP/1.0 with a Keep-Alive alone", b"GET /case HTTP/1.0\r\nHost: x\r\nKeep-Alive: timeout=5\r\n\r\n")
+_last("HTTP/1.0 with Proxy-Connection", b"GET /case HTTP/1.0\r\nHost: x\r\nProxy-Connection: keep-alive\r\n\r\n")
+_fine("Connection: closed", get(b"Connection: closed"))
+_fine("a Connection of hyphens", get(b"Connection: x-close, close-x"))
+
+_in("9110 9.3.2")
+_HEAD = b"HEAD /case HTTP/1.1\r\nHost: x\r\n"
+_fine("HEAD", _HEAD + b"\r\n")
+_fine("HEAD behind an empty line", b"\r\n" + _HEAD + b"\r\n")
+_fine("HEAD with a body", _HEAD + b"Content-Length: 5\r\n\r\nabcde")
+_fine("HEAD with a smuggled request", _HEAD + b"Content-Length: %d\r\n\r\n" % len(EVIL) + EVIL)
+_fine("HEAD with chunks", _HEAD + _TE + b"\r\n\r\n" + ABC + LAST)
+_fine("HEAD with a body that nobody reads", b"HEAD /unread HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(EVIL) + EVIL)
+_fine("HEAD of a URL", b"HEAD http://x/case HTTP/1.1\r\nHost: x\r\n\r\n")
+_fine("HEAD in HTTP/1.0", b"HEAD /case HTTP/1.0\r\n\r\n")
+_either("HEAD with an expectation (Kettle 2025)", _HEAD + b"Expect: 100-continue\r\nContent-Length: 5\r\n\r\nabcde", 100)
+_wrong("HEAD without Host", b"HEAD /case HTTP/1.1\r\n\r\n")
+_wrong("HEAD with two Hosts", _HEAD + b"Host: x\r\n\r\n")
+_wrong("HEAD with a bad header", _HEAD + b"A b: c\r\n\r\n")
+_wrong("HEAD with a length and a coding", _HEAD + b"Content-Length: 4\r\n" + _TE + b"\r\n\r\n" + LAST + EVIL)
+_wrong("HEAD with a length with a sign", _HEAD + b"Content-Length: +5\r\n\r\nabcde")
+_wrong("HEAD with an unknown expectation", _HEAD + b"Expect: miracles\r\nContent-Length: 5\r\n\r\nabcde", 200, 417)
+_wrong("HEAD with a body beyond the limit", _HEAD + b"Content-Length: 1000000000000\r\n\r\n", 413)
+_wrong("HEAD with a header too large", _HEAD + b"A: " + b"a" * 300_000 + b"\r\n\r\n", 431)
+_wrong("HEAD with a bad chunk", _HEAD + _TE + b"\r\n\r\nzz\r\n" + EVIL)
+_wrong("HEAD of an asterisk", b"HEAD * HTTP/1.1\r\nHost: x\r\n\r\n")
+_wrong("HEAD of a URL of https", b"HEAD https://x/case HTTP/1.1\r\nHost: x\r\n\r\n", 421, rfc="9110 7.4")
+_wrong("HEAD in HTTP/2.0", b"HEAD /case HTTP/2.0\r\nHost: x\r\n\r\n", 505)
+_wrong("HEAD of a target too long", b"HEAD /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414)
+
 _in("9.3.2")
 _POST = b"POST /good HTTP/1.1\r\nHost: x\r\n"
 _BEFORE = {
@@ -1040,10 +1133,51 @@ _wrong("an offer and a length with a sign", get(b"Connection: Upgrade", b"Upgrad
 _wrong("an offer without Host", get(b"Connection: Upgrade", b"Upgrade: websocket", host=None))
 
 
+# -- what the application is told: RFC 3875, which WSGI follows --------------------------------------------------------------------
+
+_in("3875 4.1.18")
+_fine("a header that differs by an underscore", get(b"X-Real-IP: a", b"X_Real_IP: evil"), 400, told={"HTTP_X_REAL_IP": "a"})
+_fine("a header that differs by an underscore, before it", get(b"X_Real_IP: evil", b"X-Real-IP: a"), 400, told={"HTTP_X_REAL_IP": "a"})
+_fine("a header that differs by two underscores", get(b"X_Real-IP: evil", b"X-Real-IP: a", b"X-Real_IP: evil"), 400, told={"HTTP_X_REAL_IP": "a"})
+_fine("a length that differs by an underscore", post(b"Content_Length: 2", _CL, body=b"abcde"), 400, body=b"abcde", told={"CONTENT_LENGTH": "5"})
+_fine("a type that differs by an underscore", get(b"Content-Type: a/b", b"Content_Type: c/d"), 400, told={"CONTENT_TYPE": "a/b"})
+_fine("a Host that differs by HTTP_", get(b"HTTP_HOST: evil", b"Http-Host: evil"), 400, told={"HTTP_HOST": "x"})
+_fine(
+    "headers of the names of CGI's variables",
+    get(b"Script-Name: /evil", b"Path-Info: /evil", b"Request-Method: EVIL"),
+    told={"SCRIPT_NAME": "", "PATH_INFO": "/case", "REQUEST_METHOD": "GET"},
+)
+_fine("a length is told once", post(_CL, body=b"abcde"), body=b"abcde", told={"CONTENT_LENGTH": "5", "HTTP_CONTENT_LENGTH": None})
+_fine("spaces and tabs around a value", get(b"A: \t b\tc \t "), told={"HTTP_A": "b\tc"}, rfc="5")
+_fine("a no-break space around a value", get(b"A: \xa0b\xa0"), told={"HTTP_A": "\xa0b\xa0"}, rfc="5")
+_fine("a value of obs-text", get(b"A: \x80\xff"), told={"HTTP_A": "\x80\xff"}, rfc="9110 5.5")
+_fine("the version of HTTP/1.0", b"GET /case HTTP/1.0\r\n\r\n", told={"SERVER_PROTOCOL": "HTTP/1.0"}, rfc="2.3")
+_in("3.2.2")
+_fine(
+    "a URL counts, and not the Host",
+    get(target=b"http://other:81/case?a", host=b"evil"),
+    400,
+    told={"HTTP_HOST": "other:81", "PATH_INFO": "/case", "QUERY_STRING": "a"},
+)
+_fine("a URL without a path is told as a slash", get(target=b"http://x?a"), told={"PATH_INFO": "/", "QUERY_STRING": "a"})
+_in("3.2.1")
+_fine("two slashes at the start are a path", get(target=b"//evil.test/case"), told={"PATH_INFO": "//evil.test/case"})
+_fine("an empty query", get(target=b"/case?"), told={"PATH_INFO": "/case", "QUERY_STRING": ""})
+_fine("a question mark in the query", get(target=b"/case?a?b"), told={"PATH_INFO": "/case", "QUERY_STRING": "a?b"})
+_fine("escapes in the query stay", get(target=b"/case?%2f%00"), 400, told={"QUERY_STRING": "%2f%00"})
+_fine("escapes in the path are read once", get(target=b"/%2541%2Fb%20"), told={"PATH_INFO": "/%41/b "}, rfc="3986 2.4")
+_fine("every character that a path may have", get(target=b"/a-._~!$&'()*+,;=:@b"), told={"PATH_INFO": "/a-._~!$&'()*+,;=:@b"}, rfc="3986 3.3")
+_in("9110 6.5.1")
+_fine("a trailer changes no credentials", post(b"Authorization: a", _TE, body=b"0\r\nAuthorization: evil\r\n\r\n"), 400, told={"HTTP_AUTHORIZATION": "a"})
+_fine("a trailer brings no credentials", post(_TE, body=b"0\r\nAuthorization: evil\r\n\r\n"), 400, told={"HTTP_AUTHORIZATION": None})
+_fine("a trailer changes no Host", post(_TE, body=b"0\r\nHost: evil\r\n\r\n"), 400, told={"HTTP_HOST": "x"})
+
+
 def _check() -> None:
     names = [case.name for case in CASES]
     twice = {name for name in names if names.count(name) > 1}
     assert not twice, f"two cases have one name: {twice}"
+    assert {key for case in CASES for key in case.told} <= {*TOLD}
 
 
 _check()
