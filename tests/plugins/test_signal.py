@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from seams.processes import python
+from seams.processes import interruptible, python
 
 import coopcore
 from coop_plugins import signal
@@ -761,7 +761,8 @@ def worker(name):
 def program(body: str, *strikes: int, status: int) -> tuple[list[str], str, float]:
     """A process that gets each signal when it has said ``ready``. Returns its lines, its stderr and the seconds from the first signal to its end."""
     code = PROLOGUE + textwrap.dedent(body)
-    with subprocess.Popen([sys.executable, "-W", "error", "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+    command = [sys.executable, "-W", "error", "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=interruptible()) as child:
         assert child.stdout is not None
         lines, began = [], 0.0
         for signum in strikes:

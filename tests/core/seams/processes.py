@@ -13,6 +13,12 @@ def unmeasured() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
 
 
+def interruptible() -> dict[str, str]:
+    """The environment for a program that signals interrupt anywhere: the trace function by which coverage measures before Python 3.12 looks for its data at
+    each call, and drops whatever is raised in that."""
+    return unmeasured() if sys.version_info < (3, 12) else dict(os.environ)
+
+
 # In the child of a fork coverage begins anew, under a lock that its own hooks take as well: a collection in the middle of that, which calls Python code, would
 # lock it up. One line, without a name that the program would see.
 _NO_COLLECTION_IN_A_FORK = (
@@ -25,6 +31,8 @@ def python(code: str, *, status: int = 0, timeout: float = 60, measured: bool = 
     """Run a program. Returns what it wrote to stdout and stderr; fails the test if it ends with another status, or not within ``timeout`` seconds."""
     # A fork while other threads exist is what some of these programs are about: from 3.12 on Python warns of it.
     code = textwrap.dedent(code)
+    if measured and "signal." in code and interruptible() == unmeasured():
+        measured = False
     if measured and os.environ.keys() - unmeasured().keys() and code.startswith("\n"):  # else the numbers of lines would be others
         code = _NO_COLLECTION_IN_A_FORK + code
     command = [sys.executable, "-X", "dev", "-W", "error", "-W", "ignore:This process:DeprecationWarning", "-c", code]
