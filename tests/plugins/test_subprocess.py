@@ -1159,7 +1159,7 @@ def throw_at(call: Callable[[], Any], throw: Callable[[Task[Any]], object], firs
     def main() -> None:
         before, others = set(os.listdir("/proc/self/fd")), set(children())
         thrower.task = task = spawn(call)
-        if not task.join(timeout=0.3):  # past its first parks
+        if not task.join(timeout=0.1):  # past its first parks
             task.kill()
         assert task.dead
         task.exc_info
