@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
+from pathlib import Path
 from types import MethodType, SimpleNamespace
 from typing import Any
 
@@ -578,27 +579,32 @@ def raising() -> Iterator[int]:
     signal.signal(signal.SIGUSR1, before)
 
 
-def test_invariant_6_a_sleep_that_is_a_tasks_function_is_ended() -> None:
-    def handler(signum: int, frame: Any) -> None:
-        if coopcore.current_task() is not task:
-            signal.setitimer(signal.ITIMER_REAL, 0.01)  # the task does not run yet
-            return
-        raise Raised
+def test_invariant_6_a_sleep_that_is_a_tasks_function_is_ended(raising: int) -> None:
+    """The signal comes when the kernel says that the thread sleeps so; where it says nothing, after a while in which it came to that."""
+    here, ident = threading.get_native_id(), threading.get_ident()
+
+    def waits_in() -> str:
+        try:
+            return Path(f"/proc/self/task/{here}/wchan").read_text()
+        except OSError:
+            return ""
+
+    def strike() -> None:
+        latest = time.monotonic() + 1
+        while time.monotonic() < latest and "nanosleep" not in waits_in():
+            threading.Event().wait(0.001)
+        signal.pthread_kill(ident, raising)
 
     def main() -> None:
-        nonlocal task
         task = spawn(time.sleep, 600)
-        signal.setitimer(signal.ITIMER_REAL, 0.01)
+        thread = threading.Thread(target=strike, daemon=True)
+        thread.start()
         with pytest.raises(Raised):
             task.get()
+        thread.join()
         sleep(0)  # nothing is left for main
 
-    task: Any = None
-    before = signal.signal(signal.SIGALRM, deferring(handler))
-    try:
-        run(main)
-    finally:
-        signal.signal(signal.SIGALRM, before)
+    run(main)
 
 
 @pytest.mark.parametrize("form", ["no argument", "one", "two", "a named one", "with_timeout", "by the standard library"])
