@@ -1,4 +1,4 @@
-"""A TCP connection over the loopback that takes no more, and will not by itself."""
+"""A TCP connection over the loopback that takes no more, and will not by itself; and whether its packets may be filtered."""
 
 from __future__ import annotations
 
@@ -38,3 +38,17 @@ def arrived(sock: Any) -> bool:
 def _count(sock: Any, request: int) -> int:
     (count,) = struct.unpack("i", fcntl.ioctl(sock.fileno(), request, bytes(4)))
     return int(count)
+
+
+def may_filter(family: int = stdlib.AF_INET) -> bool:
+    """Whether the kernel lets this process say which packets a listener of TCP takes."""
+    from coop_plugins.server._listener import _ATTACH_FILTER
+
+    with stdlib.socket(family) as sock:
+        try:
+            sock.setsockopt(stdlib.SOL_SOCKET, _ATTACH_FILTER, struct.pack("HP", 0, 0))  # none of no instructions
+        except PermissionError:
+            return False
+        except OSError:
+            pass  # what it says of such a filter
+    return True

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import shutil
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import time
@@ -22,6 +20,7 @@ pytest.importorskip("httptools")
 pytest.importorskip("gunicorn")
 
 from .http_load import Load
+from .tcp import may_filter
 
 APPLICATION = """
 import os, time
@@ -102,18 +101,6 @@ def serving(kind: str, folder: Path) -> Iterator[Served]:
                 os.kill(child, signal.SIGKILL)
             served.process.kill()
             served.process.communicate()
-
-
-def may_filter() -> bool:
-    """Whether the kernel lets this process say which packets a listener of TCP takes."""
-    from coop_plugins.server._listener import _ATTACH_FILTER
-
-    with socket.socket() as sock:
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, struct.pack("HP", 0, 0))  # none of no instructions
-        except OSError as error:
-            return error.errno == errno.EINVAL  # what it says of such a filter
-    return True
 
 
 def end_under_load(kind: str, folder: Path, clients: int, keeps: bool, paths: tuple[str, ...]) -> None:

@@ -31,11 +31,10 @@ def python(code: str, *, status: int = 0, timeout: float = 60, measured: bool = 
     """Run a program. Returns what it wrote to stdout and stderr; fails the test if it ends with another status, or not within ``timeout`` seconds."""
     # A fork while other threads exist is what some of these programs are about: from 3.12 on Python warns of it.
     code = textwrap.dedent(code)
-    if measured and "signal." in code and interruptible() == unmeasured():
-        measured = False
-    if measured and os.environ.keys() - unmeasured().keys() and code.startswith("\n"):  # else the numbers of lines would be others
+    inherited = unmeasured() if not measured else interruptible() if "signal." in code else dict(os.environ)
+    if inherited != unmeasured() and code.startswith("\n"):  # else the numbers of lines would be others
         code = _NO_COLLECTION_IN_A_FORK + code
     command = [sys.executable, "-X", "dev", "-W", "error", "-W", "ignore:This process:DeprecationWarning", "-c", code]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=(os.environ if measured else unmeasured()) | environment)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=inherited | environment)
     assert result.returncode == status, result.stderr
     return result.stdout, result.stderr
